@@ -1,0 +1,143 @@
+"""What a person can ask for: one frozen dataclass for each command, the one source of flags, defaults, help and JSON."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from shardtune.dataset.manifest import Split
+from shardtune.errors import UsageError
+
+DEFAULT_EPOCHS = 10
+
+
+def _require(holds: bool, rule: str, received: object) -> None:
+    if not holds:
+        raise UsageError(f"{rule}, but {received} was given: see --help.")
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """Turn a folder of labelled images (one sub-folder a class) into sharded TFRecords. Runs on any number of MPI ranks."""
+
+    train_directory: Path
+    """Folder of training images: train_directory/label/image.jpg."""
+    output_directory: Path
+    """Where shards, labels.txt and dataset.json go; made if it does not exist."""
+    validation_directory: Path | None = None
+    """Folder of validation images, laid out like train_directory."""
+    validation_fraction: float = 0.0
+    """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation."""
+    labels_file: Path | None = None
+    """Class names, one a line: the first has label 1. Without it, the sorted sub-folders of train_directory."""
+    train_shards: int = 128
+    """Number of training shards."""
+    validation_shards: int = 24
+    """Number of validation shards."""
+    seed: int = 0
+    """Decides the order of the examples and what is held out."""
+    max_rejects: int = 0
+    """How many images may be unusable before the build fails; each is listed in rejects.jsonl."""
+
+    def __post_init__(self) -> None:
+        _require(self.train_shards > 0, "train_shards is at least 1", self.train_shards)
+        _require(self.validation_shards > 0, "validation_shards is at least 1", self.validation_shards)
+        _require(self.max_rejects >= 0, "max_rejects is at least 0", self.max_rejects)
+        _require(0 <= self.validation_fraction < 1, "validation_fraction lies in 0 to 1", self.validation_fraction)
+        _require(
+            not (self.validation_directory and self.validation_fraction),
+            "Validation images come from a folder or from a fraction, not from both",
+            "both validation_directory and validation_fraction",
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Fine-tune Inception v3 on a data set that `shardtune build` made. Runs on any number of Horovod workers."""
+
+    data_dir: Path
+    """Data directory: classes and counts are read from its dataset.json."""
+    train_dir: Path
+    """Run directory: checkpoints, metrics.jsonl, config.json. A run that was cut short goes on from its last checkpoint."""
+    pretrained_model_checkpoint_path: Path | None = None
+    """Checkpoint in the layout of inception-v3-2016-03-01 (model.ckpt-157585) to start from."""
+    fine_tune: bool = False
+    """Start the final layers (logits and auxiliary logits) at random: for another set of classes than the checkpoint's."""
+    freeze_until: str | None = None
+    """Keep this block of Inception v3 (mixed0 … mixed10) and all below it as they are: faster, and better on little data."""
+    image_size: int = 299
+    """Side in pixels of the square that the network sees, 75 or more. Below 107 there is no auxiliary head."""
+    batch_size: int = 32
+    """Examples per worker and step: the global batch is this times the number of workers."""
+    epochs: float | None = None
+    """Passes over the training split (default: 10 unless max_steps is given)."""
+    max_steps: int | None = None
+    """Steps to train, each of one global batch; never divided by the number of workers."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """sgd: Nesterov momentum 0.9. adam: Adam with its usual constants."""
+    initial_learning_rate: float = 0.001
+    """Learning rate of one worker. It climbs to this times the number of workers, then falls to 0 along a cosine."""
+    batch_norm_decay: float = 0.99
+    """Decay of the moving mean and variance of batch normalisation; lower it for runs of less than 500 steps."""
+    augment: Literal["light", "none"] = "light"
+    """light: random crop, flip and mild colour. none: the central crop that evaluation sees."""
+    seed: int = 0
+    """Decides initial weights, the order of examples, and augmentation."""
+    save_every: int = 500
+    """Steps between checkpoints; the last step always gets one."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        _require(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
+        for name in ("batch_size", "save_every", "log_every", "initial_learning_rate"):
+            _require(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
+        _require(0 <= self.batch_norm_decay < 1, "batch_norm_decay lies in 0 to 1", self.batch_norm_decay)
+        _require(
+            self.epochs is None or self.max_steps is None,
+            "The length of a run is given by epochs or by max_steps, not by both",
+            f"--epochs {self.epochs} --max_steps {self.max_steps}",
+        )
+        for name in ("epochs", "max_steps"):
+            _require((getattr(self, name) or 1) > 0, f"{name} is above 0", getattr(self, name))
+        _require(
+            not self.fine_tune or self.pretrained_model_checkpoint_path is not None,
+            "fine_tune starts from pretrained_model_checkpoint_path",
+            "--fine_tune alone",
+        )
+
+    def steps(self, examples: int, workers: int) -> int:
+        """Steps of the whole run over `examples` training examples: finite whatever was asked."""
+        if self.max_steps is not None:
+            return self.max_steps
+        epochs = DEFAULT_EPOCHS if self.epochs is None else self.epochs
+        return max(1, round(epochs * examples / (self.batch_size * workers)))
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Measure precision@1 and recall@5 of a run's newest checkpoint; every example counts once. Runs on any number of Horovod workers."""
+
+    data_dir: Path
+    """Data directory with the examples to evaluate."""
+    checkpoint_dir: Path
+    """The train_dir of a run."""
+    eval_dir: Path
+    """Where eval.json is written; made if it does not exist."""
+    subset: Split = "validation"
+    """Split to evaluate."""
+    num_examples: int | None = None
+    """Evaluate only the first so many examples (default: all)."""
+    batch_size: int = 50
+    """Examples per worker and step."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size > 0, "batch_size is above 0", self.batch_size)
+        _require(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)
+
+
+def as_json(config: object) -> dict[str, Any]:
+    """The fields of a config dataclass as JSON values; paths as text."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(config).items()  # type: ignore[call-overload]
+    }

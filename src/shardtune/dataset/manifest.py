@@ -1,0 +1,115 @@
+"""`dataset.json`: what a data directory holds. Written last, so that its presence means that all is there."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shardtune.errors import DataError
+from shardtune.files import atomic_write, write_json
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "dataset.json"
+OFFSETS_NAME = "offsets.bin"
+Split = Literal["train", "validation"]
+SPLITS: tuple[Split, ...] = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: its name in the data directory, how many examples and bytes, and the digest of all bytes."""
+
+    name: str
+    examples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that training needs to know of a data set, and the account of how it was made.
+
+    Attributes:
+        labels: class names; the name at index i has label i + 1, label 0 is the background class.
+        splits: the shards of each split, in order.
+        class_counts: examples of each label, in the order of `labels`, for each split.
+        offsets_sha256: digest of `offsets.bin`.
+        provenance: seed, options, codec versions, and how many images were scanned, re-encoded and rejected, and why.
+    """
+
+    labels: list[str]
+    splits: dict[str, list[Shard]]
+    class_counts: dict[str, list[int]]
+    offsets_sha256: str
+    provenance: dict[str, Any]
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of a classifier for this data set: the labels and the background class 0."""
+        return len(self.labels) + 1
+
+    def examples(self, split: Split) -> int:
+        return sum(shard.examples for shard in self.splits[split])
+
+    def save(self, directory: Path) -> None:
+        write_json(directory / MANIFEST_NAME, {"schema_version": SCHEMA_VERSION, **asdict(self)})
+
+    @staticmethod
+    def load(directory: Path) -> "Manifest":
+        """Read and check `directory/dataset.json`.
+
+        Raises:
+            DataError: there is none, it is not readable, or it is of another schema version.
+        """
+        path = directory / MANIFEST_NAME
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            version = value.pop("schema_version")
+            value["splits"] = {
+                split: [Shard(**shard) for shard in value["splits"][split]] for split in SPLITS
+            }
+            manifest = Manifest(**value)
+        except FileNotFoundError:
+            raise DataError(
+                f"A data directory holds {MANIFEST_NAME}, but {path} does not exist: run shardtune build first."
+            ) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} is no data set manifest ({error!r}): build the data set again.") from error
+        if version != SCHEMA_VERSION:
+            raise DataError(
+                f"This shardtune reads data sets of schema {SCHEMA_VERSION}, {path} has {version}: build it again."
+            )
+        for shard in (shard for split in SPLITS for shard in manifest.splits[split]):
+            if Path(shard.name).name != shard.name:
+                raise DataError(f"Shards lie in the data directory itself, not at {shard.name!r}: see {path}.")
+        return manifest
+
+
+def write_offsets(directory: Path, offsets: npt.NDArray[np.uint64]) -> str:
+    """Write the start of every record in its shard, all shards in manifest order, as little-endian uint64.
+
+    Returns the SHA-256 of the file.
+    """
+    data = offsets.astype("<u8").tobytes()
+    with atomic_write(directory / OFFSETS_NAME) as file:
+        file.write(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_offsets(directory: Path, manifest: Manifest) -> dict[Split, npt.NDArray[np.uint64]]:
+    """For each split, the start in bytes of each record in its shard, in manifest order, uint64.
+
+    Raises:
+        DataError: the file is missing or is not the one that the manifest was written with.
+    """
+    path = directory / OFFSETS_NAME
+    data = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != manifest.offsets_sha256:
+        raise DataError(f"{path} is missing or does not belong to {MANIFEST_NAME}: build the data set again.")
+    offsets = np.frombuffer(data, "<u8")
+    train = manifest.examples("train")
+    return {"train": offsets[:train], "validation": offsets[train:]}

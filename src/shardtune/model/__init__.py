@@ -1,0 +1,1 @@
+"""Inception v3, its pretrained weights, and its checkpoints."""

@@ -1,0 +1,197 @@
+"""The processes of a job as one value: who am I, how many are we, and how we talk.
+
+A world of size 1 answers every collective rightly, so no caller asks "am I distributed?".
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn, Protocol, TypeVar
+
+from shardtune.errors import RootFailed, WorldError
+
+T = TypeVar("T")
+Backend = Literal["mpi", "horovod"]
+
+# How many processes each launcher says that it started, asked in this order. SLURM_NTASKS is not
+# among them: an sbatch script's own process has it too; SLURM_STEP_NUM_TASKS is there only under srun.
+SIZE_VARIABLES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
+
+def launched_size(environ: Mapping[str, str]) -> int | None:
+    """Number of processes that a launcher started, or None where no launcher did."""
+    return next((int(environ[name]) for name in SIZE_VARIABLES if name in environ), None)
+
+
+class Communicator(Protocol):
+    """The few calls that a backend must offer; everything else in `World` is made of them."""
+
+    def broadcast(self, value: Any) -> Any: ...
+    def gather(self, value: Any) -> list[Any]: ...
+    def mean_tensors(self, tensors: list[Any]) -> list[Any]: ...
+    def abort(self, status: int) -> NoReturn: ...
+
+
+class Alone:
+    """One process: every collective is the identity."""
+
+    def broadcast(self, value: Any) -> Any:
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
+        return tensors
+
+    def abort(self, status: int) -> NoReturn:
+        sys.exit(status)
+
+
+class OverMpi:
+    """mpi4py's COMM_WORLD."""
+
+    def __init__(self, comm: Any) -> None:
+        self._comm = comm
+
+    def broadcast(self, value: Any) -> Any:
+        return self._comm.bcast(value)
+
+    def gather(self, value: Any) -> list[Any]:
+        return list(self._comm.allgather(value))
+
+    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
+        raise WorldError("Tensors are reduced by Horovod, not by MPI: start this command with horovodrun.")
+
+    def abort(self, status: int) -> NoReturn:
+        self._comm.Abort(status)
+        os._exit(status)  # Abort does not return; this is for the type checker
+
+
+class OverHorovod:
+    """horovod.tensorflow's tensor-level calls: the ones that work with Keras 3."""
+
+    def __init__(self, hvd: Any) -> None:
+        self._hvd = hvd
+
+    def broadcast(self, value: Any) -> Any:
+        return self._hvd.broadcast_object(value, root_rank=0)
+
+    def gather(self, value: Any) -> list[Any]:
+        return list(self._hvd.allgather_object(value))
+
+    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
+        return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Average))
+
+    def abort(self, status: int) -> NoReturn:
+        # Not sys.exit: Horovod's exit handler would wait for ranks that are blocked in a collective.
+        # The launcher sees the status and ends the others.
+        os._exit(status)
+
+
+@dataclass(frozen=True)
+class World:
+    """Rank and size of this process, and the collectives over all of them.
+
+    Attributes:
+        rank: 0 to size − 1; rank 0 speaks and writes for all.
+        size: number of processes in the job.
+        local_rank: rank among the processes of this host.
+        local_size: number of processes on this host.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    _communicator: Communicator = field(default_factory=Alone, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.rank < self.size and 0 <= self.local_rank < self.local_size <= self.size):
+            raise WorldError(f"A rank lies between 0 and the size of its world, not {self}: start the job again.")
+
+    @staticmethod
+    def from_environment(backend: Backend, environ: Mapping[str, str]) -> "World":
+        """The world that the launcher made: of size 1 without one.
+
+        Raises:
+            WorldError: a launcher started n processes, and the backend is missing or sees another number.
+        """
+        launched = launched_size(environ)
+        if launched is None:
+            return World()
+        try:
+            world = from_mpi() if backend == "mpi" else from_horovod()
+        except (ImportError, RuntimeError) as error:
+            raise WorldError(
+                f"A launcher started {launched} process(es), so {backend} must be usable here, but it is not "
+                f"({error}): run launch/setup.sh, or start the command without a launcher."
+            ) from error
+        if world.size != launched:
+            raise WorldError(
+                f"The launcher started {launched} processes but {backend} sees {world.size}: use the mpirun or "
+                f"srun --mpi=… of the MPI that {backend} was built with."
+            )
+        return world
+
+    @property
+    def is_root(self) -> bool:
+        return self.rank == 0
+
+    def broadcast(self, value: T) -> T:
+        """Rank 0's value, on every rank. The value travels pickled between our own processes."""
+        return self._communicator.broadcast(value)  # type: ignore[no-any-return]
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's value, in rank order, on every rank."""
+        return self._communicator.gather(value)
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+        self._communicator.gather(None)
+
+    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
+        """Element-wise means over ranks of float tensors; callable inside a tf.function."""
+        return self._communicator.mean_tensors(tensors)
+
+    def abort(self, status: int) -> NoReturn:
+        """End this process, and with it every rank of the job, with a non-zero status."""
+        self._communicator.abort(status)
+
+    def from_root(self, work: Callable[[], T]) -> T:
+        """Do `work` on rank 0 and give its result to all; if it raises there, every rank raises.
+
+        Raises:
+            RootFailed: on the other ranks, in place of the exception that rank 0 raises itself.
+        """
+        result: T | None = None
+        failure: Exception | None = None
+        if self.is_root:
+            try:
+                result = work()
+            except Exception as error:
+                failure = error
+        failed, result = self.broadcast((failure is not None, result))
+        if failure is not None:
+            raise failure
+        if failed:
+            raise RootFailed("Rank 0 failed and says why.")
+        return result  # type: ignore[return-value]
+
+
+def from_mpi() -> World:
+    """The world of mpi4py's COMM_WORLD. Initialises MPI."""
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), OverMpi(comm))
+
+
+def from_horovod() -> World:
+    """The world of Horovod's global process set. Initialises Horovod."""
+    import horovod.tensorflow as hvd
+
+    hvd.init()
+    return World(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), OverHorovod(hvd))
