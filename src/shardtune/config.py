@@ -115,7 +115,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Measure precision@1 and recall@5 of a run's newest checkpoint; every example counts once. Runs on any number of Horovod workers."""
+    """Measure precision@1 and recall@5 of a run's newest checkpoint, every example once. Runs on any number of workers."""
 
     data_dir: Path
     """Data directory with the examples to evaluate."""

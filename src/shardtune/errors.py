@@ -5,7 +5,7 @@ ShardtuneError               exit status 1
 ├── DataError                image folders, labels, shards, manifests
 ├── CheckpointError          pretrained weights and run directories
 └── WorldError               launcher, MPI and Horovod disagree, or a backend is missing
-    └── RootFailed           rank 0 failed and has said why: the other ranks leave in silence
+    └── RootFailedError           rank 0 failed and has said why: the other ranks leave in silence
 """
 
 
@@ -33,5 +33,5 @@ class WorldError(ShardtuneError):
     """The processes of a job do not form the world that the launcher promised."""
 
 
-class RootFailed(WorldError):
+class RootFailedError(WorldError):
     """Raised on every other rank when rank 0 failed at work done for all of them."""

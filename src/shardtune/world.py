@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
-from shardtune.errors import RootFailed, WorldError
+from shardtune.errors import RootFailedError, WorldError
 
 T = TypeVar("T")
 Backend = Literal["mpi", "horovod"]
@@ -163,7 +163,7 @@ class World:
         """Do `work` on rank 0 and give its result to all; if it raises there, every rank raises.
 
         Raises:
-            RootFailed: on the other ranks, in place of the exception that rank 0 raises itself.
+            RootFailedError: on the other ranks, in place of the exception that rank 0 raises itself.
         """
         result: T | None = None
         failure: Exception | None = None
@@ -176,7 +176,7 @@ class World:
         if failure is not None:
             raise failure
         if failed:
-            raise RootFailed("Rank 0 failed and says why.")
+            raise RootFailedError("Rank 0 failed and says why.")
         return result  # type: ignore[return-value]
 
 

@@ -13,16 +13,14 @@ FOOTER_BYTES = 4
 
 def masked_crc32c(data: bytes) -> int:
     """CRC-32C of `data`, rotated and offset so that a CRC stored beside its data does not confuse a CRC over both."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame(data: bytes) -> bytes:
     """One TFRecord holding `data`: its bytes in a file."""
     length = struct.pack("<Q", len(data))
-    return b"".join(
-        (length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data)))
-    )
+    return b"".join((length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))))
 
 
 def unframe(record: bytes) -> bytes:

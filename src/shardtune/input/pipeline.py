@@ -1,5 +1,6 @@
 """Batches for one rank, as tf.data: training goes on for ever in shuffled order, evaluation sees each example once."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ def training_batches(
     seed: int,
     first_step: int,
     threads: int,
-) -> Any:
+) -> Iterator[tuple[Any, Any]]:
     """This rank's part of every global batch from `first_step` on.
 
     Yields (images float32 [batch_size, image_size, image_size, 3] in −1 to 1, labels int64 [batch_size]).
@@ -44,12 +45,13 @@ def training_batches(
     steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
     records = steps.map(lambda step: _numpy(read, step, batch_size, (tf.string, tf.int64)))
     records = records.unbatch()
-    return records.map(decode, num_parallel_calls=threads).batch(batch_size, drop_remainder=True).prefetch(2)
+    images = records.map(decode, num_parallel_calls=threads).batch(batch_size, drop_remainder=True)
+    return _with_our_errors(images.prefetch(2), reader)
 
 
 def evaluation_batches(
     reader: RecordReader, world: World, *, batch_size: int, image_size: int, examples: int, threads: int
-) -> Any:
+) -> Iterator[tuple[Any, Any]]:
     """This rank's share of the first `examples` examples, in whole batches dealt out in turn.
 
     Dealing batches, not examples, keeps every image in the same batch for any number of ranks, and so its logits
@@ -67,7 +69,8 @@ def evaluation_batches(
 
     starts = tf.data.Dataset.range(world.rank * batch_size, examples, world.size * batch_size)
     records = starts.map(lambda start: _numpy(read, start, None, (tf.string,))).unbatch()
-    return records.map(decode, num_parallel_calls=threads).batch(batch_size).prefetch(2)
+    images = records.map(decode, num_parallel_calls=threads).batch(batch_size)
+    return _with_our_errors(images.prefetch(2), reader)
 
 
 def _numpy(function: Any, argument: Any, batch_size: int | None, types: tuple[Any, ...]) -> Any:
@@ -76,3 +79,12 @@ def _numpy(function: Any, argument: Any, batch_size: int | None, types: tuple[An
     for output, kind in zip(outputs, types, strict=True):
         output.set_shape([batch_size] if kind == tf.string else [batch_size, 2])
     return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _with_our_errors(dataset: Any, reader: RecordReader) -> Iterator[tuple[Any, Any]]:
+    try:
+        yield from dataset
+    except tf.errors.OpError:
+        if reader.failure:
+            raise reader.failure from None
+        raise

@@ -34,6 +34,7 @@ class RecordReader:
                 raise DataError(f"{path} has {shard.bytes} bytes by its manifest, but it {found}: build it again.")
             if shard.examples:
                 self._ends[first[number + 1] - 1] = shard.bytes
+        self.failure: DataError | None = None
         self._files = [os.open(path, os.O_RDONLY) for path in self._paths]
 
     def __len__(self) -> int:
@@ -48,7 +49,9 @@ class RecordReader:
         try:
             return unframe(os.pread(self._files[shard], int(self._ends[index]) - start, start))
         except ValueError as error:
-            raise DataError(
+            # Kept, because what is raised inside tf.data comes out as TensorFlow's own error.
+            self.failure = DataError(
                 f"Every record passes its CRC, but in record {index} of its split, at byte {start} of "
                 f"{self._paths[shard]}, {error}: restore the shard from a copy or build the data set again."
-            ) from error
+            )
+            raise self.failure from error

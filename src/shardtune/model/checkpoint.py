@@ -1,5 +1,6 @@
 """Checkpoints of a run: named tensors in safetensors files, no pickle, each written whole or not at all."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from shardtune.errors import CheckpointError
 from shardtune.files import atomic_write
 
+RUN_CONFIG_NAME = "config.json"
 Tensors = dict[str, npt.NDArray[Any]]
 
 
@@ -65,3 +67,21 @@ def assign(variables: dict[str, Any], tensors: Tensors, path: Path) -> None:
                 f"use the directory of the run itself."
             )
         variable.assign(tensor)
+
+
+def load_run_config(directory: Path) -> dict[str, Any]:
+    """`config.json` of a run directory: {"config": flags, "workers": number, "labels": class names}.
+
+    Raises:
+        CheckpointError: there is none, or it is not one of ours.
+    """
+    path = directory / RUN_CONFIG_NAME
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(run["config"]["image_size"], int) and run["workers"] and isinstance(run["labels"], list)):
+            raise ValueError("a field has another type")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"A run directory holds {RUN_CONFIG_NAME}, but {path} cannot be read ({error!r}): give the train_dir of a run."
+        ) from error
+    return dict(run)

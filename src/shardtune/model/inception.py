@@ -1,10 +1,12 @@
-"""Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as research/inception had it, with the variable names of its 2016 release."""
+"""Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as research/inception had it.
+
+Its variables go by the names of the 2016 release, whatever Keras calls them.
+"""
 
 import re
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from shardtune.errors import UsageError
 
@@ -18,7 +20,9 @@ _STEM = [f"conv{i}" for i in range(5)]
 _BLOCKS = {
     "mixed_35x35x256a mixed_35x35x288a mixed_35x35x288b": "branch1x1:1 branch5x5:2 branch3x3dbl:3 branch_pool:1",
     "mixed_17x17x768a": "branch3x3:1 branch3x3dbl:3",
-    "mixed_17x17x768b mixed_17x17x768c mixed_17x17x768d mixed_17x17x768e": "branch1x1:1 branch7x7:3 branch7x7dbl:5 branch_pool:1",
+    "mixed_17x17x768b mixed_17x17x768c mixed_17x17x768d mixed_17x17x768e": (
+        "branch1x1:1 branch7x7:3 branch7x7dbl:5 branch_pool:1"
+    ),
     "mixed_17x17x1280a": "branch3x3:2 branch7x7x3:4",
     "mixed_8x8x2048a mixed_8x8x2048b": "branch1x1:1 branch3x3:3 branch3x3dbl:4 branch_pool:1",
 }
@@ -87,13 +91,8 @@ def _freeze(model: Any, name: str) -> None:
 
 def named_variables(model: Any) -> dict[str, Any]:
     """Every variable of a model made by `build`, by its name in the 2016 release (388 at 299 pixels)."""
-    layers = {type_: [la for la in model.layers if isinstance(la, type_)] for type_ in
-              (keras.layers.Conv2D, keras.layers.BatchNormalization)}  # fmt: skip
     named: dict[str, Any] = {}
-    # Keras numbers the unnamed layers of the trunk in the order of their making, from a counter that never restarts;
-    # model.layers has another order, of depth in the graph.
-    convolutions, norms = (sorted((la for la in kind if not la.name.startswith("aux_")), key=_number) for kind in layers.values())
-    pairs = list(zip(_trunk_names(), convolutions, norms, strict=True))
+    pairs = list(zip(_trunk_names(), _trunk_layers(model, "Conv2D"), _trunk_layers(model, "BatchNormalization"), strict=True))
     if "aux_logits" in model.output:
         for name, layer in (("aux_logits/proj", "aux_proj"), ("aux_logits/Conv", "aux_conv")):
             pairs.append((name, model.get_layer(layer), model.get_layer(f"{layer}_batch_norm")))
@@ -108,6 +107,10 @@ def named_variables(model: Any) -> dict[str, Any]:
     return named
 
 
-def _number(layer: Any) -> int:
-    found = re.search(r"_(\d+)$", layer.name)
-    return int(found[1]) if found else 0
+def _trunk_layers(model: Any, kind: str) -> list[Any]:
+    """The trunk's layers of one class in the order of their making; model.layers has another, by depth in the graph.
+
+    Keras numbers the unnamed layers from a counter that never restarts: conv2d, conv2d_1, … or conv2d_94, ….
+    """
+    layers = [layer for layer in model.layers if type(layer).__name__ == kind and not layer.name.startswith("aux_")]
+    return sorted(layers, key=lambda layer: int((re.findall(r"_(\d+)$", layer.name) or [0])[0]))

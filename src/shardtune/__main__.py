@@ -1,0 +1,5 @@
+"""`python -m shardtune` is the `shardtune` command."""
+
+from shardtune.cli import main
+
+main()

@@ -1,0 +1,98 @@
+"""The commands. The only place that creates a World and turns errors into exit statuses."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import tyro
+
+from shardtune.config import BuildConfig, EvalConfig, TrainConfig
+from shardtune.errors import RootFailedError, ShardtuneError, UsageError
+from shardtune.world import Backend, World
+
+DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU: one command a stage."
+Command = (
+    Annotated[BuildConfig, tyro.conf.subcommand("build")]
+    | Annotated[TrainConfig, tyro.conf.subcommand("train")]
+    | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
+    world = World()
+    try:
+        config = _parse(arguments)
+        backend, run = _stage(config)
+        world = World.from_environment(backend, os.environ)
+        run(config, world)
+    except Exception as error:
+        _fail(error, world, debug)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr, flush=True)
+        world.abort(130)
+
+
+def _parse(arguments: list[str]) -> Any:
+    """The configuration that the flags ask for; what is wrong with them becomes one line, whatever tyro draws."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(Command, prog="shardtune", description=DESCRIPTION, args=arguments, use_underscores=True)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        words = " ".join(re.sub("[│╭╮╰╯─]", " ", said.getvalue()).split())
+        command = " ".join(["shardtune", *arguments[:1]]) if arguments[:1] in (["build"], ["train"], ["eval"]) else "shardtune"
+        raise UsageError(f"{words.split(' For full helptext')[0]}: see {command} --help.") from None
+
+
+def _stage(config: Any) -> tuple[Backend, Callable[[Any, World], Any]]:
+    """What to run for a configuration, and over what its ranks talk. Imported here: building needs no TensorFlow."""
+    if isinstance(config, BuildConfig):
+        from shardtune.build.builder import build
+
+        return "mpi", build
+    if isinstance(config, TrainConfig):
+        from shardtune.train.loop import train
+
+        return "horovod", train
+    from shardtune.judge.evaluate import evaluate
+
+    return "horovod", evaluate
+
+
+def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
+    """Say in one line what went wrong, and end every rank."""
+    status = error.exit_status if isinstance(error, ShardtuneError) else 1
+    if debug:
+        traceback.print_exc()
+    elif isinstance(error, ShardtuneError):
+        if not isinstance(error, RootFailedError):
+            print(f"shardtune: {_who(world)}{error}", file=sys.stderr, flush=True)
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        print(
+            f"shardtune: {_who(world)}unexpected {type(error).__name__} in {where}: {error} (the whole story: --debug)",
+            file=sys.stderr,
+            flush=True,
+        )
+    if not world.is_root:
+        time.sleep(1)  # a launcher kills all ranks when the first one leaves: let rank 0 speak
+    world.abort(status)
+
+
+def _who(world: World) -> str:
+    return "" if world.is_root else f"rank {world.rank} of {world.size}: "

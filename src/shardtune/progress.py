@@ -1,0 +1,79 @@
+"""How far along rank 0 is: a bar on a terminal, a plain line every 10 seconds under a launcher or into a file."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from shardtune.world import World
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def say(world: World, text: str) -> None:
+    """One line to the person, from rank 0 alone."""
+    if world.is_root:
+        _write(text)
+
+
+def _write(text: str) -> None:
+    # In one piece: launchers run Python unbuffered and put their mark before every piece.
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+class Ticker:
+    """Counts to `total` and shows rate and time left, with a note that the caller may change.
+
+    Args:
+        world: only its rank 0 speaks.
+        unit: what is counted, in the plural.
+        total: where it ends.
+        start: where it begins, for work that goes on.
+        weight: what one count is worth in the rate that is shown (images per step, say).
+    """
+
+    def __init__(self, world: World, unit: str, total: int, *, start: int = 0, weight: int = 1, rate_unit: str = "") -> None:
+        self._unit, self._total, self._start, self._weight = unit, total, start, weight
+        self._rate_unit = rate_unit or unit
+        self._done, self._note = start, ""
+        console = Console(file=sys.stdout)
+        # A launcher gives rank 0 a terminal of its own even where its own output goes to a file.
+        on_terminal = console.is_terminal and world.size == 1
+        self._prints = world.is_root and not on_terminal
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, disable=not on_terminal)
+        self._task = self._bar.add_task(unit, total=total, completed=start)
+        self._first = self._last_line = time.monotonic()
+        self._counted = 0  # since the clock started, which is when the first one is done
+
+    def __enter__(self) -> "Ticker":
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """Counts × weight per second, the first one left out: it pays for compiling and cold caches."""
+        return self._counted * self._weight / max(time.monotonic() - self._first, 1e-9)
+
+    def advance(self, note: str | None = None) -> None:
+        """One more is done; `note`, if given, is shown beside the rate from now on."""
+        self._done += 1
+        self._note = self._note if note is None else f"{note}, "
+        now = time.monotonic()
+        if self._done == self._start + 1:
+            self._first = now
+        else:
+            self._counted += 1
+        text = f"{self._note}{self.rate:.1f} {self._rate_unit}/s"
+        self._bar.update(self._task, completed=self._done, description=text)
+        due = now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == self._total
+        if due and self._prints:
+            self._last_line = now
+            seconds = (self._total - self._done) * self._weight / self.rate if self._counted else float("nan")
+            _write(f"{self._unit} {self._done} of {self._total}: {text}, {seconds:.0f} s left")

@@ -1,0 +1,1 @@
+"""Exact evaluation: counts first, one division at the end."""

@@ -1,0 +1,1 @@
+"""Horovod-wrapped fine-tuning: from a data directory to a run directory."""
