@@ -17,7 +17,7 @@ from shardtune.config import BuildConfig, EvalConfig, TrainConfig
 from shardtune.errors import RootFailedError, ShardtuneError, UsageError
 from shardtune.world import Backend, World
 
-DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU: one command a stage."
+DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU: one command a stage. --debug shows tracebacks."
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
@@ -53,9 +53,9 @@ def _parse(arguments: list[str]) -> Any:
     except SystemExit as end:
         if not end.code:
             raise
-        words = " ".join(re.sub("[│╭╮╰╯─]", " ", said.getvalue()).split())
-        command = " ".join(["shardtune", *arguments[:1]]) if arguments[:1] in (["build"], ["train"], ["eval"]) else "shardtune"
-        raise UsageError(f"{words.split(' For full helptext')[0]}: see {command} --help.") from None
+        untitled = (line for line in said.getvalue().splitlines() if not line.startswith("╭"))
+        words = " ".join(re.sub("[│╰╯─]", " ", " ".join(untitled)).split())
+        raise UsageError(f"{re.split(' Argument helptext| For full helptext', words)[0]}: see shardtune --help.") from None
 
 
 def _stage(config: Any) -> tuple[Backend, Callable[[Any, World], Any]]:

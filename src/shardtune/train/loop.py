@@ -136,7 +136,7 @@ def _prepare(config: TrainConfig, world: World) -> Manifest:
         "data_sha256": hashlib.sha256((config.data_dir / MANIFEST_NAME).read_bytes()).hexdigest(),
     }
     config.train_dir.mkdir(parents=True, exist_ok=True)
-    if not (config.train_dir / RUN_CONFIG_NAME).exists():
+    if checkpoint.newest(config.train_dir) is None:  # nothing is done yet that another configuration would spoil
         write_json(config.train_dir / RUN_CONFIG_NAME, run)
     changed = _differences(load_run_config(config.train_dir), run)
     if changed:
