@@ -17,7 +17,7 @@ from shardtune.config import BuildConfig, EvalConfig, TrainConfig
 from shardtune.errors import RootFailedError, ShardtuneError, UsageError
 from shardtune.world import Backend, World
 
-DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU: one command a stage. --debug shows tracebacks."
+DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks."
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
