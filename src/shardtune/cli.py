@@ -75,24 +75,22 @@ def _stage(config: Any) -> tuple[Backend, Callable[[Any, World], Any]]:
 
 def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
     """Say in one line what went wrong, and end every rank."""
-    status = error.exit_status if isinstance(error, ShardtuneError) else 1
     if debug:
         traceback.print_exc()
-    elif isinstance(error, ShardtuneError):
-        if not isinstance(error, RootFailedError):
-            print(f"shardtune: {_who(world)}{error}", file=sys.stderr, flush=True)
-    else:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        print(
-            f"shardtune: {_who(world)}unexpected {type(error).__name__} in {where}: {error} (the whole story: --debug)",
-            file=sys.stderr,
-            flush=True,
-        )
+    elif not isinstance(error, RootFailedError):
+        rank = "" if world.is_root else f"rank {world.rank} of {world.size}: "
+        print(f"shardtune: {rank}{_sentence(error)}", file=sys.stderr, flush=True)
     if not world.is_root:
         time.sleep(1)  # a launcher kills all ranks when the first one leaves: let rank 0 speak
-    world.abort(status)
+    world.abort(error.exit_status if isinstance(error, ShardtuneError) else 1)
 
 
-def _who(world: World) -> str:
-    return "" if world.is_root else f"rank {world.rank} of {world.size}: "
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ShardtuneError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        # Writing to a full disk fails without a name.
+        return f"{error.filename or 'A file'} cannot be read or written ({error.strerror}): mend that and run again."
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    told = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__} in {Path(last.filename).name}:{last.lineno}: {told} (the whole story: --debug)"

@@ -1,5 +1,6 @@
 """What a person can ask for: one frozen dataclass for each command, the one source of flags, defaults, help and JSON."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -98,7 +99,8 @@ class TrainConfig:
             f"--epochs {self.epochs} --max_steps {self.max_steps}",
         )
         for name in ("epochs", "max_steps"):
-            _require((getattr(self, name) or 1) > 0, f"{name} is above 0", getattr(self, name))
+            value = getattr(self, name)
+            _require(value is None or 0 < value < math.inf, f"{name} is above 0 and finite", value)
         _require(
             not self.fine_tune or self.pretrained_model_checkpoint_path is not None,
             "fine_tune starts from pretrained_model_checkpoint_path",

@@ -1,13 +1,14 @@
 """One image file into the JPEG that is stored, or the reason why it cannot be."""
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 JPEG_QUALITY = 95
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -57,7 +58,7 @@ def load(path: Path) -> StoredImage:
         raise RejectedError("unsupported", f"not one of {', '.join(FORMATS)}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RejectedError("too_large", str(error)) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error) as error:
         raise RejectedError("damaged", str(error)) from error  # what Pillow's decoders raise on broken data
 
 

@@ -55,6 +55,8 @@ def scan(directory: Path, labels: Sequence[str]) -> list[Source]:
                         folders.append(Path(entry.path))
                     else:
                         path = Path(entry.path).relative_to(directory).as_posix()
+                        if not path.isprintable() and path.encode(errors="replace").decode() != path:
+                            raise DataError(f"A file name is UTF-8, but {directory} has {path!r}: rename it.")
                         sources.append(Source(path, label, entry.stat(follow_symlinks=False).st_size))
         if len(sources) == before:
             raise DataError(f"Each class has at least one image, but {directory / name} is empty: add images or remove it.")

@@ -69,16 +69,18 @@ class Manifest:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
             version = value.pop("schema_version")
+            if version != SCHEMA_VERSION:
+                raise DataError(
+                    f"This shardtune reads data sets of schema {SCHEMA_VERSION}, {path} has {version}: build it again."
+                )
             value["splits"] = {split: [Shard(**shard) for shard in value["splits"][split]] for split in SPLITS}
             manifest = Manifest(**value)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"A data directory holds {MANIFEST_NAME}, but {path} does not exist: run shardtune build first."
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path} is no data set manifest ({error!r}): build the data set again.") from error
-        if version != SCHEMA_VERSION:
-            raise DataError(f"This shardtune reads data sets of schema {SCHEMA_VERSION}, {path} has {version}: build it again.")
         for shard in (shard for split in SPLITS for shard in manifest.splits[split]):
             if Path(shard.name).name != shard.name:
                 raise DataError(f"Shards lie in the data directory itself, not at {shard.name!r}: see {path}.")

@@ -36,7 +36,7 @@ def save(directory: Path, step: int, tensors: Tensors) -> Path:
     path = path_of(directory, step)
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:
-        file.write(safetensors.numpy.save({name: np.ascontiguousarray(t) for name, t in tensors.items()}))
+        file.write(safetensors.numpy.save({name: np.asarray(t, order="C") for name, t in tensors.items()}))
     return path
 
 

@@ -25,14 +25,16 @@ def restore(model: Any, path: Path, *, fine_tune: bool) -> int:
         wanted = {name: variable for name, variable in wanted.items() if not name.startswith(FINAL_LAYERS)}
     if not list(path.parent.glob(f"{path.name}*")):
         raise CheckpointError(f"There is no checkpoint at {path}: give the path that ends in model.ckpt-157585.")
+    unreadable = (ValueError, IndexError, RuntimeError, tf.errors.OpError)  # what the reader raises on broken files
+    not_readable = (
+        f"A TensorFlow checkpoint was expected, but {path} is none that can be read: give the path that ends in "
+        f"model.ckpt-157585, or fetch it again."
+    )
     try:
         reader = tf.train.load_checkpoint(str(path))
         shapes = reader.get_variable_to_shape_map()
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise CheckpointError(
-            f"A TensorFlow checkpoint was expected, but {path} is none that can be read: give the path that ends in "
-            f"model.ckpt-157585."
-        ) from error
+    except unreadable as error:
+        raise CheckpointError(not_readable) from error
     missing = [name for name in wanted if name not in shapes]
     if missing:
         raise CheckpointError(
@@ -46,6 +48,10 @@ def restore(model: Any, path: Path, *, fine_tune: bool) -> int:
             f"{path} does not fit this model: {len(wrong)} variables have another shape ({name} is {shapes[name]} there and "
             f"{list(wanted[name].shape)} here): add --fine_tune for other classes, or use --image_size 299."
         )
+    try:
+        tensors = {name: reader.get_tensor(name) for name in wanted}
+    except unreadable as error:
+        raise CheckpointError(not_readable) from error
     for name, variable in wanted.items():
-        variable.assign(reader.get_tensor(name))
+        variable.assign(tensors[name])
     return len(wanted)

@@ -1,0 +1,158 @@
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardtune.build.builder import LABELS_NAME, REJECTS_NAME, build
+from shardtune.build.plan import scan, shuffled
+from shardtune.config import BuildConfig
+from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest, Split
+from shardtune.errors import DataError
+from shardtune.world import World
+from tests.pictures import CLASSES, plant
+from tests.records import fields, records
+
+PER_CLASS = 6
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return plant(tmp_path / "images", per_class=PER_CLASS)
+
+
+def made(images: Path, output: Path, **options: Any) -> Manifest:
+    return build(BuildConfig(images, output, **{"train_shards": 3, "validation_shards": 2, **options}), World())
+
+
+def stored(directory: Path) -> dict[Split, list[dict[str, Any]]]:
+    """The fields of every record, read back from the shards."""
+    return {split: [fields(record) for record in records(directory, split)] for split in SPLITS}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_record_traces_to_its_own_file_and_label(small_images: Path, small_data: Path, split: Split) -> None:
+    examples = stored(small_data)[split]
+    files = sorted((small_images / split).rglob("*.jpg"))
+    assert sorted(example["image/filename"].decode() for example in examples) == [
+        path.relative_to(small_images / split).as_posix() for path in files
+    ]
+    for example in examples:
+        name = example["image/filename"].decode()
+        text = name.split("/")[0]
+        assert example["image/encoded"] == (small_images / split / name).read_bytes()
+        assert example["image/class/text"].decode() == text
+        assert example["image/class/label"] == 1 + CLASSES.index(text)
+
+
+def test_the_manifest_says_what_the_shards_hold(small_images: Path, small_data: Path) -> None:
+    manifest, examples = Manifest.load(small_data), stored(small_data)
+    for split in SPLITS:
+        counts = Counter(example["image/class/label"] for example in examples[split])
+        assert manifest.class_counts[split] == [counts[label] for label in range(1, len(CLASSES) + 1)]
+        assert manifest.examples(split) == len(examples[split])
+        assert all(shard.bytes == (small_data / shard.name).stat().st_size for shard in manifest.splits[split])
+    assert [shard.examples for shard in manifest.splits["train"]] == [15] * 4
+    assert [shard.examples for shard in manifest.splits["validation"]] == [10, 11]
+    assert manifest.provenance["scanned"] == manifest.provenance["written"] == 81
+    assert (small_data / LABELS_NAME).read_text() == "blue\ngreen\nred\n"
+    assert (small_data / REJECTS_NAME).read_bytes() == b""
+    assert not list(small_data.glob(".*"))
+
+
+def test_records_are_in_the_order_of_the_plan(small_images: Path, small_data: Path) -> None:
+    order = shuffled(scan(small_images / "train", CLASSES), 0)
+    assert [example["image/filename"].decode() for example in stored(small_data)["train"]] == [source.path for source in order]
+
+
+def test_the_same_images_give_the_same_bytes_and_another_seed_others(images: Path, tmp_path: Path) -> None:
+    first, again, other = made(images, tmp_path / "a"), made(images, tmp_path / "b"), made(images, tmp_path / "c", seed=1)
+    assert first == again
+    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    assert other.splits != first.splits
+
+
+DAMAGE = {"empty": b"", "unsupported": b"<html>not found</html>", "damaged": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01"}
+
+
+# Positions in the order of the data set of 18: the first and last of all, of a shard, neighbours, and a whole shard.
+@pytest.mark.parametrize("positions", [[0], [17], [0, 17], [5, 6], [0, 1, 2, 3, 4, 5], [1, 7, 16], list(range(18))])
+def test_damaged_images_are_left_out_and_no_other(images: Path, tmp_path: Path, positions: list[int]) -> None:
+    order = [source.path for source in shuffled(scan(images, CLASSES), 0)]
+    reasons = {order[p]: list(DAMAGE)[i % len(DAMAGE)] for i, p in enumerate(positions)}
+    for path, reason in reasons.items():
+        (images / path).write_bytes(DAMAGE[reason])
+    # What is on disk decides the order only by its path, so damage moves no other image.
+    manifest = made(images, tmp_path / "data", max_rejects=len(positions))
+    examples = stored(tmp_path / "data")["train"]
+    assert [example["image/filename"].decode() for example in examples] == [path for path in order if path not in reasons]
+    for example in examples:
+        path = example["image/filename"].decode()
+        assert example["image/encoded"] == (images / path).read_bytes()
+        assert example["image/class/label"] == 1 + CLASSES.index(path.split("/")[0])
+    rejects = [json.loads(line) for line in (tmp_path / "data" / REJECTS_NAME).read_text().splitlines()]
+    assert {reject["path"]: reject["reason"] for reject in rejects} == reasons
+    assert manifest.provenance["scanned"] == len(order) == len(examples) + len(rejects)
+    assert manifest.provenance["rejected"] == dict(sorted(Counter(reasons.values()).items()))
+
+
+def test_one_damaged_image_is_too_many_unless_allowed(images: Path, tmp_path: Path) -> None:
+    (images / "red" / "red-03.jpg").write_bytes(b"")
+    output = tmp_path / "data"
+    with pytest.raises(DataError, match=r"At most 0 .* but 1 of 18 are \(first red/red-03.jpg: empty.*--max_rejects 1"):
+        made(images, output)
+    assert not (output / MANIFEST_NAME).exists()
+    reject = json.loads((output / REJECTS_NAME).read_text())
+    assert reject == {"split": "train", "path": "red/red-03.jpg", "reason": "empty", "detail": "the file has no bytes"}
+    # What the failed build left is no obstacle.
+    assert made(images, output, max_rejects=1).provenance["written"] == 17
+
+
+def test_a_finished_data_set_is_not_built_over(images: Path, tmp_path: Path) -> None:
+    made(images, tmp_path / "data")
+    before = {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    with pytest.raises(DataError, match="holds a finished one"):
+        made(images, tmp_path / "data", seed=1)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+
+
+def test_validation_images_can_be_held_out(images: Path, tmp_path: Path) -> None:
+    manifest = made(images, tmp_path / "data", validation_fraction=1 / 3)
+    assert manifest.class_counts == {"train": [4, 4, 4], "validation": [2, 2, 2]}
+    examples = stored(tmp_path / "data")
+    names = [{example["image/filename"] for example in examples[split]} for split in SPLITS]
+    assert not names[0] & names[1]
+    assert len(names[0] | names[1]) == 3 * PER_CLASS
+
+
+def test_more_shards_than_images(images: Path, tmp_path: Path) -> None:
+    manifest = made(images, tmp_path / "data", train_shards=20)
+    assert [shard.examples for shard in manifest.splits["train"]].count(0) == 2
+    assert len(stored(tmp_path / "data")["train"]) == 18
+
+
+def test_a_labels_file_numbers_the_classes(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("red\nblue\ngreen\n")
+    manifest = made(images, tmp_path / "data", labels_file=tmp_path / "labels")
+    assert manifest.labels == ["red", "blue", "green"]
+    assert (tmp_path / "data" / LABELS_NAME).read_text() == "red\nblue\ngreen\n"
+    numbers = {(e["image/class/text"], e["image/class/label"]) for e in stored(tmp_path / "data")["train"]}
+    assert numbers == {(b"red", 1), (b"blue", 2), (b"green", 3)}
+
+
+def test_folders_that_are_no_classes_are_an_error(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("red\nblue\n")
+    with pytest.raises(DataError, match="has green besides"):
+        made(images, tmp_path / "data", labels_file=tmp_path / "labels")
+    plant(tmp_path / "validation", per_class=1, classes=("blue", "red", "violet"))
+    with pytest.raises(DataError, match=f"{tmp_path / 'validation'} lacks green and has violet besides"):
+        made(images, tmp_path / "data", validation_directory=tmp_path / "validation")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_file_name_that_is_no_text_is_an_error(images: Path, tmp_path: Path) -> None:
+    (images / "red" / b"caf\xe9.jpg".decode("utf-8", "surrogateescape")).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"UTF-8.*caf"):
+        made(images, tmp_path / "data")

@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shardtune.dataset.manifest import MANIFEST_NAME, OFFSETS_NAME, Manifest, Shard, read_offsets, write_offsets
+from shardtune.errors import DataError
+
+OFFSETS = np.array([0, 100, 0, 0, 70, 2**40], np.uint64)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Manifest:
+    """A manifest of three training and three validation examples, saved in tmp_path."""
+    manifest = Manifest(
+        labels=["Gänseblümchen", "rose"],
+        splits={
+            "train": [Shard("train-00000-of-00002", 2, 200, "aa"), Shard("train-00001-of-00002", 1, 90, "bb")],
+            "validation": [Shard("validation-00000-of-00001", 3, 2**41, "cc")],
+        },
+        class_counts={"train": [2, 1], "validation": [0, 3]},
+        offsets_sha256=write_offsets(tmp_path, OFFSETS),
+        provenance={"seed": 3},
+    )
+    manifest.save(tmp_path)
+    return manifest
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path, saved: Manifest) -> None:
+    loaded = Manifest.load(tmp_path)
+    assert loaded == saved
+    assert loaded.num_classes == 3
+    assert (loaded.examples("train"), loaded.examples("validation")) == (3, 3)
+    offsets = read_offsets(tmp_path, loaded)
+    assert offsets["train"].tolist() == [0, 100, 0]
+    assert offsets["validation"].tolist() == [0, 70, 2**40]
+
+
+def test_no_data_set_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist: run shardtune build first"):
+        Manifest.load(tmp_path)
+    with pytest.raises(DataError, match="does not exist: run shardtune build first"):
+        Manifest.load(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("a file where a directory was expected")
+    with pytest.raises(DataError, match="does not exist: run shardtune build first"):
+        Manifest.load(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema_version": 2}, "reads data sets of schema 1, .* has 2"),
+        # A later schema may have fields that this one has not: what to say is that it is later.
+        ({"schema_version": 2, "more": []}, "reads data sets of schema 1, .* has 2"),
+        ({"more": []}, "no data set manifest"),
+        ({"splits": {"train": []}}, "no data set manifest .*validation"),
+        ({"splits": []}, "no data set manifest"),
+        ({"splits": {"train": [{"name": "x"}], "validation": []}}, "no data set manifest"),
+    ],
+)
+@pytest.mark.usefixtures("saved")
+def test_another_structure_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = tmp_path / MANIFEST_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=message):
+        Manifest.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe"])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / MANIFEST_NAME).write_bytes(content)
+    with pytest.raises(DataError, match="no data set manifest"):
+        Manifest.load(tmp_path)
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_truncated_manifest_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / MANIFEST_NAME
+    content = path.read_bytes().rstrip()
+    for size in range(0, len(content), 37):
+        path.write_bytes(content[:size])
+        with pytest.raises(DataError, match="no data set manifest"):
+            Manifest.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../train-00000-of-00001", "/etc/passwd", "sub/shard", "./shard"])
+@pytest.mark.usefixtures("saved")
+def test_a_shard_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / MANIFEST_NAME
+    value = json.loads(path.read_text())
+    value["splits"]["validation"][0]["name"] = name
+    path.write_text(json.dumps(value))
+    with pytest.raises(DataError, match=f"lie in the data directory itself, not at '{name}'"):
+        Manifest.load(tmp_path)
+
+
+def test_every_flipped_bit_of_the_offsets_is_found(tmp_path: Path, saved: Manifest) -> None:
+    path = tmp_path / OFFSETS_NAME
+    content = path.read_bytes()
+    for bit in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=f"{OFFSETS_NAME} is missing or does not belong to"):
+            read_offsets(tmp_path, saved)
+    path.unlink()
+    with pytest.raises(DataError, match=f"{OFFSETS_NAME} is missing or does not belong to"):
+        read_offsets(tmp_path, saved)

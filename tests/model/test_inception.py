@@ -1,0 +1,98 @@
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from shardtune.errors import UsageError
+from shardtune.model.inception import build, named_variables
+
+# Szegedy et al. 2015, figure 5 to 7, and the stem: 5; three blocks of 7; the grid reduction of 4; four blocks of 10; the
+# second reduction of 6; two blocks of 9.
+CONVOLUTIONS = 5 + 3 * 7 + 4 + 4 * 10 + 6 + 2 * 9
+IMAGE = np.random.default_rng(3).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def frozen_model() -> Any:
+    """107 pixels: the smallest with an auxiliary head; mixed8 and all below it frozen."""
+    return build(6, 107, batch_norm_decay=0.95, seed=1, freeze_until="mixed8")
+
+
+def test_below_107_pixels_there_is_no_auxiliary_head(small_model: Any) -> None:
+    names = named_variables(small_model)
+    assert set(small_model.output) == {"logits", "pool"}
+    assert small_model.output["logits"].shape == (None, 4)
+    assert len(names) == 4 * CONVOLUTIONS + 2  # kernel, beta, moving mean and variance of each; the logits' two
+    assert not [name for name in names if name.startswith("aux")]
+    assert {id(variable) for variable in names.values()} == {
+        id(variable) for variable in small_model.variables if "seed_generator" not in variable.path
+    }
+
+
+def test_from_107_pixels_there_is_one(frozen_model: Any) -> None:
+    assert set(frozen_model.output) == {"logits", "aux_logits", "pool"}
+    assert frozen_model.output["aux_logits"].shape == (None, 6)
+    assert frozen_model.output["pool"].shape == (None, 2048)
+    assert len(named_variables(frozen_model)) == 4 * (CONVOLUTIONS + 2) + 4
+
+
+def test_106_pixels_are_one_too_few_for_it() -> None:
+    trunk = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(106, 106, 3))
+    assert trunk.get_layer("mixed7").output.shape[1:3] == (4, 4)  # the head pools 5×5
+
+
+def test_freezing_stops_at_the_block_that_is_named(frozen_model: Any) -> None:
+    training = {id(variable) for variable in frozen_model.trainable_variables}
+    names = {name: id(variable) in training for name, variable in named_variables(frozen_model).items()}
+    weights = {name: trains for name, trains in names.items() if "moving" not in name}
+    above = ("mixed_8x8x2048a/", "mixed_8x8x2048b/", "logits/", "aux_logits/")
+    assert {name for name, trains in weights.items() if trains} == {name for name in weights if name.startswith(above)}
+
+
+def test_frozen_batch_normalisation_keeps_and_uses_its_statistics(frozen_model: Any) -> None:
+    names = named_variables(frozen_model)
+    before = {name: variable.numpy() for name, variable in names.items() if "moving" in name}
+    frozen_model(np.random.default_rng(0).uniform(-1, 1, (4, 107, 107, 3)).astype(np.float32), training=True)
+    moved = {name for name, value in before.items() if not np.array_equal(value, names[name])}
+    assert moved == {name for name in before if name.startswith(("mixed_8x8x2048a/", "mixed_8x8x2048b/", "aux_logits/"))}
+
+
+def test_a_block_that_is_not_there_cannot_be_frozen(small_model: Any) -> None:
+    with pytest.raises(UsageError, match=r"one of mixed0, .*mixed10, not 'mixed11'"):
+        build(4, 75, batch_norm_decay=0.9, seed=1, freeze_until="mixed11")
+
+
+def test_the_decay_and_the_seed_are_obeyed(small_model: Any) -> None:
+    norms = [layer for layer in small_model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) == CONVOLUTIONS
+    assert {layer.momentum for layer in norms} == {0.9}
+    again, other = (build(4, 75, batch_norm_decay=0.9, seed=seed) for seed in (1, 2))
+    third = build(4, 75, batch_norm_decay=0.9, seed=1)
+    first = {name: variable.numpy() for name, variable in named_variables(again).items()}
+    assert all(np.array_equal(first[name], variable) for name, variable in named_variables(third).items())
+    assert not np.array_equal(first["conv0/weights"], named_variables(other)["conv0/weights"])
+
+
+def test_names_mean_the_same_layers_in_every_model_of_a_process(small_model: Any) -> None:
+    # Keras numbers layers from a counter that goes on, so the second model's conv2d_99 and conv2d_100 are neighbours.
+    twin = build(4, 75, batch_norm_decay=0.9, seed=8)
+    assert not np.allclose(small_model(IMAGE)["logits"], twin(IMAGE)["logits"], atol=1e-6)
+    ours, theirs = named_variables(small_model), named_variables(twin)
+    assert list(ours) == list(theirs)
+    for name, variable in theirs.items():
+        variable.assign(ours[name])
+    assert np.array_equal(small_model(IMAGE)["logits"], twin(IMAGE)["logits"])
+
+
+def test_names_and_shapes_are_those_of_the_2016_checkpoint(shared_data: Path) -> None:
+    expected = dict(tf.train.list_variables(str(shared_data / "inception-v3-2016-03-01" / "model.ckpt-157585")))
+    model = build(1001, 299, batch_norm_decay=0.9, seed=0)
+    found = {name: list(variable.shape) for name, variable in named_variables(model).items()}
+    assert found == {name: list(shape) for name, shape in expected.items() if name in found}
+    # The release also has the moving averages, optimizer slots and a step counter; a checkpoint without them is as good.
+    assert {
+        name for name in expected if not name.endswith(("ExponentialMovingAverage", "RMSProp", "RMSProp_1", "global_step"))
+    } == set(found)

