@@ -28,17 +28,18 @@ if [ -z "$photos" ]; then
   out=demo/digits
   photos=$out/images
   [ -d $photos ] || python launch/digits.py $photos
-  # A digit fills its image and must not be flipped, so it is not augmented.
-  train=(--image_size 75 --optimizer adam --initial_learning_rate 0.0005 --batch_norm_decay 0.9 --augment none)
+  # A digit is whole and upright, and must not be cropped or flipped.
+  train=(--image_size 75 --augment none --epochs 12 --batch_size 32 --optimizer adam --initial_learning_rate 0.001
+    --batch_norm_decay 0.9)
 else
   out=demo/$(basename "$photos")-$(cksum <<<"$photos $checkpoint" | cut -d' ' -f1)
   if [ -n "$checkpoint" ]; then
     # What a small data set cannot improve on stays as it was learnt on ImageNet.
-    train=(--pretrained_model_checkpoint_path "$checkpoint" --fine_tune --freeze_until mixed8
+    train=(--pretrained_model_checkpoint_path "$checkpoint" --fine_tune --freeze_until mixed8 --batch_size 16
       --initial_learning_rate 0.005 --batch_norm_decay 0.9)
   else
     echo "demo: no pretrained checkpoint is given, so this trains from random weights: expect little of few photographs"
-    train=(--optimizer adam --initial_learning_rate 0.0005)
+    train=(--batch_size 16 --optimizer adam --initial_learning_rate 0.0005)
   fi
 fi
 if [ -d "$photos/train" ] && [ -d "$photos/validation" ]; then
@@ -52,8 +53,9 @@ if [ -e "$out/data/dataset.json" ]; then
 else
   mpirun -n 2 shardtune build "${images[@]}" --output_directory "$out/data" --train_shards 8 --validation_shards 2
 fi
-horovodrun -np $workers shardtune train --data_dir "$out/data" --train_dir "$out/run" --batch_size 16 "${train[@]}"
-horovodrun -np $workers shardtune eval --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run"
+unmarked() { sed -u 's/^\[1,0\]<std...>://'; } # horovodrun marks each line with its rank; here only rank 0 speaks
+horovodrun -np $workers shardtune train --data_dir "$out/data" --train_dir "$out/run" "${train[@]}" | unmarked
+horovodrun -np $workers shardtune eval --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run" | unmarked
 
 python - "$out" <<'PYTHON'
 import json

@@ -70,10 +70,10 @@ class Ticker:
             self._first = now
         else:
             self._counted += 1
-        text = f"{self._note}{self.rate:.1f} {self._rate_unit}/s"
+        text = f"{self._note}{self.rate:.1f} {self._rate_unit}/s" if self._counted else f"{self._note}first one done"
         self._bar.update(self._task, completed=self._done, description=text)
         due = now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == self._total
         if due and self._prints:
             self._last_line = now
-            seconds = (self._total - self._done) * self._weight / self.rate if self._counted else float("nan")
-            _write(f"{self._unit} {self._done} of {self._total}: {text}, {seconds:.0f} s left")
+            left = f", {(self._total - self._done) * self._weight / self.rate:.0f} s left" if self._counted else ""
+            _write(f"{self._unit} {self._done} of {self._total}: {text}{left}")
