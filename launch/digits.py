@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 
-SIDE = 70  # pixels: smooth enough that JPEG does no harm
-BORDER = 5  # so that the digit lies whole in the central 87.5 % of the image, which is what evaluation looks at
+SIDE = 56  # pixels: smooth enough that JPEG does no harm
+BORDER = 12  # evaluation looks at the central 87.5 % of an image, and the digit must lie well within that
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
