@@ -20,3 +20,8 @@ def records(directory: Path, split: Split) -> list[bytes]:
     """All records of a split in manifest order."""
     paths = [str(directory / shard.name) for shard in Manifest.load(directory).splits[split]]
     return list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file of a data directory but what is kept for the next attempt at building it."""
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}

@@ -73,7 +73,11 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
         (f"{BUILD} --train_shards many", 2, "--train_shards: .*'many'"),
         (f"{BUILD} --train_shards", 2, "--train_shards"),
         (f"{BUILD} --train_shards 0", 2, "train_shards is at least 1, but 0 was given"),
-        (f"{BUILD} --validation_directory x --validation_fraction 0.5", 2, "not from both"),
+        (
+            f"{BUILD} --validation_directory x --validation_fraction 0.5",
+            2,
+            "come from one of .*, but validation_directory and validation_fraction was given",
+        ),
         (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"not by both, but --epochs 1.0 --max_steps 3 was given"),
         (f"{TRAIN} --max_steps 0", 2, "max_steps is above 0.*, but 0 was given"),
         (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),
@@ -106,7 +110,7 @@ def test_a_file_in_the_way_is_one_line(images: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert (
         done.stderr
-        == f"shardtune: {tmp_path}/file/data cannot be read or written (Not a directory): mend that and run again.\n"
+        == f"shardtune: {tmp_path}/file/data/.shardtune cannot be read or written (Not a directory): mend that and run again.\n"
     )
 
 

@@ -22,7 +22,7 @@ D = Path("somewhere")
         ({"validation_fraction": 1.0}, "1.0"),
         ({"validation_fraction": -0.25}, "-0.25"),
         ({"validation_fraction": float("nan")}, "nan"),
-        ({"validation_fraction": 0.5, "validation_directory": D}, "both validation_directory and validation_fraction"),
+        ({"validation_fraction": 0.5, "validation_directory": D}, "validation_directory and validation_fraction"),
     ],
 )
 def test_a_build_that_cannot_be_is_refused(wrong: dict[str, Any], received: str) -> None:

@@ -18,7 +18,7 @@ LAYERS = (
     ("cli",),
     ("build", "train", "judge"),
     ("input", "model", "scoring"),
-    ("config", "devices", "progress"),
+    ("config", "devices", "locking", "progress"),
     ("dataset", "world"),
     ("files",),
     ("errors",),

@@ -78,7 +78,7 @@ def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
     elif not isinstance(error, RootFailedError):
-        rank = "" if world.is_root else f"rank {world.rank} of {world.size}: "
+        rank = "" if world.is_root else f"{world.name}: "
         print(f"shardtune: {rank}{_sentence(error)}", file=sys.stderr, flush=True)
     if not world.is_root:
         time.sleep(1)  # a launcher kills all ranks when the first one leaves: let rank 0 speak

@@ -28,27 +28,52 @@ class BuildConfig:
     """Folder of validation images, laid out like train_directory."""
     validation_fraction: float = 0.0
     """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation."""
+    validation_examples: int = 0
+    """Without a validation_directory: how many images of train_directory are held out, from each class in proportion."""
     labels_file: Path | None = None
     """Class names, one a line: the first has label 1. Without it, the sorted sub-folders of train_directory."""
+    ignore_unlisted: bool = False
+    """Leave out folders that labels_file does not list, which is an error otherwise."""
     train_shards: int = 128
     """Number of training shards."""
     validation_shards: int = 24
     """Number of validation shards."""
     seed: int = 0
     """Decides the order of the examples and what is held out."""
+    duplicates: Literal["keep", "skip"] = "keep"
+    """Identical files are always reported; skip stores one of them, in validation where one is there."""
+    check: Literal["full", "header"] = "full"
+    """full: every image is decoded to its end. header: the pixel data of clean JPEGs is trusted, which is faster."""
+    exif: Literal["upright", "keep"] = "upright"
+    """upright: turn images as their EXIF orientation says. keep: leave them as they lie."""
+    max_side: int | None = None
+    """Scale images down so that their longer side has at most so many pixels."""
+    quality: int = 95
+    """JPEG quality (1 to 100) of images that must be encoded anew; clean RGB JPEGs keep their bytes."""
     max_rejects: int = 0
     """How many images may be unusable before the build fails; each is listed in rejects.jsonl."""
+    overwrite: bool = False
+    """Replace what another build, finished or not, left in output_directory."""
+    num_threads: int = 1
+    """Accepted for command lines of research/inception, and without effect: ranks share the work (mpirun -n 8)."""
 
     def __post_init__(self) -> None:
-        _require(self.train_shards > 0, "train_shards is at least 1", self.train_shards)
-        _require(self.validation_shards > 0, "validation_shards is at least 1", self.validation_shards)
-        _require(self.max_rejects >= 0, "max_rejects is at least 0", self.max_rejects)
+        for name in ("train_shards", "validation_shards", "num_threads"):
+            _require(getattr(self, name) > 0, f"{name} is at least 1", getattr(self, name))
+        for name in ("max_rejects", "validation_examples"):
+            _require(getattr(self, name) >= 0, f"{name} is at least 0", getattr(self, name))
         _require(0 <= self.validation_fraction < 1, "validation_fraction lies in 0 to 1", self.validation_fraction)
+        _require(self.max_side is None or self.max_side > 0, "max_side is at least 1", self.max_side)
+        _require(1 <= self.quality <= 100, "quality lies in 1 to 100", self.quality)
+        _require(-(2**63) <= self.seed < 2**63, "seed is a 64-bit integer", self.seed)
         _require(
-            not (self.validation_directory and self.validation_fraction),
-            "Validation images come from a folder or from a fraction, not from both",
-            "both validation_directory and validation_fraction",
+            not self.ignore_unlisted or self.labels_file is not None,
+            "ignore_unlisted goes with labels_file",
+            "--ignore_unlisted alone",
         )
+        sources = ("validation_directory", "validation_fraction", "validation_examples")
+        given = [name for name in sources if getattr(self, name)]
+        _require(len(given) < 2, f"Validation images come from one of {', '.join(sources)}", " and ".join(given))
 
 
 @dataclass(frozen=True)

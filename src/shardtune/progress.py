@@ -36,7 +36,7 @@ class Ticker:
     """
 
     def __init__(self, world: World, unit: str, total: int, *, start: int = 0, weight: int = 1, rate_unit: str = "") -> None:
-        self._unit, self._total, self._start, self._weight = unit, total, start, weight
+        self._unit, self._total, self._weight = unit, total, weight
         self._rate_unit = rate_unit or unit
         self._done, self._note = start, ""
         console = Console(file=sys.stdout)
@@ -46,8 +46,8 @@ class Ticker:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not on_terminal)
         self._task = self._bar.add_task(unit, total=total, completed=start)
-        self._first = self._last_line = time.monotonic()
-        self._counted = 0  # since the clock started, which is when the first one is done
+        self._began = self._first = self._last_line = time.monotonic()
+        self._counted = -1  # since the clock started, which is when the first report is in
 
     def __enter__(self) -> "Ticker":
         self._bar.start()
@@ -58,18 +58,27 @@ class Ticker:
 
     @property
     def rate(self) -> float:
-        """Counts × weight per second, the first one left out: it pays for compiling and cold caches."""
-        return self._counted * self._weight / max(time.monotonic() - self._first, 1e-9)
+        """Counts × weight per second, the first report left out: it pays for compiling and cold caches."""
+        return max(0, self._counted) * self._weight / max(time.monotonic() - self._first, 1e-9)
 
-    def advance(self, note: str | None = None) -> None:
-        """One more is done; `note`, if given, is shown beside the rate from now on."""
-        self._done += 1
+    @property
+    def seconds(self) -> float:
+        """Since work began."""
+        return max(time.monotonic() - self._began, 1e-9)
+
+    def skip(self, count: int) -> None:
+        """`count` more are done, and were so before: they do not count for the rate."""
+        self._done += count
+
+    def advance(self, note: str | None = None, count: int = 1) -> None:
+        """`count` more are done; `note`, if given, is shown beside the rate from now on."""
+        self._done += count
         self._note = self._note if note is None else f"{note}, "
         now = time.monotonic()
-        if self._done == self._start + 1:
-            self._first = now
+        if self._counted < 0:
+            self._first, self._counted = now, 0
         else:
-            self._counted += 1
+            self._counted += count
         text = f"{self._note}{self.rate:.1f} {self._rate_unit}/s" if self._counted else f"{self._note}first one done"
         self._bar.update(self._task, completed=self._done, description=text)
         due = now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == self._total

@@ -4,8 +4,9 @@ A world of size 1 answers every collective rightly, so no caller asks "am I dist
 """
 
 import os
+import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
@@ -17,6 +18,8 @@ Backend = Literal["mpi", "horovod"]
 # How many processes each launcher says that it started, asked in this order. SLURM_NTASKS is not
 # among them: an sbatch script's own process has it too; SLURM_STEP_NUM_TASKS is there only under srun.
 SIZE_VARIABLES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+POSTED = 1  # the tag of posted messages, which come between those of collectives
+MPI_ONLY = "Messages between single ranks go over MPI, not over Horovod: start this command with mpirun."
 
 
 def launched_size(environ: Mapping[str, str]) -> int | None:
@@ -29,6 +32,9 @@ class Communicator(Protocol):
 
     def broadcast(self, value: Any) -> Any: ...
     def gather(self, value: Any) -> list[Any]: ...
+    def scatter(self, parts: Iterable[Any]) -> Any: ...
+    def post(self, value: Any) -> None: ...
+    def collect(self) -> list[Any]: ...
     def mean_tensors(self, tensors: list[Any]) -> list[Any]: ...
     def abort(self, status: int) -> NoReturn: ...
 
@@ -36,11 +42,24 @@ class Communicator(Protocol):
 class Alone:
     """One process: every collective is the identity."""
 
+    def __init__(self) -> None:
+        self._posted: list[Any] = []
+
     def broadcast(self, value: Any) -> Any:
         return value
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
+
+    def scatter(self, parts: Iterable[Any]) -> Any:
+        return next(iter(parts))
+
+    def post(self, value: Any) -> None:
+        self._posted.append(value)
+
+    def collect(self) -> list[Any]:
+        posted, self._posted = self._posted, []
+        return posted
 
     def mean_tensors(self, tensors: list[Any]) -> list[Any]:
         return tensors
@@ -54,12 +73,36 @@ class OverMpi:
 
     def __init__(self, comm: Any) -> None:
         self._comm = comm
+        self._sending: list[Any] = []
 
     def broadcast(self, value: Any) -> Any:
         return self._comm.bcast(value)
 
     def gather(self, value: Any) -> list[Any]:
         return list(self._comm.allgather(value))
+
+    def scatter(self, parts: Iterable[Any]) -> Any:
+        if self._comm.rank:
+            return self._comm.recv(source=0)
+        # One after another, so that rank 0 never holds all of them.
+        mine = None
+        for rank, part in enumerate(parts):
+            if rank:
+                self._comm.send(part, rank)
+            else:
+                mine = part
+        return mine
+
+    def post(self, value: Any) -> None:
+        # A request that is dropped before it completes may be dropped with its message.
+        self._sending = [request for request in self._sending if not request.Test()]
+        self._sending.append(self._comm.isend(value, 0, tag=POSTED))
+
+    def collect(self) -> list[Any]:
+        posted = []
+        while self._comm.iprobe(tag=POSTED):
+            posted.append(self._comm.recv(tag=POSTED))
+        return posted
 
     def mean_tensors(self, tensors: list[Any]) -> list[Any]:
         raise WorldError("Tensors are reduced by Horovod, not by MPI: start this command with horovodrun.")
@@ -80,6 +123,15 @@ class OverHorovod:
 
     def gather(self, value: Any) -> list[Any]:
         return list(self._hvd.allgather_object(value))
+
+    def scatter(self, parts: Iterable[Any]) -> Any:
+        raise WorldError(MPI_ONLY)
+
+    def post(self, value: Any) -> None:
+        raise WorldError(MPI_ONLY)
+
+    def collect(self) -> list[Any]:
+        raise WorldError(MPI_ONLY)
 
     def mean_tensors(self, tensors: list[Any]) -> list[Any]:
         return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Average))
@@ -139,6 +191,11 @@ class World:
     def is_root(self) -> bool:
         return self.rank == 0
 
+    @property
+    def name(self) -> str:
+        """This process in the words of a message."""
+        return f"rank {self.rank} of {self.size} on {socket.gethostname()}"
+
     def broadcast(self, value: T) -> T:
         """Rank 0's value, on every rank. The value travels pickled between our own processes."""
         return self._communicator.broadcast(value)  # type: ignore[no-any-return]
@@ -146,6 +203,18 @@ class World:
     def gather(self, value: T) -> list[T]:
         """Every rank's value, in rank order, on every rank."""
         return self._communicator.gather(value)
+
+    def scatter(self, parts: Iterable[T]) -> T:
+        """Part r of rank 0's `parts` on rank r; on other ranks the argument is not looked at. MPI only."""
+        return self._communicator.scatter(parts)  # type: ignore[no-any-return]
+
+    def post(self, value: Any) -> None:
+        """Send `value` to rank 0 without waiting until it is collected. MPI only."""
+        self._communicator.post(value)
+
+    def collect(self) -> list[Any]:
+        """On rank 0: what ranks, 0 included, have posted since the last call, each rank's in order. MPI only."""
+        return self._communicator.collect()
 
     def barrier(self) -> None:
         """Return when every rank has come here."""
@@ -159,8 +228,8 @@ class World:
         """End this process, and with it every rank of the job, with a non-zero status."""
         self._communicator.abort(status)
 
-    def from_root(self, work: Callable[[], T]) -> T:
-        """Do `work` on rank 0 and give its result to all; if it raises there, every rank raises.
+    def at_root(self, work: Callable[[], T]) -> T:
+        """Do `work` on rank 0, which alone gets the result (the others None); if it raises there, every rank raises.
 
         Raises:
             RootFailedError: on the other ranks, in place of the exception that rank 0 raises itself.
@@ -172,12 +241,16 @@ class World:
                 result = work()
             except Exception as error:
                 failure = error
-        failed, result = self.broadcast((failure is not None, result))
+        failed = self.broadcast(failure is not None)
         if failure is not None:
             raise failure
         if failed:
             raise RootFailedError("Rank 0 failed and says why.")
         return result  # type: ignore[return-value]
+
+    def from_root(self, work: Callable[[], T]) -> T:
+        """Do `work` on rank 0 and give its result to all; if it raises there, every rank raises as `at_root` does."""
+        return self.broadcast(self.at_root(work))
 
 
 def from_mpi() -> World:

@@ -5,14 +5,17 @@ from typing import Any
 
 import pytest
 
-from shardtune.build.builder import LABELS_NAME, REJECTS_NAME, build
-from shardtune.build.plan import scan, shuffled
+from shardtune.build.builder import build
+from shardtune.build.finish import LABELS_NAME, REJECTS_NAME
+from shardtune.build.listing import scan
+from shardtune.build.plan import shuffled
+from shardtune.build.resume import WORK_NAME
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.world import World
 from tests.pictures import CLASSES, plant
-from tests.records import fields, records
+from tests.records import contents, fields, records
 
 PER_CLASS = 6
 
@@ -24,6 +27,12 @@ def images(tmp_path: Path) -> Path:
 
 def made(images: Path, output: Path, **options: Any) -> Manifest:
     return build(BuildConfig(images, output, **{"train_shards": 3, "validation_shards": 2, **options}), World())
+
+
+def order_of(directory: Path) -> list[str]:
+    """The paths of all images in the order of the data set."""
+    listing = shuffled(scan(directory, CLASSES), 0)
+    return [listing.path(index) for index in range(len(listing))]
 
 
 def stored(directory: Path) -> dict[Split, list[dict[str, Any]]]:
@@ -58,19 +67,17 @@ def test_the_manifest_says_what_the_shards_hold(small_images: Path, small_data: 
     assert manifest.provenance["scanned"] == manifest.provenance["written"] == 81
     assert (small_data / LABELS_NAME).read_text() == "blue\ngreen\nred\n"
     assert (small_data / REJECTS_NAME).read_bytes() == b""
-    assert not list(small_data.glob(".*"))
+    assert [path.name for path in small_data.glob(".*")] == [WORK_NAME]
 
 
 def test_records_are_in_the_order_of_the_plan(small_images: Path, small_data: Path) -> None:
-    order = shuffled(scan(small_images / "train", CLASSES), 0)
-    assert [example["image/filename"].decode() for example in stored(small_data)["train"]] == [source.path for source in order]
+    assert [example["image/filename"].decode() for example in stored(small_data)["train"]] == order_of(small_images / "train")
 
 
 def test_the_same_images_give_the_same_bytes_and_another_seed_others(images: Path, tmp_path: Path) -> None:
     first, again, other = made(images, tmp_path / "a"), made(images, tmp_path / "b"), made(images, tmp_path / "c", seed=1)
     assert first == again
-    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert other.splits != first.splits
 
 
@@ -78,9 +85,9 @@ DAMAGE = {"empty": b"", "unsupported": b"<html>not found</html>", "damaged": b"\
 
 
 # Positions in the order of the data set of 18: the first and last of all, of a shard, neighbours, and a whole shard.
-@pytest.mark.parametrize("positions", [[0], [17], [0, 17], [5, 6], [0, 1, 2, 3, 4, 5], [1, 7, 16], list(range(18))])
+@pytest.mark.parametrize("positions", [[0], [17], [0, 17], [5, 6], [0, 1, 2, 3, 4, 5], [1, 7, 16], list(range(12, 18))])
 def test_damaged_images_are_left_out_and_no_other(images: Path, tmp_path: Path, positions: list[int]) -> None:
-    order = [source.path for source in shuffled(scan(images, CLASSES), 0)]
+    order = order_of(images)
     reasons = {order[p]: list(DAMAGE)[i % len(DAMAGE)] for i, p in enumerate(positions)}
     for path, reason in reasons.items():
         (images / path).write_bytes(DAMAGE[reason])
@@ -110,12 +117,23 @@ def test_one_damaged_image_is_too_many_unless_allowed(images: Path, tmp_path: Pa
     assert made(images, output, max_rejects=1).provenance["written"] == 17
 
 
-def test_a_finished_data_set_is_not_built_over(images: Path, tmp_path: Path) -> None:
-    made(images, tmp_path / "data")
-    before = {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
-    with pytest.raises(DataError, match="holds a finished one"):
+def test_a_finished_data_set_is_built_over_only_if_told(images: Path, tmp_path: Path) -> None:
+    made(images, tmp_path / "data", train_shards=5)
+    before = contents(tmp_path / "data")
+    with pytest.raises(DataError, match=r"begun with other input \(train_shards was 5, is 3; seed was 0, is 1\)"):
         made(images, tmp_path / "data", seed=1)
-    assert before == {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    assert before == contents(tmp_path / "data")
+    made(images, tmp_path / "data", seed=1, overwrite=True)
+    made(images, tmp_path / "other", seed=1)
+    assert contents(tmp_path / "data") == contents(tmp_path / "other")
+
+
+def test_a_finished_data_set_is_not_built_again(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = made(images, tmp_path / "data")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir() if path.is_file()}
+    assert made(images, tmp_path / "data") == first
+    assert "was finished before: nothing to do" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir() if path.is_file()}
 
 
 def test_validation_images_can_be_held_out(images: Path, tmp_path: Path) -> None:

@@ -10,8 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shardtune.build.images import ORIENTATION, RejectedError, StoredImage, load
+from shardtune.build.images import ORIENTATION, ImageOptions, RejectedError, StoredImage, convert, read
 from tests.pictures import encoded, picture
+
+
+def load(path: Path) -> StoredImage:
+    return convert(read(path), ImageOptions())
+
 
 RGB = picture(np.random.default_rng(5))
 JPEG = encoded(RGB, quality=90)

@@ -74,6 +74,6 @@ def test_a_labels_file_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_folders_and_labels_that_differ(tmp_path: Path, labels: list[str], message: str) -> None:
     folders(tmp_path, "a", "b")
-    require_same(["b", "a"], tmp_path)
+    require_same(["b", "a"], tmp_path, ignore_unlisted=False)
     with pytest.raises(DataError, match=message):
-        require_same(labels, tmp_path)
+        require_same(labels, tmp_path, ignore_unlisted=False)

@@ -1,40 +1,61 @@
-import random
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.build.plan import Source, assign, hold_out, into_shards, scan, shuffled
-from shardtune.errors import DataError
+from shardtune.build.listing import Listing
+from shardtune.build.plan import (
+    Plan,
+    as_digests,
+    assign,
+    first_of_each,
+    fraction_of,
+    group,
+    hold_out,
+    into_shards,
+    shares,
+    shuffled,
+)  # fmt: skip
+from tests.listings import listing_of
 
 COUNTS = st.integers(0, 300)
-SOURCES = st.lists(st.integers(1, 4), max_size=60).map(
-    lambda labels: [Source(f"{label}/{number}.jpg", label, 10) for number, label in enumerate(labels)]
-)
 
 
-def sources_of(count: int) -> list[Source]:
-    return [Source(f"a/{number:04d}.jpg", 1, 10) for number in range(count)]
+def paths(listing: Listing) -> list[str]:
+    return [listing.path(index) for index in range(len(listing))]
 
 
 @given(COUNTS, st.integers(1, 40))
-def test_shards_cover_all_in_order_and_evenly(count: int, shards: int) -> None:
-    sources = sources_of(count)
-    plans = into_shards(sources, "train", Path("root"), shards)
-    assert [source for plan in plans for source in plan.sources] == sources
-    sizes = [len(plan.sources) for plan in plans]
+def test_shards_cover_all_in_order_and_evenly(images: int, count: int) -> None:
+    shards = into_shards("train", images, count)
+    assert [index for _, _, where in shards for index in where] == list(range(images))
+    sizes = [len(where) for _, _, where in shards]
     assert max(sizes) - min(sizes) <= 1
-    assert [plan.name for plan in plans] == [f"train-{i:05d}-of-{shards:05d}" for i in range(shards)]
+    assert [name for _, name, _ in shards] == [f"train-{i:05d}-of-{count:05d}" for i in range(count)]
+
+
+def test_a_plan_tells_each_shard_s_images_and_bytes() -> None:
+    sources = listing_of([f"a/{number}.jpg" for number in range(5)], sizes=[1, 2, 3, 4, 5])
+    plan = Plan(["a"], {"train": Path("root")}, {"train": sources}, {}, into_shards("train", 5, 2))
+    assert [plan.bytes_of(number) for number in (0, 1)] == [3, 12]
+    shard = plan.shard(1)
+    assert (shard.name, shard.root, paths(shard.sources)) == (
+        "train-00001-of-00002",
+        Path("root"),
+        ["a/2.jpg", "a/3.jpg", "a/4.jpg"],
+    )
 
 
 @given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 12))
 def test_assign_deals_every_shard_once_and_evenly(weights: list[int], ranks: int) -> None:
-    shares = assign(weights, ranks)
-    assert len(shares) == ranks
-    assert all(share == sorted(share) for share in shares)
-    assert sorted(index for share in shares for index in share) == list(range(len(weights)))
-    loads = [sum(weights[index] for index in share) for share in shares]
+    dealt = assign(weights, ranks)
+    assert len(dealt) == ranks
+    assert all(share == sorted(share) for share in dealt)
+    assert sorted(index for share in dealt for index in share) == list(range(len(weights)))
+    loads = [sum(weights[index] for index in share) for share in dealt]
     assert max(loads) <= sum(weights) / ranks + max(weights, default=0)
 
 
@@ -44,55 +65,86 @@ def test_assign_gives_each_rank_a_shard_where_there_are_enough() -> None:
     assert assign([3], 3) == [[0], [], []]
 
 
+@given(st.integers(1, 16), st.integers(8, 16), st.integers(0, 2**32 - 1))
+def test_skewed_file_sizes_are_shared_out_evenly(ranks: int, shards_per_rank: int, seed: int) -> None:
+    # Log-normal with σ = 2: the largest 1 % of the files hold a third of the bytes.
+    sizes = np.random.default_rng(seed).lognormal(10, 2, 20_000).astype(np.int64)
+    weights = [int(part.sum()) for part in np.array_split(sizes, ranks * shards_per_rank)]
+    loads = [sum(weights[index] for index in share) for share in assign(weights, ranks)]
+    assert max(loads) <= 1.15 * sum(loads) / ranks
+
+
 @given(COUNTS, st.integers(-(2**63), 2**63 - 1), st.randoms(use_true_random=False))
-def test_the_order_does_not_depend_on_the_listing(count: int, seed: int, chance: random.Random) -> None:
-    sources = sources_of(count)
-    listing = sources.copy()
-    chance.shuffle(listing)
-    assert shuffled(listing, seed) == shuffled(sources, seed)
+def test_the_order_does_not_depend_on_the_listing(count: int, seed: int, chance: np.random.Generator) -> None:
+    names = [f"a/{number:04d}.jpg" for number in range(count)]
+    other = names.copy()
+    chance.shuffle(other)
+    assert paths(shuffled(listing_of(names), seed)) == paths(shuffled(listing_of(other), seed))
 
 
 def test_the_order_is_a_shuffle_that_the_seed_decides() -> None:
-    sources = sources_of(200)
-    first, second = shuffled(sources, 0), shuffled(sources, 1)
-    assert first != sources
+    names = [f"a/{number:04d}.jpg" for number in range(200)]
+    first, second = (paths(shuffled(listing_of(names), seed)) for seed in (0, 1))
+    assert first != names
     assert first != second
-    assert set(first) == set(second) == set(sources)
-    # Whether two images come in this order or that depends on them alone, not on what else is there.
-    assert shuffled(sources[::2], 0) == [source for source in first if source in set(sources[::2])]
+    assert set(first) == set(second) == set(names)
 
 
-@given(SOURCES, st.floats(0, 1, exclude_max=True))
-def test_hold_out_splits_every_class(sources: list[Source], fraction: float) -> None:
-    train, validation = hold_out(sources, fraction)
-    chosen = set(validation)
-    assert train == [source for source in sources if source not in chosen]
-    assert validation == [source for source in sources if source in chosen]
-    for label in {source.label for source in sources}:
-        total, held = (sum(source.label == label for source in part) for part in (sources, validation))
-        if total == 1 or fraction == 0:
-            assert held == 0
-        else:
-            assert 1 <= held <= total - 1
-            assert held in (1, total - 1) or abs(held - fraction * total) <= 0.5
+@given(st.lists(st.integers(0, 6), max_size=40))
+def test_equal_digests_are_one_group(values: list[int]) -> None:
+    digests = as_digests(b"".join(bytes([value]) * 15 + b"\0" for value in values))
+    groups = group(digests)
+    assert [[a == b for a in groups] for b in groups] == [[a == b for a in values] for b in values]
+    assert np.flatnonzero(first_of_each(groups)).tolist() == [i for i, value in enumerate(values) if value not in values[:i]]
 
 
-def test_a_larger_fraction_holds_out_more_of_the_same() -> None:
-    sources = sources_of(40)
-    assert hold_out(sources, 0.25)[1] == hold_out(sources, 0.5)[1][:10]
+def test_digests_that_differ_in_one_half_are_not_equal() -> None:
+    halves = [bytes(8) + bytes(8), bytes(8) + b"\1" * 8, b"\1" * 8 + bytes(8)]
+    assert len(set(group(as_digests(b"".join(halves))).tolist())) == 3
 
 
-def test_scan_finds_what_lies_in_class_folders_and_below(tmp_path: Path) -> None:
-    for path in ("b/2.jpg", "b/deep/er/1.jpg", "a/1.jpg", "a/.hidden.jpg", "a/.git/x.jpg", "unlisted/1.jpg", "loose.jpg"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_bytes(path.encode())
-    found = scan(tmp_path, ["b", "a"])
-    assert set(found) == {Source("b/2.jpg", 1, 7), Source("b/deep/er/1.jpg", 1, 15), Source("a/1.jpg", 2, 7)}
-    assert len(found) == 3
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=20), st.data())
+def test_held_out_examples_are_shared_out_by_size(counts: list[int], data: st.DataObject) -> None:
+    total = data.draw(st.integers(0, sum(counts) - len(counts)))
+    held = shares(counts, total)
+    for part, count in zip(held, counts, strict=True):
+        assert 0 <= part <= count - 1
+        assert part <= total * count / sum(counts) + 1
+    assert sum(held) <= total
+    if all(total * count / sum(counts) + 1 <= count - 1 for count in counts):
+        assert sum(held) == total
 
 
-def test_a_class_without_images_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / ".hidden.jpg").write_bytes(b"x")
-    with pytest.raises(DataError, match=f"{tmp_path / 'a'} is empty"):
-        scan(tmp_path, ["a"])
+@pytest.mark.parametrize(
+    ("counts", "fraction", "held"),
+    [([10, 20], 0.2, [2, 4]), ([1, 2, 3], 0.2, [0, 1, 1]), ([1, 2, 3], 0.9, [0, 1, 2]), ([100], 0.001, [1])],
+)
+def test_a_fraction_leaves_one_on_each_side(counts: list[int], fraction: float, held: list[int]) -> None:
+    assert fraction_of(counts, fraction) == held
+
+
+LABELLED = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 12)), min_size=1, max_size=60)
+
+
+@given(LABELLED, st.floats(0.01, 0.99))
+def test_identical_images_are_held_out_together_or_not_at_all(images: list[tuple[int, int]], fraction: float) -> None:
+    labels = np.array([label for label, _ in images], np.int32)
+    groups: npt.NDArray[np.int64] = np.unique([content for _, content in images], return_inverse=True)[1]
+    counts = np.bincount(labels, minlength=5)[1:].tolist()
+    wanted = [min(round(fraction * count), max(0, count - 1)) for count in counts]
+    held = hold_out(labels, groups, wanted)
+    for content in set(groups.tolist()):
+        members = groups == content
+        assert len(set(held[members])) == 1
+        if len(set(labels[members])) > 1:
+            assert not held[members].any()
+    for label, (count, most) in enumerate(zip(counts, wanted, strict=True), start=1):
+        here = held[labels == label].sum()
+        assert here <= most
+        assert count == 0 or here < count
+
+
+@given(st.integers(2, 50), st.integers(0, 49))
+def test_of_distinct_images_the_first_are_held_out(count: int, wanted: int) -> None:
+    held = hold_out(np.ones(count, np.int32), np.arange(count), [min(wanted, count - 1)])
+    assert np.flatnonzero(held).tolist() == list(range(min(wanted, count - 1)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.launching import launch, shardtune
+from tests.records import contents
 
 TRAIN = [
     *("--image_size", 75, "--batch_size", 8, "--max_steps", 6, "--log_every", 2),
@@ -15,7 +16,7 @@ TRAIN = [
 
 
 def test_any_number_of_ranks_builds_the_same_bytes(small_images: Path, small_data: Path, tmp_path: Path) -> None:
-    expected = {path.name: path.read_bytes() for path in small_data.iterdir()}
+    expected = contents(small_data)
     for ranks in (1, 2, 3, 5):
         output = tmp_path / str(ranks)
         said = shardtune(
@@ -23,7 +24,7 @@ def test_any_number_of_ranks_builds_the_same_bytes(small_images: Path, small_dat
             "--output_directory", output, "--train_shards", 4, "--validation_shards", 2, launcher="mpirun", ranks=ranks,
         )  # fmt: skip
         assert said.splitlines()[-1] == "Finished writing all 81 images in data set."
-        assert {path.name: path.read_bytes() for path in output.iterdir()} == expected
+        assert contents(output) == expected
 
 
 @pytest.fixture(scope="module")

@@ -37,18 +37,30 @@ class StoredImage:
     reencoded: str | None
 
 
-def load(path: Path) -> StoredImage:
-    """Read and decode a file in full. A clean upright RGB JPEG keeps its bytes; all else becomes one.
+@dataclass(frozen=True)
+class ImageOptions:
+    check: str = "full"
+    exif: str = "upright"
+    max_side: int | None = None
+    quality: int = 95
 
-    Raises:
-        RejectedError: with the code unreadable, empty, unsupported, too_large or damaged.
-    """
+
+def read(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise RejectedError("unreadable", error.strerror or str(error)) from error
     if not data:
         raise RejectedError("empty", "the file has no bytes")
+    return data
+
+
+def convert(data: bytes, options: ImageOptions) -> StoredImage:
+    """Read and decode a file in full. A clean upright RGB JPEG keeps its bytes; all else becomes one.
+
+    Raises:
+        RejectedError: with the code unreadable, empty, unsupported, too_large or damaged.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

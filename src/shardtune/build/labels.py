@@ -41,15 +41,15 @@ def read_labels(path: Path) -> list[str]:
     return names
 
 
-def require_same(labels: Sequence[str], directory: Path) -> None:
-    """Check that the folders of `directory` are exactly the classes.
+def require_same(labels: Sequence[str], directory: Path, *, ignore_unlisted: bool) -> None:
+    """Check that the folders of `directory` are exactly the classes, or that these are among them.
 
     Raises:
         DataError: names the folders that are missing or too many.
     """
     folders = class_folders(directory)
     missing, extra = sorted(set(labels) - set(folders)), sorted(set(folders) - set(labels))
-    if missing or extra:
+    if missing or (extra and not ignore_unlisted):
         found = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(extra)} besides"] * bool(extra)
         raise DataError(f"Each class has one folder, but {directory} {' and '.join(found)}: rename, add or remove folders.")
 

@@ -2,96 +2,136 @@
 
 import hashlib
 import heapq
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from shardtune.build.listing import Listing
 from shardtune.dataset.manifest import Split
-from shardtune.errors import DataError
 
-
-@dataclass(frozen=True)
-class Source:
-    """One image file.
-
-    Attributes:
-        path: relative to its split's directory, with forward slashes.
-        label: 1 to the number of classes.
-        bytes: size on disk.
-    """
-
-    path: str
-    label: int
-    bytes: int
+DIGEST_BYTES = 16
+Indices = npt.NDArray[np.int64]
+Digests = npt.NDArray[np.uint64]  # [n, 2]: n digests of DIGEST_BYTES bytes
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """The images, in order, that one shard is to hold."""
+    """The images, in order, that one shard is to hold; their paths are relative to `root`."""
 
     split: Split
     name: str
     root: Path
-    sources: tuple[Source, ...]
+    sources: Listing
 
 
-def scan(directory: Path, labels: Sequence[str]) -> list[Source]:
-    """Every file in the class folders of `directory` and below; hidden ones are left out. In no particular order.
+@dataclass(frozen=True)
+class Plan:
+    """What a build is to write.
 
-    Raises:
-        DataError: a class has no files.
+    Attributes:
+        labels: class names; the name at index i has label i + 1.
+        roots: the directory of each split's images.
+        sources: the images of each split, in the order in which they are stored.
+        skipped: images of each split that are left out because an identical one is stored, and their digests.
+        shards: of all splits, in order: split, name, and the range of `sources[split]` that it holds.
     """
-    sources: list[Source] = []
-    for label, name in enumerate(labels, start=1):
-        before = len(sources)
-        folders = [directory / name]
-        while folders:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        folders.append(Path(entry.path))
-                    else:
-                        path = Path(entry.path).relative_to(directory).as_posix()
-                        if not path.isprintable() and path.encode(errors="replace").decode() != path:
-                            raise DataError(f"A file name is UTF-8, but {directory} has {path!r}: rename it.")
-                        sources.append(Source(path, label, entry.stat(follow_symlinks=False).st_size))
-        if len(sources) == before:
-            raise DataError(f"Each class has at least one image, but {directory / name} is empty: add images or remove it.")
-    return sources
+
+    labels: list[str]
+    roots: dict[Split, Path]
+    sources: dict[Split, Listing]
+    skipped: dict[Split, tuple[Listing, Digests]]
+    shards: list[tuple[Split, str, range]]
+
+    def shard(self, number: int) -> ShardPlan:
+        split, name, where = self.shards[number]
+        return ShardPlan(split, name, self.roots[split], self.sources[split].take(np.array(where, np.int64)))
+
+    def bytes_of(self, number: int) -> int:
+        split, _, where = self.shards[number]
+        return int(self.sources[split].sizes[where.start : where.stop].sum())
 
 
-def shuffled(sources: Sequence[Source], seed: int) -> list[Source]:
+def as_digests(digests: bytes) -> Digests:
+    """Digests that lie end to end, as numbers that can be sorted and compared."""
+    return np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
+
+
+def shuffled(listing: Listing, seed: int) -> Listing:
     """The order of the data set: by BLAKE2b of (seed, path), so that neither listing order nor size of the tree matters."""
     key = seed.to_bytes(8, "little", signed=True)
-    # A second key would only matter for a collision of 16 bytes; the path makes even that deterministic.
-    return sorted(sources, key=lambda s: (hashlib.blake2b(s.path.encode(), digest_size=16, key=key).digest(), s.path))
+    digests = bytearray()
+    for index in range(len(listing)):
+        digests += hashlib.blake2b(listing.name(index), digest_size=DIGEST_BYTES, key=key).digest()
+    high, low = as_digests(bytes(digests)).T
+    return listing.take(np.lexsort((low, high)))
 
 
-def hold_out(sources: Sequence[Source], fraction: float) -> tuple[list[Source], list[Source]]:
-    """Split shuffled sources into (training, validation): the first `fraction` of each class, rounded, is held out.
+def group(digests: Digests) -> Indices:
+    """A number for each distinct digest, int64 [n]: equal digests have equal numbers."""
+    order = np.lexsort((digests[:, 1], digests[:, 0]))
+    ordered = digests[order]
+    starts = np.any(ordered[1:] != ordered[:-1], axis=1)
+    groups = np.empty(len(digests), np.int64)
+    groups[order] = np.concatenate([[0], np.cumsum(starts)])[: len(digests)]
+    return groups
 
-    A class of two or more images has at least one on each side; a class of one is trained on.
+
+def first_of_each(groups: Indices) -> npt.NDArray[np.bool_]:
+    """True for the first member of each group."""
+    first = np.zeros(len(groups), bool)
+    first[np.unique(groups, return_index=True)[1]] = True
+    return first
+
+
+def shares(counts: Sequence[int], total: int) -> list[int]:
+    """How many images of each class to hold out, `total` in all, in proportion to the classes' sizes.
+
+    Largest remainders get what rounding leaves. At least one image of each class is left for training.
     """
-    members: dict[int, list[Source]] = {}
-    for source in sources:
-        members.setdefault(source.label, []).append(source)
-    held = set()
-    for images in members.values():
-        if len(images) > 1 and fraction > 0:
-            held.update(images[: min(max(1, round(fraction * len(images))), len(images) - 1)])
-    return [s for s in sources if s not in held], [s for s in sources if s in held]
+    exact = [total * count / max(1, sum(counts)) for count in counts]
+    held = [int(part) for part in exact]
+    for index in sorted(range(len(counts)), key=lambda i: (held[i] - exact[i], i))[: total - sum(held)]:
+        held[index] += 1
+    return [min(part, max(0, count - 1)) for part, count in zip(held, counts, strict=True)]
 
 
-def into_shards(sources: Sequence[Source], split: Split, root: Path, count: int) -> list[ShardPlan]:
-    """Cut `sources` into `count` shards whose sizes differ by at most one; with fewer images than shards some are empty."""
-    bounds = [i * len(sources) // count for i in range(count + 1)]
-    return [
-        ShardPlan(split, f"{split}-{i:05d}-of-{count:05d}", root, tuple(sources[bounds[i] : bounds[i + 1]]))
-        for i in range(count)
-    ]
+def fraction_of(counts: Sequence[int], fraction: float) -> list[int]:
+    """How many images of each class to hold out: a fraction, rounded, but one at least on each side; of a single image none."""
+    return [min(max(1, round(fraction * count)), count - 1) if count > 1 else 0 for count in counts]
+
+
+def hold_out(labels: npt.NDArray[np.int32], groups: Indices, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which of these images, in their order, are for validation.
+
+    Identical images (of one group) stay together; those that stand under several labels are trained on. The first
+    groups of each class that fit are held out, so a class may have a few less than wanted, and never all of its images.
+
+    Args:
+        labels: class numbers from 1, [n].
+        groups: see `group`, [n].
+        wanted: images to hold out of each class.
+    """
+    sizes = np.bincount(groups)
+    lowest, highest = np.full(len(sizes), np.iinfo(np.int32).max), np.zeros(len(sizes), np.int64)
+    np.minimum.at(lowest, groups, labels)
+    np.maximum.at(highest, groups, labels)
+    room = [0, *wanted]
+    held = np.zeros(len(sizes), bool)
+    for one in groups[first_of_each(groups)].tolist():
+        label = highest[one]
+        if lowest[one] == label and sizes[one] <= room[label]:
+            held[one] = True
+            room[label] -= sizes[one]
+    return held[groups]
+
+
+def into_shards(split: Split, images: int, count: int) -> list[tuple[Split, str, range]]:
+    """The `count` shards of a split: name and range of images. Sizes differ by one at most; with few images some are empty."""
+    bounds = [i * images // count for i in range(count + 1)]
+    return [(split, f"{split}-{i:05d}-of-{count:05d}", range(bounds[i], bounds[i + 1])) for i in range(count)]
 
 
 def assign(weights: Sequence[int], ranks: int) -> list[list[int]]:
@@ -100,9 +140,9 @@ def assign(weights: Sequence[int], ranks: int) -> list[list[int]]:
     Returns the indices of each rank's shards, ascending.
     """
     loads = [(0, rank) for rank in range(ranks)]
-    shares: list[list[int]] = [[] for _ in range(ranks)]
+    dealt: list[list[int]] = [[] for _ in range(ranks)]
     for index in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
         load, rank = heapq.heappop(loads)
-        shares[rank].append(index)
+        dealt[rank].append(index)
         heapq.heappush(loads, (load + weights[index], rank))
-    return [sorted(share) for share in shares]
+    return [sorted(share) for share in dealt]

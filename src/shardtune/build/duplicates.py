@@ -1,0 +1,106 @@
+"""Files with identical bytes: found before the plan is made where it must keep them together, and reported afterwards."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shardtune.build import images
+from shardtune.build.listing import Listing
+from shardtune.build.plan import DIGEST_BYTES, Digests, Indices, as_digests, group
+from shardtune.files import atomic_write
+from shardtune.world import World
+
+
+def digest(data: bytes) -> bytes:
+    """What two files have in common only if they are identical: BLAKE2b of their bytes, 128 bits."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def digest_of_none(path: str) -> bytes:
+    """What stands for the digest of a file that cannot be read: it is like no other, and the build will reject it."""
+    return digest(b"unreadable\0" + path.encode())
+
+
+def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world: World) -> Digests:
+    """Digests of all files of a listing, which the ranks share out by bytes, [files, 2]. For all ranks to call.
+
+    Only rank 0 asks for the listing, and only it gets the digests. Files whose path, size and time are in `cache` are not read.
+    """
+    known = world.at_root(lambda: _Known(root, listing(), cache))
+    mine = world.scatter(known.unknown_by_rank(world.size) if world.is_root else ())
+    digests = b"".join(_digest_file(root, mine.path(index)) for index in range(len(mine)))
+    everything = world.gather(digests)
+    return world.at_root(lambda: known.complete(b"".join(everything)))
+
+
+def _digest_file(root: Path, path: str) -> bytes:
+    try:
+        return digest(images.read(root / path))
+    except images.RejectedError:
+        return digest_of_none(path)
+
+
+class _Known:
+    """The cache, and which files it lacks. On disk: (digest of root, path, size and time; digest of content) end to end."""
+
+    def __init__(self, root: Path, listing: Listing, cache: Path) -> None:
+        self._listing, self._cache = listing, cache
+        keys = bytearray()
+        place = str(root.resolve()).encode()
+        for index in range(len(listing)):
+            status = f"\0{listing.sizes[index]}\0{listing.mtimes[index]}".encode()
+            keys += digest(b"\0".join((place, listing.name(index))) + status)
+        self._keys = as_digests(bytes(keys))
+        data = cache.read_bytes() if cache.exists() else b""
+        self._old = as_digests(data[: len(data) // (2 * DIGEST_BYTES) * 2 * DIGEST_BYTES]).reshape(-1, 4)
+        self._digests = np.zeros_like(self._keys)
+        # Searched by the first half of the key, then compared whole: of two with one first half, one is read again.
+        self._old = self._old[np.argsort(self._old[:, 0], kind="stable")]
+        at = np.searchsorted(self._old[:, 0], self._keys[:, 0])
+        at[at == len(self._old)] = 0
+        if len(self._old):
+            hit = np.all(self._old[at, :2] == self._keys, axis=1)
+            self._digests[hit] = self._old[at[hit], 2:]
+        else:
+            hit = np.zeros(len(listing), bool)
+        self._missing: Indices = np.flatnonzero(~hit)
+
+    def unknown_by_rank(self, ranks: int) -> Iterator[Listing]:
+        """The files to read, in order, cut where the ranks get about equal numbers of bytes."""
+        ends = np.cumsum(self._listing.sizes[self._missing])
+        total = int(ends[-1]) if len(ends) else 0
+        cuts = np.searchsorted(ends, [total * rank / ranks for rank in range(1, ranks)], side="right")
+        for part in np.split(self._missing, cuts):
+            yield self._listing.take(part)
+
+    def complete(self, digests: bytes) -> Digests:
+        self._digests[self._missing] = as_digests(digests)
+        if len(self._missing):
+            new = np.concatenate([self._keys, self._digests], axis=1)
+            with atomic_write(self._cache) as file:
+                file.write(np.concatenate([self._old, new[self._missing]]).astype(">u8").tobytes())
+        return self._digests
+
+
+def report(digests: Digests, describe: Callable[[int], dict[str, Any]]) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Groups of identical images: figures for the manifest, and the files of each group.
+
+    Args:
+        digests: of all images, [n, 2].
+        describe: from the number of an image to its "split", "path", "label" and whether it is "stored".
+    """
+    groups = group(digests)
+    members: dict[int, list[dict[str, Any]]] = {}
+    for index in np.flatnonzero(np.bincount(groups)[groups] > 1).tolist():
+        members.setdefault(int(groups[index]), []).append(describe(index))
+    found = list(members.values())
+    figures = {
+        "groups": len(found),
+        "images": sum(len(files) for files in found),
+        "groups_across_splits": sum(len({file["split"] for file in files}) > 1 for files in found),
+        "groups_across_labels": sum(len({file["label"] for file in files}) > 1 for files in found),
+    }
+    return figures, [{"identical": files} for files in found]

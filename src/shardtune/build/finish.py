@@ -1,0 +1,113 @@
+"""The account of a build: every image stored, rejected or skipped; the files that tell it; the manifest, last."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shardtune.build import duplicates
+from shardtune.build.plan import Plan, as_digests
+from shardtune.build.resume import WrittenShard
+from shardtune.dataset.manifest import SPLITS, Manifest, Shard, Split, write_offsets
+from shardtune.errors import DataError
+from shardtune.files import atomic_write
+
+REJECTS_NAME = "rejects.jsonl"
+DUPLICATES_NAME = "duplicates.jsonl"
+LABELS_NAME = "labels.txt"
+
+
+def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects: int, written: list[WrittenShard]) -> Manifest:
+    """Write rejects, duplicates, labels, offsets and, when all is right, the manifest.
+
+    Args:
+        options: what was asked, for the manifest: nothing that depends on ranks, the clock, or where folders lie.
+        written: every shard of the plan, in its order.
+
+    Raises:
+        DataError: more than `max_rejects` images are unusable, or all training images of a class. The shards stay.
+    """
+    rejects = [reject for shard in written for reject in shard.rejects]
+    stored = sum(len(shard.offsets) for shard in written)
+    _write_lines(directory / REJECTS_NAME, rejects)
+    _require_few(rejects, max_rejects, stored, directory)
+    counts: dict[str, list[int]] = {
+        split: _class_counts((s for s in written if s.split == split), len(planned.labels)) for split in SPLITS
+    }
+    if 0 in counts["train"]:
+        name = planned.labels[counts["train"].index(0)]
+        raise DataError(
+            f"Each class has at least one image to train on, but none of {name} could be stored: see "
+            f"{directory / REJECTS_NAME}, add images, or leave the class out."
+        )
+    figures, groups = _identical(planned, written)
+    _write_lines(directory / DUPLICATES_NAME, groups)
+    with atomic_write(directory / LABELS_NAME) as file:
+        file.write("".join(f"{name}\n" for name in planned.labels).encode())
+    skipped = sum(len(files) for files, _ in planned.skipped.values())
+    manifest = Manifest(
+        labels=planned.labels,
+        splits={split: [_entry(s) for s in written if s.split == split] for split in SPLITS},
+        class_counts=counts,
+        offsets_sha256=write_offsets(directory, np.concatenate([np.array(s.offsets, np.uint64) for s in written])),
+        provenance={
+            **options,
+            "scanned": stored + len(rejects) + skipped,
+            "written": stored,
+            "reencoded": dict(sorted(sum((Counter(shard.reencoded) for shard in written), Counter[str]()).items())),
+            "rejected": dict(sorted(Counter(reject["reason"] for reject in rejects).items())),
+            "skipped": skipped,
+            "duplicates": figures,
+            "imbalance": round(max(counts["train"]) / min(counts["train"]), 4),
+        },
+    )
+    manifest.save(directory)
+    return manifest
+
+
+def _require_few(rejects: list[dict[str, str]], most: int, stored: int, directory: Path) -> None:
+    if len(rejects) > most:
+        first = rejects[0]
+        raise DataError(
+            f"At most {most} images may be unusable, but {len(rejects)} of {stored + len(rejects)} are (first "
+            f"{first['path']}: {first['reason']}, {first['detail']}): see {directory / REJECTS_NAME}, mend or remove them, "
+            f"or give --max_rejects {len(rejects)}."
+        )
+
+
+def _identical(planned: Plan, written: list[WrittenShard]) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Groups of identical images among those stored and those skipped; what was rejected is like no other."""
+    files: list[tuple[Split, Any, bool]] = []
+    digests = []
+    for split, listing in planned.sources.items():
+        files.append((split, listing, True))
+        digests.append(as_digests(bytes.fromhex("".join(shard.digests for shard in written if shard.split == split))))
+    for split, (listing, of_files) in planned.skipped.items():
+        files.append((split, listing, False))
+        digests.append(of_files)
+    starts = np.cumsum([0] + [len(listing) for _, listing, _ in files])
+
+    def describe(index: int) -> dict[str, Any]:
+        part = int(np.searchsorted(starts, index, side="right")) - 1
+        split, listing, stored = files[part]
+        at = index - int(starts[part])
+        return {"split": split, "path": listing.path(at), "label": int(listing.labels[at]), "stored": stored}
+
+    return duplicates.report(np.concatenate(digests), describe)
+
+
+def _entry(shard: WrittenShard) -> Shard:
+    return Shard(shard.name, len(shard.offsets), shard.bytes, shard.sha256)
+
+
+def _class_counts(shards: Iterable[WrittenShard], classes: int) -> list[int]:
+    counts = Counter(label for shard in shards for label in shard.labels)
+    return [counts[label] for label in range(1, classes + 1)]
+
+
+def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
+    with atomic_write(path) as file:
+        file.writelines(json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in values)

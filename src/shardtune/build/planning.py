@@ -1,0 +1,97 @@
+"""From folders to a plan: which labels there are, which images, which of them are identical, and in which split each is."""
+
+from pathlib import Path
+
+import numpy as np
+
+from shardtune.build import labels, plan
+from shardtune.build.duplicates import digest_files
+from shardtune.build.listing import Listing, scan
+from shardtune.build.plan import Digests, Indices, Plan
+from shardtune.config import BuildConfig
+from shardtune.dataset.manifest import SPLITS, Split
+from shardtune.errors import DataError
+from shardtune.world import World
+
+
+def find_labels(config: BuildConfig) -> list[str]:
+    """Class names: every directory of images has a folder for each.
+
+    Raises:
+        DataError: a directory or a labels file is not as it must be.
+    """
+    names = labels.read_labels(config.labels_file) if config.labels_file else labels.class_folders(config.train_directory)
+    for root in _roots(config).values():
+        labels.require_same(names, root, ignore_unlisted=config.ignore_unlisted)
+    return names
+
+
+def find_images(config: BuildConfig, names: list[str]) -> dict[Split, Listing]:
+    """The images of each directory in the order of the data set.
+
+    Raises:
+        DataError: a class is empty, or a file name is no text.
+    """
+    return {split: plan.shuffled(scan(root, names), config.seed) for split, root in _roots(config).items()}
+
+
+def make_plan(config: BuildConfig, names: list[str], found: dict[Split, Listing], cache: Path, world: World) -> Plan:
+    """The plan, on rank 0 alone; for all ranks to call, because they share the reading where identical files matter.
+
+    Args:
+        found: see `find_images`; looked at on rank 0 alone.
+        cache: file where digests of images are kept for the next attempt.
+
+    Raises:
+        DataError: there are too few images to hold out so many.
+    """
+    digests: dict[Split, Digests] = {}
+    if config.validation_fraction or config.validation_examples or config.duplicates == "skip":
+
+        def digests_of(split: Split, root: Path) -> Digests:
+            return digest_files(root, lambda: found[split], cache, world)
+
+        digests = {split: digests_of(split, root) for split, root in _roots(config).items()}
+    return world.at_root(lambda: _decide(config, names, found, digests))
+
+
+def _roots(config: BuildConfig) -> dict[Split, Path]:
+    roots: dict[Split, Path] = {"train": config.train_directory}
+    if config.validation_directory:
+        roots["validation"] = config.validation_directory
+    return roots
+
+
+def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing], digests: dict[Split, Digests]) -> Plan:
+    roots = _roots(config)
+    if config.validation_fraction or config.validation_examples:
+        roots["validation"] = config.train_directory
+        groups = plan.group(digests["train"])
+        held = plan.hold_out(sources["train"].labels, groups, _wanted(config, sources["train"], len(names)))
+        parts: dict[Split, Indices] = {"train": np.flatnonzero(~held), "validation": np.flatnonzero(held)}
+        digests = {split: digests["train"][part] for split, part in parts.items()}
+        sources = {split: sources["train"].take(part) for split, part in parts.items()}
+    skipped: dict[Split, tuple[Listing, Digests]] = {}
+    if config.duplicates == "skip":
+        order: list[Split] = sorted(sources, reverse=True)  # validation first: it stays as it was given
+        first = plan.first_of_each(plan.group(np.concatenate([digests[split] for split in order])))
+        ends = np.cumsum([len(sources[split]) for split in order])
+        for split, keep in zip(order, np.split(first, ends[:-1]), strict=True):
+            skipped[split] = sources[split].take(np.flatnonzero(~keep)), digests[split][~keep]
+            sources[split] = sources[split].take(np.flatnonzero(keep))
+    counts = {"train": config.train_shards, "validation": config.validation_shards}
+    shards = [s for split in SPLITS if split in sources for s in plan.into_shards(split, len(sources[split]), counts[split])]
+    return Plan(names, roots, sources, skipped, shards)
+
+
+def _wanted(config: BuildConfig, sources: Listing, classes: int) -> list[int]:
+    counts = np.bincount(sources.labels, minlength=classes + 1)[1:].tolist()
+    if config.validation_fraction:
+        return plan.fraction_of(counts, config.validation_fraction)
+    most = len(sources) - classes
+    if config.validation_examples > most:
+        raise DataError(
+            f"At least one image of each class is left for training, but {config.validation_examples} of {len(sources)} images "
+            f"in {classes} classes were asked for: give at most --validation_examples {most}."
+        )
+    return plan.shares(counts, config.validation_examples)

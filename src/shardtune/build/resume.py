@@ -1,0 +1,135 @@
+"""What a build leaves for its next attempt: what it is to make, and a receipt for each shard that is finished."""
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shardtune.build.plan import Plan
+from shardtune.dataset.manifest import MANIFEST_NAME, Split
+from shardtune.errors import DataError
+from shardtune.files import atomic_write, sha256_of, write_json
+
+WORK_NAME = ".shardtune"  # in the output directory
+RECIPE_NAME = "recipe.json"
+RECEIPTS_NAME = "receipts"
+SHARD_PATTERN = r"(train|validation)-\d{5,}-of-\d{5,}"
+
+
+@dataclass
+class WrittenShard:
+    """What became of the images of one shard.
+
+    Attributes:
+        bytes, sha256: of the shard's file.
+        offsets: where each record starts.
+        labels: of each record.
+        digests: of each source file, in the order of the plan, as hexadecimal text end to end.
+        reencoded: how many images were, by reason.
+        rejects: the images that are left out: split, path, reason, detail.
+    """
+
+    split: Split
+    name: str
+    bytes: int = 0
+    sha256: str = ""
+    offsets: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    digests: str = ""
+    reencoded: dict[str, int] = field(default_factory=Counter)
+    rejects: list[dict[str, str]] = field(default_factory=list)
+
+
+def recipe(plan: Plan, options: dict[str, Any]) -> dict[str, Any]:
+    """All that decides the bytes of a data set: options, labels, and the path, size and time of every file, by class."""
+    sources: dict[str, str] = {}
+    for split, listing in plan.sources.items():
+        digests = [0] * len(plan.labels)
+        for index in range(len(listing)):
+            file = listing.name(index) + f"\0{listing.sizes[index]}\0{listing.mtimes[index]}".encode()
+            # No file is listed twice, so nothing cancels out, and the order does not matter.
+            digests[listing.labels[index] - 1] ^= int.from_bytes(hashlib.blake2b(file, digest_size=16).digest(), "little")
+        sources |= {f"{split} images of {name}": f"{d:032x}" for name, d in zip(plan.labels, digests, strict=True)}
+    return {**options, "labels": plan.labels, "sources": sources}
+
+
+def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
+    """Make `directory` ready to go on with the build that `wanted` describes; returns whether that is finished already.
+
+    What is there of another build is removed if `overwrite`, or if none of its shards is finished.
+
+    Raises:
+        DataError: a finished shard, or a whole data set, of another build is there.
+    """
+    work = directory / WORK_NAME
+    before = _read_json(work / RECIPE_NAME)
+    started = any((work / RECEIPTS_NAME).glob("*.json"))
+    finished = (directory / MANIFEST_NAME).exists()
+    if before == wanted and not overwrite:
+        (work / RECEIPTS_NAME).mkdir(exist_ok=True)
+        return finished
+    if (started or finished) and not overwrite:
+        raise DataError(
+            f"A build goes on with what it began with, but {directory} was begun with other input "
+            f"({_changes(before, wanted)}): restore that, give another --output_directory, or --overwrite what is there."
+        )
+    (directory / MANIFEST_NAME).unlink(missing_ok=True)  # first: without it nothing else counts
+    shutil.rmtree(work / RECEIPTS_NAME, ignore_errors=True)
+    for path in directory.iterdir():
+        if re.fullmatch(rf"\.?{SHARD_PATTERN}(\.tmp)?", path.name):
+            path.unlink()
+    (work / RECEIPTS_NAME).mkdir(exist_ok=True)
+    write_json(work / RECIPE_NAME, wanted)
+    return False
+
+
+def _changes(before: dict[str, Any] | None, now: dict[str, Any]) -> str:
+    if before is None:
+        return "no record of it is left"
+    told = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if key != "sources" and before.get(key) != now[key]]
+    if not told:  # what is held out follows from the options
+        told = [f"{key} changed" for key, value in now["sources"].items() if before["sources"].get(key) != value]
+    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+def has_receipt(directory: Path, name: str) -> bool:
+    return _receipt(directory, name).exists()
+
+
+def finished_shard(directory: Path, name: str) -> WrittenShard | None:
+    """The receipt of a shard, if an earlier attempt finished it and it is still what that wrote."""
+    value = _read_json(_receipt(directory, name))
+    if value is None:
+        return None
+    try:
+        same = sha256_of(directory / name) == value["sha256"]
+    except FileNotFoundError:
+        return None
+    return WrittenShard(**value) if same else None
+
+
+def finish_shard(directory: Path, shard: WrittenShard) -> None:
+    """Leave the receipt of a shard whose file is in place."""
+    with atomic_write(_receipt(directory, shard.name)) as file:
+        file.write(json.dumps(asdict(shard)).encode())
+
+
+def end(directory: Path) -> None:
+    """Remove the receipts: the data set is finished, and its manifest tells what they told."""
+    shutil.rmtree(directory / WORK_NAME / RECEIPTS_NAME, ignore_errors=True)
+
+
+def _receipt(directory: Path, name: str) -> Path:
+    return directory / WORK_NAME / RECEIPTS_NAME / f"{name}.json"
+
+
+def _read_json(path: Path) -> Any:
+    """What a file holds, or None where there is none or a crash of the machine spoilt it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None

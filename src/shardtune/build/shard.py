@@ -1,0 +1,51 @@
+"""One shard, written whole or not at all."""
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+from shardtune.build import images
+from shardtune.build.duplicates import digest, digest_of_none
+from shardtune.build.example import image_example
+from shardtune.build.plan import ShardPlan
+from shardtune.build.resume import WrittenShard
+from shardtune.dataset.tfrecord import frame
+from shardtune.files import atomic_write
+
+
+class Progress(Protocol):
+    """Is told what the writer does."""
+
+    def next_image(self, path: str, size: int) -> None: ...
+    def rejected(self) -> None: ...
+
+
+def write_shard(
+    shard: ShardPlan, directory: Path, names: list[str], options: images.ImageOptions, progress: Progress
+) -> WrittenShard:
+    """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported."""
+    done = WrittenShard(shard.split, shard.name)
+    whole, digests = hashlib.sha256(), bytearray()
+    with atomic_write(directory / shard.name) as file:
+        for index in range(len(shard.sources)):
+            path, label = shard.sources.path(index), int(shard.sources.labels[index])
+            progress.next_image(path, int(shard.sources.sizes[index]))
+            try:
+                data = images.read(shard.root / path)
+                image = images.convert(data, options)
+            except images.RejectedError as reject:
+                progress.rejected()
+                digests += digest_of_none(path)
+                done.rejects.append({"split": shard.split, "path": path, "reason": reject.code, "detail": reject.detail})
+            else:
+                record = frame(image_example(image, path, label, names[label - 1]))
+                file.write(record)
+                whole.update(record)
+                done.offsets.append(done.bytes)
+                done.labels.append(label)
+                done.bytes += len(record)
+                if image.reencoded:
+                    done.reencoded[image.reencoded] += 1
+                digests += digest(data)
+    done.sha256, done.digests = whole.hexdigest(), digests.hex()
+    return done
