@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -18,6 +19,7 @@ from shardtune.errors import RootFailedError, ShardtuneError, UsageError
 from shardtune.world import Backend, World
 
 DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks."
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: to be run again
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
@@ -26,10 +28,11 @@ Command = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage."""
+    """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 75 stopped early on request."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
     world = World()
     try:
@@ -40,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         _fail(error, world, debug)
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr, flush=True)
-        world.abort(130)
+        if world.is_root:
+            _complain("Stopped by a signal: the same command goes on from what is finished.")
+        world.abort(STOPPED)
 
 
 def _parse(arguments: list[str]) -> Any:
@@ -79,10 +83,14 @@ def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
         traceback.print_exc()
     elif not isinstance(error, RootFailedError):
         rank = "" if world.is_root else f"{world.name}: "
-        print(f"shardtune: {rank}{_sentence(error)}", file=sys.stderr, flush=True)
+        _complain(rank + _sentence(error))
     if not world.is_root:
         time.sleep(1)  # a launcher kills all ranks when the first one leaves: let rank 0 speak
     world.abort(error.exit_status if isinstance(error, ShardtuneError) else 1)
+
+
+def _complain(text: str) -> None:
+    print(f"shardtune: {text}", file=sys.stderr, flush=True)
 
 
 def _sentence(error: Exception) -> str:

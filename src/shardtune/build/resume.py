@@ -114,7 +114,8 @@ def finished_shard(directory: Path, name: str) -> WrittenShard | None:
 
 def finish_shard(directory: Path, shard: WrittenShard) -> None:
     """Leave the receipt of a shard whose file is in place."""
-    with atomic_write(_receipt(directory, shard.name)) as file:
+    # Not durable: what a crash of the machine loses here is a shard's work, and no more.
+    with atomic_write(_receipt(directory, shard.name), durable=False) as file:
         file.write(json.dumps(asdict(shard)).encode())
 
 

@@ -37,6 +37,8 @@ def write_shard(
                 progress.rejected()
                 digests += digest_of_none(path)
                 done.rejects.append({"split": shard.split, "path": path, "reason": reject.code, "detail": reject.detail})
+            except Exception as error:  # ours or a decoder's: which image brings it out is what helps
+                raise RuntimeError(f"{shard.root / path}: {error!r}") from error
             else:
                 record = frame(image_example(image, path, label, names[label - 1]))
                 file.write(record)
