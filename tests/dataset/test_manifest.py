@@ -1,4 +1,6 @@
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,14 @@ def saved(tmp_path: Path) -> Manifest:
     )
     manifest.save(tmp_path)
     return manifest
+
+
+def rewrite(path: Path, change: dict[str, Any]) -> None:
+    """Change fields of a manifest as a writer of manifests would: with the digest that belongs to them."""
+    value = json.loads(path.read_text()) | change
+    del value["manifest_sha256"]
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    path.write_text(json.dumps({**value, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}))
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path, saved: Manifest) -> None:
@@ -62,13 +72,12 @@ def test_no_data_set_is_told_from_a_damaged_one(tmp_path: Path) -> None:
 )
 @pytest.mark.usefixtures("saved")
 def test_another_structure_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    path = tmp_path / MANIFEST_NAME
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    rewrite(tmp_path / MANIFEST_NAME, change)
     with pytest.raises(DataError, match=message):
         Manifest.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 10_000])
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST_NAME).write_bytes(content)
     with pytest.raises(DataError, match="no data set manifest"):
@@ -85,13 +94,37 @@ def test_a_truncated_manifest_is_refused(tmp_path: Path) -> None:
             Manifest.load(tmp_path)
 
 
+@pytest.mark.usefixtures("saved")
+def test_every_flipped_bit_of_the_manifest_is_found(tmp_path: Path) -> None:
+    content = (tmp_path / MANIFEST_NAME).read_bytes().rstrip()  # the last line's end says nothing
+    file = os.open(tmp_path / MANIFEST_NAME, os.O_RDWR)
+    for bit in range(8 * len(content)):
+        position = bit // 8
+        os.pwrite(file, bytes([content[position] ^ 1 << bit % 8]), position)
+        with pytest.raises(DataError, match=r"edited or damaged|no data set manifest|reads data sets of schema 1"):
+            Manifest.load(tmp_path)
+        os.pwrite(file, content[position : position + 1], position)
+    os.close(file)
+
+
+@pytest.mark.usefixtures("saved")
+def test_an_edit_is_found_and_a_new_layout_is_none(tmp_path: Path) -> None:
+    path = tmp_path / MANIFEST_NAME
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(value.items()))))
+    Manifest.load(tmp_path)
+    path.write_text(json.dumps(value | {"labels": ["daisy", "rose"]}))
+    with pytest.raises(DataError, match=f"{path} stays as shardtune build wrote it, but it was edited or damaged"):
+        Manifest.load(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["../train-00000-of-00001", "/etc/passwd", "sub/shard", "./shard"])
 @pytest.mark.usefixtures("saved")
 def test_a_shard_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / MANIFEST_NAME
-    value = json.loads(path.read_text())
-    value["splits"]["validation"][0]["name"] = name
-    path.write_text(json.dumps(value))
+    splits = json.loads(path.read_text())["splits"]
+    splits["validation"][0]["name"] = name
+    rewrite(path, {"splits": splits})
     with pytest.raises(DataError, match=f"lie in the data directory itself, not at '{name}'"):
         Manifest.load(tmp_path)
 

@@ -56,35 +56,49 @@ class Manifest:
         return sum(shard.examples for shard in self.splits[split])
 
     def save(self, directory: Path) -> None:
-        write_json(directory / MANIFEST_NAME, {"schema_version": SCHEMA_VERSION, **asdict(self)})
+        """Write `directory/dataset.json`, with a digest of its own content."""
+        value = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        write_json(directory / MANIFEST_NAME, {**value, "manifest_sha256": _digest(value)})
 
     @staticmethod
     def load(directory: Path) -> "Manifest":
         """Read and check `directory/dataset.json`.
 
         Raises:
-            DataError: there is none, it is not readable, or it is of another schema version.
+            DataError: there is none, it is not readable, it is of another schema version, or it was edited.
         """
         path = directory / MANIFEST_NAME
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-            version = value.pop("schema_version")
+            version = value["schema_version"]
             if version != SCHEMA_VERSION:
                 raise DataError(
                     f"This shardtune reads data sets of schema {SCHEMA_VERSION}, {path} has {version}: build it again."
                 )
+            if value.pop("manifest_sha256") != _digest(value):
+                raise DataError(
+                    f"{path} stays as shardtune build wrote it, but it was edited or damaged: "
+                    f"restore it from a copy or build the data set again."
+                )
+            del value["schema_version"]
             value["splits"] = {split: [Shard(**shard) for shard in value["splits"][split]] for split in SPLITS}
             manifest = Manifest(**value)
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"A data directory holds {MANIFEST_NAME}, but {path} does not exist: run shardtune build first."
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{path} is no data set manifest ({error!r}): build the data set again.") from error
         for shard in (shard for split in SPLITS for shard in manifest.splits[split]):
             if Path(shard.name).name != shard.name:
                 raise DataError(f"Shards lie in the data directory itself, not at {shard.name!r}: see {path}.")
         return manifest
+
+
+def _digest(value: dict[str, Any]) -> str:
+    """SHA-256 of `value` as JSON with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_offsets(directory: Path, offsets: npt.NDArray[np.uint64]) -> str:

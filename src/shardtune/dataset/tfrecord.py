@@ -23,19 +23,29 @@ def frame(data: bytes) -> bytes:
     return b"".join((length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))))
 
 
+def data_length(header: bytes) -> int:
+    """How many bytes of data follow the first `HEADER_BYTES` of a record.
+
+    Raises:
+        ValueError: these are fewer bytes, or their CRC does not match.
+    """
+    if len(header) < HEADER_BYTES:
+        raise ValueError(f"it ends after {len(header)} bytes, within its length")
+    length, crc = struct.unpack("<QI", header)
+    if masked_crc32c(header[:8]) != crc:
+        raise ValueError("the CRC of its length does not match")
+    return int(length)
+
+
 def unframe(record: bytes) -> bytes:
     """The data of one whole TFRecord.
 
     Raises:
         ValueError: a length or a CRC does not match; the message says which.
     """
-    if len(record) < HEADER_BYTES + FOOTER_BYTES:
-        raise ValueError(f"it is {len(record)} bytes long, shorter than an empty record")
-    length, length_crc = struct.unpack_from("<QI", record)
-    if masked_crc32c(record[:8]) != length_crc:
-        raise ValueError("the CRC of its length does not match")
-    if length != len(record) - HEADER_BYTES - FOOTER_BYTES:
-        raise ValueError(f"it says {length} bytes of data but has room for {len(record) - 16}")
+    size = HEADER_BYTES + data_length(record[:HEADER_BYTES]) + FOOTER_BYTES
+    if size != len(record):
+        raise ValueError(f"it has {len(record)} bytes where its length says {size}")
     data = record[HEADER_BYTES:-FOOTER_BYTES]
     if masked_crc32c(data) != struct.unpack("<I", record[-FOOTER_BYTES:])[0]:
         raise ValueError("the CRC of its data does not match")
