@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,10 +52,17 @@ def test_help_tells_every_flag_with_its_default(command: str, config: type[Any])
         assert expected in words[start:end], field.name
 
 
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_the_data_directory_needs_no_flag(command: str) -> None:
+    done = shardtune(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.match(rf"usage: shardtune {command} \[-h\] PATH", done.stdout)
+
+
 def test_help_lists_the_commands() -> None:
     done = shardtune("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"build .*train .*eval ", done.stdout, re.DOTALL)
+    assert re.search(r"build .*verify .*inspect .*train .*eval ", done.stdout, re.DOTALL)
 
 
 BUILD = "build --train_directory {images} --output_directory {output}"
@@ -65,7 +73,7 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
 @pytest.mark.parametrize(
     ("line", "status", "message"),
     [
-        ("", 2, "build, train, eval"),
+        ("", 2, "build, verify, inspect, train, eval"),
         ("bild", 2, "Unrecognized options: bild"),
         (f"{BUILD} --bogus 3", 2, "--bogus"),
         ("build --train_directory {images}", 2, "--output_directory"),
@@ -78,6 +86,7 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
             2,
             "come from one of .*, but validation_directory and validation_fraction was given",
         ),
+        ("verify", 2, "Missing from shardtune verify: PATH"),
         (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"not by both, but --epochs 1.0 --max_steps 3 was given"),
         (f"{TRAIN} --max_steps 0", 2, "max_steps is above 0.*, but 0 was given"),
         (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),
@@ -86,6 +95,8 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
         ("build --train_directory {images}/blue --output_directory {output}", 1, "has no sub-folders"),
         ("build --train_directory {empty} --output_directory {output}", 1, "blue is empty"),
         (f"{BUILD} --labels_file nowhere.txt", 1, r"nowhere\.txt cannot be read"),
+        ("verify {empty}", 1, "dataset.json does not exist: run shardtune build first"),
+        ("inspect {empty} --output {output}", 1, "dataset.json does not exist: run shardtune build first"),
         (TRAIN, 1, "dataset.json does not exist: run shardtune build first"),
         (EVAL, 1, "dataset.json does not exist: run shardtune build first"),
     ],
@@ -121,6 +132,30 @@ def test_flags_with_underscores_and_with_hyphens(images: Path, tmp_path: Path, d
     assert (done.returncode, done.stderr) == (0, "")
     assert "Finished writing all 9 images in data set." in done.stdout
     assert (tmp_path / "train-00001-of-00002").is_file()
+
+
+def test_a_data_set_is_verified(small_data: Path, tmp_path: Path) -> None:
+    done = shardtune("verify", small_data)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "Verified 81 examples in 6 shards: all as written."
+    copy = shutil.copytree(small_data, tmp_path / "copy")
+    (copy / "train-00001-of-00004").unlink()
+    (copy / "labels.txt").unlink()
+    done = shardtune("verify", copy)
+    assert done.returncode == 1
+    sentence, *findings = done.stderr.splitlines()
+    assert sentence.startswith(f"shardtune: A data set stays as it was written, but {copy} did not: restore")
+    assert findings == [
+        "train-00001-of-00004: is missing",
+        "labels.txt: is missing or does not list the classes of the manifest",
+    ]
+
+
+def test_a_data_set_is_inspected(small_data: Path, tmp_path: Path) -> None:
+    done = shardtune("inspect", small_data, "--output", tmp_path / "sheet.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"\n 1 +blue +20 +7 *\n", done.stdout)
+    assert (tmp_path / "sheet.png").is_file()
 
 
 @pytest.mark.parametrize("place", [0, 5])

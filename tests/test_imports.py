@@ -60,15 +60,20 @@ def test_only_world_knows_the_backends(package: str) -> None:
     assert [house(p) for p in MODULES if any(name.split(".")[0] == package for name in imported(p))] == ["world"]
 
 
-def test_a_build_imports_neither_tensorflow_nor_mpi(tmp_path: Path) -> None:
+def test_a_data_set_is_made_and_looked_at_without_tensorflow_or_mpi(tmp_path: Path) -> None:
     plant(tmp_path / "images", per_class=2)
     code = f"""
 import sys
 from pathlib import Path
 from shardtune.build.builder import build
-from shardtune.config import BuildConfig
+from shardtune.build.overview import inspect
+from shardtune.build.verify import verify
+from shardtune.config import BuildConfig, InspectConfig, VerifyConfig
 from shardtune.world import World
-build(BuildConfig(Path({str(tmp_path / "images")!r}), Path({str(tmp_path / "data")!r}), train_shards=2), World())
+images, data = Path({str(tmp_path / "images")!r}), Path({str(tmp_path / "data")!r})
+build(BuildConfig(images, data, train_shards=2), World())
+verify(VerifyConfig(data), World())
+inspect(InspectConfig(data, data / "contact.png"), World())
 print(sorted({{"tensorflow", "keras", "horovod", "mpi4py"}} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)

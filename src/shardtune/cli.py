@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from shardtune.config import BuildConfig, EvalConfig, TrainConfig
+from shardtune.config import BuildConfig, EvalConfig, InspectConfig, TrainConfig, VerifyConfig
 from shardtune.errors import RootFailedError, ShardtuneError, UsageError
 from shardtune.world import Backend, World
 
@@ -22,6 +22,8 @@ DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tune
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: to be run again
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
+    | Annotated[VerifyConfig, tyro.conf.PositionalRequiredArgs, tyro.conf.subcommand("verify")]
+    | Annotated[InspectConfig, tyro.conf.PositionalRequiredArgs, tyro.conf.subcommand("inspect")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
 )
@@ -68,6 +70,14 @@ def _stage(config: Any) -> tuple[Backend, Callable[[Any, World], Any]]:
         from shardtune.build.builder import build
 
         return "mpi", build
+    if isinstance(config, VerifyConfig):
+        from shardtune.build.verify import verify
+
+        return "mpi", verify
+    if isinstance(config, InspectConfig):
+        from shardtune.build.overview import inspect
+
+        return "mpi", inspect
     if isinstance(config, TrainConfig):
         from shardtune.train.loop import train
 

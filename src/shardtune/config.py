@@ -34,6 +34,11 @@ class BuildConfig:
     """Class names, one a line: the first has label 1. Without it, the sorted sub-folders of train_directory."""
     ignore_unlisted: bool = False
     """Leave out folders that labels_file does not list, which is an error otherwise."""
+    bounding_box_file: Path | None = None
+    """CSV of objects: filename,xmin,ymin,xmax,ymax[,label].
+    filename: the path from the split's directory, or its last part alone; with or without the extension.
+    xmin to ymax: shares (0 to 1) of the upright image as people see it, from its left and its top.
+    label: a class name or number; without it, the image's."""
     train_shards: int = 128
     """Number of training shards."""
     validation_shards: int = 24
@@ -74,6 +79,24 @@ class BuildConfig:
         sources = ("validation_directory", "validation_fraction", "validation_examples")
         given = [name for name in sources if getattr(self, name)]
         _require(len(given) < 2, f"Validation images come from one of {', '.join(sources)}", " and ".join(given))
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Find every bit of a data set that is not as it was written. Runs on any number of MPI ranks."""
+
+    data_dir: Path
+    """Data directory to check."""
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Show what a data set holds: counts, classes, sizes, how it was made, and examples of each class as a picture."""
+
+    data_dir: Path
+    """Data directory to look at."""
+    output: Path = Path("contact.png")
+    """Where the picture goes (PNG): the first 8 training examples of each of the first 50 classes."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,160 @@
+"""`shardtune verify`: is every byte of a data set as it was written? The ranks share out the shards.
+
+One sequential read for SHA-256 settles a shard. Only one that fails is walked record by record, to say where.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shardtune.build.builder import LABELS_NAME
+from shardtune.build.example import decode
+from shardtune.build.plan import assign
+from shardtune.config import VerifyConfig
+from shardtune.dataset.manifest import OFFSETS_NAME, SPLITS, Manifest, Shard, read_offsets
+from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, unframe
+from shardtune.errors import DataError
+from shardtune.progress import Ticker, say
+from shardtune.world import World
+
+CHUNK_BYTES = 1 << 18
+Offsets = npt.NDArray[np.uint64]
+
+
+def verify(config: VerifyConfig, world: World) -> None:
+    """Compare a data directory with its manifest.
+
+    Raises:
+        DataError: something differs: a line for each finding follows the sentence. Or there is no manifest, or it was edited.
+    """
+    directory = config.data_dir
+    manifest = world.from_root(lambda: Manifest.load(directory))
+    shards = _shards(manifest)
+    starts = record_starts(directory, manifest)
+    share = assign([shard.bytes for shard in shards], world.size)[world.rank]
+    found: dict[int, list[str]] = {}
+    with Ticker(world, "shards", len(share)) as ticker:
+        for i in share:
+            found[i] = check_shard(directory, manifest, shards[i], None if starts is None else starts[i])
+            ticker.advance()
+    everything = {i: findings for part in world.gather(found) for i, findings in part.items()}
+    in_shards = [finding for i in range(len(shards)) for finding in everything[i]]
+    world.from_root(lambda: _require_none(directory, in_shards + check_others(directory, manifest)))
+    say(world, f"Verified {sum(shard.examples for shard in shards)} examples in {len(shards)} shards: all as written.")
+
+
+def record_starts(directory: Path, manifest: Manifest) -> list[Offsets] | None:
+    """Where the records of each shard start, or None if `offsets.bin` is not as it was written."""
+    try:
+        offsets = np.concatenate([*read_offsets(directory, manifest).values()])
+    except (DataError, OSError):
+        return None
+    ends = np.cumsum([shard.examples for shard in _shards(manifest)])
+    return np.split(offsets, ends[:-1])
+
+
+def check_shard(directory: Path, manifest: Manifest, shard: Shard, starts: Offsets | None) -> list[str]:
+    """What is wrong with one shard: nothing if its digest is right, else at least one finding.
+
+    Args:
+        starts: of its records; without them, the walk ends where a record's length is damaged.
+    """
+    path = directory / shard.name
+    if not path.is_file():
+        return [f"{shard.name}: is missing"]
+    try:
+        digest = _sha256(path)
+        if digest == shard.sha256:
+            return []
+        held = [other.name for other in _shards(manifest) if other.sha256 == digest and other.bytes]
+        if held:
+            return [f"{shard.name}: holds the bytes of {held[0]}"]
+        return [f"{shard.name}: {finding}" for finding in _walk(path, shard, starts)]
+    except OSError as error:
+        return [f"{shard.name}: cannot be read ({error.strerror})"]
+
+
+def check_others(directory: Path, manifest: Manifest) -> list[str]:
+    """What is wrong beside the shards: labels, offsets, and shards that the manifest does not list."""
+    findings = []
+    try:
+        labels = (directory / LABELS_NAME).read_bytes()
+    except OSError:
+        labels = b""
+    if labels != "".join(f"{name}\n" for name in manifest.labels).encode():
+        findings.append(f"{LABELS_NAME}: is missing or does not list the classes of the manifest")
+    if record_starts(directory, manifest) is None:
+        findings.append(
+            f"{OFFSETS_NAME}: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
+        )
+    present = {path.name for split in SPLITS for path in directory.glob(f"{split}-?????-of-?????")}
+    extra = sorted(present - {shard.name for shard in _shards(manifest)})
+    return findings + [f"{name}: is no shard of this data set" for name in extra]
+
+
+def _shards(manifest: Manifest) -> list[Shard]:
+    return [shard for split in SPLITS for shard in manifest.splits[split]]
+
+
+def _sha256(path: Path) -> str:
+    digest, chunk = hashlib.sha256(), memoryview(bytearray(CHUNK_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(chunk):
+            digest.update(chunk[:size])
+    return digest.hexdigest()
+
+
+def _walk(path: Path, shard: Shard, starts: Offsets | None) -> list[str]:
+    """What is wrong with the records of a shard whose digest is wrong: at least one finding."""
+    findings = []
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != shard.bytes:
+            findings.append(f"has {size} bytes instead of {shard.bytes}")
+        bounds: Iterable[tuple[int, int]]
+        bounds = _bounds_by_length(file.fileno(), size) if starts is None else pairwise([*starts.tolist(), shard.bytes])
+        for number, (start, end) in enumerate(bounds):
+            if start >= size:
+                findings.append(f"ends before record {number} of {shard.examples} at byte {start}")
+                break
+            record = os.pread(file.fileno(), min(end, size) - start, start)
+            try:
+                unframe(record)
+            except ValueError as error:
+                findings.append(f"record {number} at byte {start}{_image(record)}: {error}")
+    return findings or ["each record passes its CRC, but they are not those that were written"]
+
+
+def _bounds_by_length(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each record, by its length; of the first record whose length is damaged, only that: it is the last."""
+    start = 0
+    while start < size:
+        header = os.pread(file, HEADER_BYTES, start)
+        try:
+            end = start + HEADER_BYTES + data_length(header) + FOOTER_BYTES
+        except ValueError:
+            yield start, start + HEADER_BYTES
+            return
+        yield start, end
+        start = end
+
+
+def _image(record: bytes) -> str:
+    """Which image a damaged record holds, as far as it can be told."""
+    try:
+        return f" (image {decode(record[HEADER_BYTES:-FOOTER_BYTES])['image/filename'][0].decode()!r})"
+    except (ValueError, LookupError, AttributeError):  # no Example, one without a name, or one whose name is a number
+        return ""
+
+
+def _require_none(directory: Path, findings: list[str]) -> None:
+    if findings:
+        raise DataError(
+            f"A data set stays as it was written, but {directory} did not: restore from a copy what is named here, or build "
+            "the data set again.\n" + "\n".join(findings)
+        )
