@@ -76,6 +76,11 @@ class BuildConfig:
             "ignore_unlisted goes with labels_file",
             "--ignore_unlisted alone",
         )
+        _require(
+            self.exif == "upright" or self.bounding_box_file is None,
+            "Bounding boxes are those of upright images",
+            "--exif keep with bounding_box_file",
+        )
         sources = ("validation_directory", "validation_fraction", "validation_examples")
         given = [name for name in sources if getattr(self, name)]
         _require(len(given) < 2, f"Validation images come from one of {', '.join(sources)}", " and ".join(given))

@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from shardtune.build.builder import build
-from shardtune.build.finish import LABELS_NAME, REJECTS_NAME
+from shardtune.build.finish import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.build.listing import scan
 from shardtune.build.plan import shuffled
 from shardtune.build.resume import WORK_NAME
 from shardtune.config import BuildConfig
-from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest, Split
+from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, SPLITS, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.world import World
 from tests.pictures import CLASSES, plant
@@ -174,3 +175,69 @@ def test_a_file_name_that_is_no_text_is_an_error(images: Path, tmp_path: Path) -
     (images / "red" / b"caf\xe9.jpg".decode("utf-8", "surrogateescape")).write_bytes(b"x")
     with pytest.raises(DataError, match=r"UTF-8.*caf"):
         made(images, tmp_path / "data")
+
+
+def test_bounding_boxes_are_stored_with_their_image(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("red/red-03.jpg,0.25,0,0.5,1\nblue-00,0,0,1,1,green\nred-03,0,0.5,1,0.75\n")
+    made(images, tmp_path / "data", bounding_box_file=tmp_path / "boxes.csv", validation_fraction=0.34)
+    found = {}
+    for record in (record for split in SPLITS for record in records(tmp_path / "data", split)):
+        features = tf.train.Example.FromString(record).features.feature
+        boxes = {name.rpartition("/")[2]: features[name] for name in features if "bbox" in name}
+        if boxes:
+            found[features["image/filename"].bytes_list.value[0]] = {
+                key: list(value.float_list.value or value.int64_list.value) for key, value in boxes.items()
+            }
+    assert found == {
+        b"red/red-03.jpg": {"xmin": [0.25, 0], "xmax": [0.5, 1], "ymin": [0, 0.5], "ymax": [1, 0.75], "label": [3, 3]},
+        b"blue/blue-00.jpg": {"xmin": [0], "xmax": [1], "ymin": [0], "ymax": [1], "label": [2]},
+    }
+    (tmp_path / "boxes.csv").write_text("red/red-03.jpg,0.25,0,0.5,1\n")
+    with pytest.raises(DataError, match="bounding_boxes_sha256 was"):
+        made(images, tmp_path / "data", bounding_box_file=tmp_path / "boxes.csv", validation_fraction=0.34)
+
+
+def test_identical_images_stay_in_one_split_and_are_reported(images: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        (images / "red" / f"copy-{number}.jpg").write_bytes((images / "red" / "red-00.jpg").read_bytes())
+    (images / "blue" / "stray.jpg").write_bytes((images / "green" / "green-01.jpg").read_bytes())
+    manifest = made(images, tmp_path / "data", validation_examples=8)
+    duplicates = manifest.provenance["duplicates"]
+    assert duplicates == {"groups": 2, "images": 8, "groups_across_splits": 0, "groups_across_labels": 1}
+    groups = [json.loads(line)["identical"] for line in (tmp_path / "data" / DUPLICATES_NAME).read_text().splitlines()]
+    assert sorted(sorted(file["path"] for file in group) for group in groups) == [
+        ["blue/stray.jpg", "green/green-01.jpg"],
+        [*(f"red/copy-{number}.jpg" for number in range(5)), "red/red-00.jpg"],
+    ]
+    skipping = made(images, tmp_path / "skipping", validation_examples=8, duplicates="skip")
+    assert (skipping.provenance["scanned"], skipping.provenance["written"], skipping.provenance["skipped"]) == (24, 18, 6)
+    assert skipping.provenance["duplicates"] == duplicates
+
+
+def test_a_training_image_that_is_a_validation_image_too(images: Path, tmp_path: Path) -> None:
+    plant(tmp_path / "validation", per_class=2, seed=9)
+    twin = tmp_path / "validation" / "red" / "twin.jpg"
+    twin.write_bytes((images / "red" / "red-02.jpg").read_bytes())
+    keeping = made(images, tmp_path / "keeping", validation_directory=tmp_path / "validation")
+    assert keeping.provenance["duplicates"]["groups_across_splits"] == 1
+    skipping = made(images, tmp_path / "skipping", validation_directory=tmp_path / "validation", duplicates="skip")
+    assert skipping.class_counts == {"train": [6, 6, 5], "validation": [2, 2, 3]}
+
+
+def test_more_is_not_held_out_than_leaves_an_image_a_class(images: Path, tmp_path: Path) -> None:
+    assert made(images, tmp_path / "a", validation_examples=15).class_counts == {"train": [1, 1, 1], "validation": [5, 5, 5]}
+    with pytest.raises(DataError, match="give at most --validation_examples 15"):
+        made(images, tmp_path / "b", validation_examples=16)
+
+
+def test_a_class_whose_images_are_all_rejected_is_an_error(images: Path, tmp_path: Path) -> None:
+    for path in (images / "green").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="none of green could be stored"):
+        made(images, tmp_path / "data", max_rejects=100)
+    assert not (tmp_path / "data" / MANIFEST_NAME).exists()
+
+
+def test_unlisted_folders_can_be_left_out(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("red\nblue\n")
+    assert made(images, tmp_path / "data", labels_file=tmp_path / "labels", ignore_unlisted=True).labels == ["red", "blue"]

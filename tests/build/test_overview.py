@@ -13,7 +13,7 @@ from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError
 from shardtune.world import World
 from tests.pictures import CLASSES, encoded, picture, plant
-from tests.records import fields, records
+from tests.records import contents, fields, records
 
 
 def told(directory: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
@@ -116,9 +116,9 @@ def test_the_sheet_ends_after_its_last_class(
 def test_a_damaged_data_set_is_not_inspected(small_data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist: run shardtune build first"):
         inspect(InspectConfig(tmp_path, tmp_path / "contact.png"), World())
-    for path in small_data.iterdir():
-        if path.name != "train-00002-of-00004":
-            (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name, content in contents(small_data).items():
+        if name != "train-00002-of-00004":
+            (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=r"train-00002-of-00004 has .* but it is missing"):
         inspect(InspectConfig(tmp_path, tmp_path / "contact.png"), World())
     assert not (tmp_path / "contact.png").exists()

@@ -18,6 +18,7 @@ from shardtune.build.planning import find_images, find_labels, make_plan
 from shardtune.build.shard import write_shard
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import Manifest, Split
+from shardtune.files import sha256_of
 from shardtune.locking import hold
 from shardtune.progress import say
 from shardtune.world import World
@@ -77,7 +78,9 @@ def options(config: BuildConfig) -> dict[str, Any]:
     chosen = (
         "validation_fraction validation_examples train_shards validation_shards seed duplicates check exif max_side quality"
     )
+    boxes = config.bounding_box_file
     return {
+        "bounding_boxes_sha256": sha256_of(boxes) if boxes else None,
         **{name: getattr(config, name) for name in chosen.split()},
         "codecs": {"pillow": codecs.version("pil"), "libjpeg": codecs.version("libjpeg_turbo") or codecs.version("jpg")},
     }

@@ -7,6 +7,7 @@ and importing TensorFlow takes seconds.
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from shardtune.build.boxes import Box
@@ -49,11 +50,13 @@ def encode(features: Mapping[str, Feature]) -> bytes:
 
     Each has at least one value, all of one type: bytes, int (64 bits, signed) or float (stored in 32 bits).
     """
-    entries = []
+    parts: list[bytes] = []
     for name, values in sorted(features.items()):
-        feature = _field(1, name.encode()) + _field(2, _feature(values))
-        entries.append(_field(1, feature))  # Features.feature = 1: a map entry
-    return _field(1, b"".join(entries))  # Example.features = 1
+        if isinstance(values[0], bytes) and len(values) == 1:
+            parts += _before_bytes(name, len(values[0])), values[0]
+        else:
+            parts.append(_entry(name, type(values[0]).__name__, tuple(values)))
+    return b"".join([_head(1, sum(map(len, parts))), *parts])  # Example.features = 1
 
 
 def decode(record: bytes) -> dict[str, list[Any]]:
@@ -70,13 +73,30 @@ def decode(record: bytes) -> dict[str, list[Any]]:
     return features
 
 
-def _feature(values: Feature) -> bytes:
-    """A Feature: one list, whose value = 1; numbers are packed."""
-    if isinstance(values[0], bytes):
-        return _field(BYTES, b"".join(_field(1, value) for value in values))  # type: ignore[arg-type]
-    if isinstance(values[0], int):
-        return _field(INTEGERS, _field(1, b"".join(map(_varint, values))))  # type: ignore[arg-type]
-    return _field(FLOATS, _field(1, struct.pack(f"<{len(values)}f", *values)))
+@lru_cache(maxsize=4096)
+def _before_bytes(name: str, size: int) -> bytes:
+    """What comes before one value of `size` bytes: kept apart because an image is too large to be copied for each layer."""
+    value = _head(1, size)
+    feature = _head(BYTES, len(value) + size) + value
+    return _before_feature(name, len(feature) + size) + feature
+
+
+@lru_cache(maxsize=4096)
+def _entry(name: str, kind: str, values: tuple[Any, ...]) -> bytes:
+    """A whole feature with its name. `kind`, the type of the values, keeps 1 and 1.0 apart in the cache."""
+    if kind == "bytes":
+        feature = _field(BYTES, b"".join(_field(1, value) for value in values))
+    elif kind == "int":
+        feature = _field(INTEGERS, _field(1, b"".join(map(_varint, values))))
+    else:
+        feature = _field(FLOATS, _field(1, struct.pack(f"<{len(values)}f", *values)))
+    return _before_feature(name, len(feature)) + feature
+
+
+def _before_feature(name: str, size: int) -> bytes:
+    """What comes before a Feature of `size` bytes: Features.feature = 1 is a map of key = 1 to value = 2."""
+    entry = _field(1, name.encode()) + _head(2, size)
+    return _head(1, len(entry) + size) + entry
 
 
 def _values(feature: bytes) -> list[Any]:
@@ -96,7 +116,12 @@ def _values(feature: bytes) -> list[Any]:
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + _varint(len(payload)) + payload
+    return _head(number, len(payload)) + payload
+
+
+def _head(number: int, size: int) -> bytes:
+    """What comes before a field of `size` bytes."""
+    return bytes([number << 3 | 2]) + _varint(size)
 
 
 def _fields(message: bytes, numbers: set[int]) -> Iterator[tuple[int, bytes]]:

@@ -11,13 +11,12 @@ import numpy as np
 from shardtune.build import duplicates
 from shardtune.build.plan import Plan, as_digests
 from shardtune.build.resume import WrittenShard
-from shardtune.dataset.manifest import SPLITS, Manifest, Shard, Split, write_offsets
+from shardtune.dataset.manifest import LABELS_NAME, SPLITS, Manifest, Shard, Split, write_offsets
 from shardtune.errors import DataError
 from shardtune.files import atomic_write
 
 REJECTS_NAME = "rejects.jsonl"
 DUPLICATES_NAME = "duplicates.jsonl"
-LABELS_NAME = "labels.txt"
 
 
 def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects: int, written: list[WrittenShard]) -> Manifest:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from shardtune.build.boxes import Box
 from shardtune.build.listing import Listing
 from shardtune.dataset.manifest import Split
 
@@ -19,12 +20,13 @@ Digests = npt.NDArray[np.uint64]  # [n, 2]: n digests of DIGEST_BYTES bytes
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """The images, in order, that one shard is to hold; their paths are relative to `root`."""
+    """The images, in order, that one shard is to hold, and the boxes in them; their paths are relative to `root`."""
 
     split: Split
     name: str
     root: Path
     sources: Listing
+    boxes: dict[str, list[Box]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Plan:
         roots: the directory of each split's images.
         sources: the images of each split, in the order in which they are stored.
         skipped: images of each split that are left out because an identical one is stored, and their digests.
+        boxes: of each path that has any.
         shards: of all splits, in order: split, name, and the range of `sources[split]` that it holds.
     """
 
@@ -43,11 +46,14 @@ class Plan:
     roots: dict[Split, Path]
     sources: dict[Split, Listing]
     skipped: dict[Split, tuple[Listing, Digests]]
+    boxes: dict[str, list[Box]]
     shards: list[tuple[Split, str, range]]
 
     def shard(self, number: int) -> ShardPlan:
         split, name, where = self.shards[number]
-        return ShardPlan(split, name, self.roots[split], self.sources[split].take(np.array(where, np.int64)))
+        sources = self.sources[split].take(np.array(where, np.int64))
+        boxes = {path: self.boxes[path] for path in map(sources.path, range(len(sources))) if path in self.boxes}
+        return ShardPlan(split, name, self.roots[split], sources, boxes)
 
     def bytes_of(self, number: int) -> int:
         split, _, where = self.shards[number]

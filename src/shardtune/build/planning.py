@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.build import labels, plan
+from shardtune.build.boxes import Box, attach, read_boxes
 from shardtune.build.duplicates import digest_files
 from shardtune.build.listing import Listing, scan
 from shardtune.build.plan import Digests, Indices, Plan
@@ -43,7 +44,7 @@ def make_plan(config: BuildConfig, names: list[str], found: dict[Split, Listing]
         cache: file where digests of images are kept for the next attempt.
 
     Raises:
-        DataError: there are too few images to hold out so many.
+        DataError: there are too few images to hold out so many, or bounding boxes are wrong.
     """
     digests: dict[Split, Digests] = {}
     if config.validation_fraction or config.validation_examples or config.duplicates == "skip":
@@ -64,6 +65,10 @@ def _roots(config: BuildConfig) -> dict[Split, Path]:
 
 def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing], digests: dict[Split, Digests]) -> Plan:
     roots = _roots(config)
+    boxes: dict[str, list[Box]] = {}
+    if config.bounding_box_file:
+        paths = (listing.path(index) for listing in sources.values() for index in range(len(listing)))
+        boxes = attach(read_boxes(config.bounding_box_file, names), paths)
     if config.validation_fraction or config.validation_examples:
         roots["validation"] = config.train_directory
         groups = plan.group(digests["train"])
@@ -81,7 +86,7 @@ def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing]
             sources[split] = sources[split].take(np.flatnonzero(keep))
     counts = {"train": config.train_shards, "validation": config.validation_shards}
     shards = [s for split in SPLITS if split in sources for s in plan.into_shards(split, len(sources[split]), counts[split])]
-    return Plan(names, roots, sources, skipped, shards)
+    return Plan(names, roots, sources, skipped, boxes, shards)
 
 
 def _wanted(config: BuildConfig, sources: Listing, classes: int) -> list[int]:

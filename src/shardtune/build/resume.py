@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import shutil
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ class WrittenShard:
     offsets: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     digests: str = ""
-    reencoded: dict[str, int] = field(default_factory=Counter)
+    reencoded: dict[str, int] = field(default_factory=dict)
     rejects: list[dict[str, str]] = field(default_factory=list)
 
 

@@ -40,14 +40,14 @@ def write_shard(
             except Exception as error:  # ours or a decoder's: which image brings it out is what helps
                 raise RuntimeError(f"{shard.root / path}: {error!r}") from error
             else:
-                record = frame(image_example(image, path, label, names[label - 1]))
+                record = frame(image_example(image, path, label, names[label - 1], shard.boxes.get(path, ())))
                 file.write(record)
                 whole.update(record)
                 done.offsets.append(done.bytes)
                 done.labels.append(label)
                 done.bytes += len(record)
                 if image.reencoded:
-                    done.reencoded[image.reencoded] += 1
+                    done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
                 digests += digest(data)
     done.sha256, done.digests = whole.hexdigest(), digests.hex()
     return done

@@ -3,7 +3,6 @@
 One sequential read for SHA-256 settles a shard. Only one that fails is walked record by record, to say where.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -12,17 +11,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shardtune.build.builder import LABELS_NAME
 from shardtune.build.example import decode
 from shardtune.build.plan import assign
 from shardtune.config import VerifyConfig
-from shardtune.dataset.manifest import OFFSETS_NAME, SPLITS, Manifest, Shard, read_offsets
+from shardtune.dataset.manifest import LABELS_NAME, OFFSETS_NAME, SPLITS, Manifest, Shard, read_offsets
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, unframe
 from shardtune.errors import DataError
+from shardtune.files import sha256_of
 from shardtune.progress import Ticker, say
 from shardtune.world import World
 
-CHUNK_BYTES = 1 << 18
 Offsets = npt.NDArray[np.uint64]
 
 
@@ -68,7 +66,7 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, starts: Offse
     if not path.is_file():
         return [f"{shard.name}: is missing"]
     try:
-        digest = _sha256(path)
+        digest = sha256_of(path)
         if digest == shard.sha256:
             return []
         held = [other.name for other in _shards(manifest) if other.sha256 == digest and other.bytes]
@@ -99,14 +97,6 @@ def check_others(directory: Path, manifest: Manifest) -> list[str]:
 
 def _shards(manifest: Manifest) -> list[Shard]:
     return [shard for split in SPLITS for shard in manifest.splits[split]]
-
-
-def _sha256(path: Path) -> str:
-    digest, chunk = hashlib.sha256(), memoryview(bytearray(CHUNK_BYTES))
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(chunk):
-            digest.update(chunk[:size])
-    return digest.hexdigest()
 
 
 def _walk(path: Path, shard: Shard, starts: Offsets | None) -> list[str]:

@@ -14,6 +14,7 @@ from shardtune.files import atomic_write, write_json
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "dataset.json"
+LABELS_NAME = "labels.txt"
 OFFSETS_NAME = "offsets.bin"
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
