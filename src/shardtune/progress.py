@@ -46,8 +46,8 @@ class Ticker:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not on_terminal)
         self._task = self._bar.add_task(unit, total=total, completed=start)
-        self._began = self._first = self._last_line = time.monotonic()
-        self._counted = -1  # since the clock started, which is when the first report is in
+        self._started = self._last_line = time.monotonic()
+        self._counted = 0  # since then
 
     def __enter__(self) -> "Ticker":
         self._bar.start()
@@ -57,32 +57,31 @@ class Ticker:
         self._bar.stop()
 
     @property
-    def rate(self) -> float:
-        """Counts × weight per second, the first report left out: it pays for compiling and cold caches."""
-        return max(0, self._counted) * self._weight / max(time.monotonic() - self._first, 1e-9)
+    def seconds(self) -> float:
+        """Since the clock started."""
+        return max(time.monotonic() - self._started, 1e-9)
 
     @property
-    def seconds(self) -> float:
-        """Since work began."""
-        return max(time.monotonic() - self._began, 1e-9)
+    def rate(self) -> float:
+        """Counts × weight per second."""
+        return self._counted * self._weight / self.seconds
 
     def skip(self, count: int) -> None:
-        """`count` more are done, and were so before: they do not count for the rate."""
+        """`count` more are done, but tell nothing of the rate (they were done before, or paid for compiling): the clock
+        starts anew."""
         self._done += count
+        self._started, self._counted = time.monotonic(), 0
 
     def advance(self, note: str | None = None, count: int = 1) -> None:
         """`count` more are done; `note`, if given, is shown beside the rate from now on."""
         self._done += count
+        self._counted += count
         self._note = self._note if note is None else f"{note}, "
         now = time.monotonic()
-        if self._counted < 0:
-            self._first, self._counted = now, 0
-        else:
-            self._counted += count
-        text = f"{self._note}{self.rate:.1f} {self._rate_unit}/s" if self._counted else f"{self._note}first one done"
+        text = f"{self._note}{self.rate:.1f} {self._rate_unit}/s"
         self._bar.update(self._task, completed=self._done, description=text)
         due = now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == self._total
         if due and self._prints:
             self._last_line = now
-            left = f", {(self._total - self._done) * self._weight / self.rate:.0f} s left" if self._counted else ""
-            _write(f"{self._unit} {self._done} of {self._total}: {text}{left}")
+            seconds = (self._total - self._done) * self._weight / self.rate
+            _write(f"{self._unit} {self._done} of {self._total}: {text}, {seconds:.0f} s left")

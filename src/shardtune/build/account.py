@@ -67,8 +67,8 @@ class Account:
         """Send the account of a shard that is in place to rank 0."""
         if reused:
             self._counts.update(reused=len(shard.offsets) + len(shard.rejects), rejected=len(shard.rejects))
+        self._report()  # first: rank 0 stops listening after the last shard
         self._world.post(shard)
-        self._report()
 
     def wait(self, shards: int) -> None:
         """On rank 0: listen until so many shards are in. On the others: nothing."""
@@ -96,7 +96,8 @@ class Account:
         counts = sum((report.counts for _, report in self._heard.values()), Counter[str]())
         new = counts - self._shown
         self._shown = counts
-        self._ticker.skip(new["reused"])
+        if new["reused"]:
+            self._ticker.skip(new["reused"])
         if new["images"]:
             speed = counts["bytes"] / 1e6 / self._ticker.seconds
             self._ticker.advance(f"{counts['rejected']} rejected, {speed:.1f} MB/s", new["images"])

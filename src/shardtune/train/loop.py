@@ -84,7 +84,10 @@ def train(config: TrainConfig, world: World) -> None:
                 _log(
                     config, world, {"step": done, "loss": float(loss), "learning_rate": rate, "images_per_second": ticker.rate}
                 )
-            ticker.advance(note)
+            if step == first_step:
+                ticker.skip(1)  # it paid for compiling
+            else:
+                ticker.advance(note)
             if done % config.save_every == 0 or done == steps:
                 average_moving_statistics(model, world)
                 if world.is_root:
