@@ -12,6 +12,16 @@ PIECE_BYTES = 1 << 18
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of calls that know only the number of an open file, as write and fsync do, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
 def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` that takes its name when the block ends well; if durable, for a crash of the
     machine too.
@@ -20,24 +30,23 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     The temporary name is fixed, so that a rerun after a crash replaces what the crash left.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # write and fsync know only a number
-        raise
-    if durable:
-        directory = os.open(path.parent, os.O_RDONLY)
+    with naming(path):
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if durable:
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
 
 
 def write_json(path: Path, value: Any) -> None:

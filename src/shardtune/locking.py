@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shardtune.errors import WorldError
-from shardtune.files import atomic_write
+from shardtune.files import atomic_write, naming
 from shardtune.world import World
 
 LOCK_NAME = "lock"
@@ -53,8 +53,9 @@ def _lock(directory: Path) -> int:
         raise WorldError(
             f"One job at a time writes into a directory, but {holder} holds {directory}: wait until it ends, or give another."
         ) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    with naming(directory / LOCK_NAME):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
     return lock
 
 

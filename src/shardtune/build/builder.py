@@ -18,7 +18,7 @@ from shardtune.build.planning import find_images, find_labels, make_plan
 from shardtune.build.shard import write_shard
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import Manifest, Split
-from shardtune.files import sha256_of
+from shardtune.files import naming, sha256_of
 from shardtune.locking import hold
 from shardtune.progress import say
 from shardtune.world import World
@@ -43,7 +43,8 @@ def build(config: BuildConfig, world: World) -> Manifest:
     with hold(config.output_directory / resume.WORK_NAME, world):
         manifest = _build(config, names, found, world)
     if world.is_root:
-        with (config.output_directory / resume.WORK_NAME / LOG_NAME).open("a", encoding="utf-8") as log:
+        path = config.output_directory / resume.WORK_NAME / LOG_NAME
+        with naming(path), path.open("a", encoding="utf-8") as log:
             seconds = round(time.monotonic() - started, 3)
             log.write(json.dumps({"ranks": world.size, "seconds": seconds, "images": manifest.provenance["written"]}) + "\n")
     say(world, f"Finished writing all {manifest.provenance['written']} images in data set.")
