@@ -89,6 +89,7 @@ def _stage(config: Any) -> tuple[Backend, Callable[[Any, World], Any]]:
 
 def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
     """Say in one line what went wrong, and end every rank."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # from a launcher that ends all ranks: all is said
     if debug:
         traceback.print_exc()
     elif not isinstance(error, RootFailedError):
