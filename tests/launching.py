@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Root in a container, more ranks than cores, and cores that are left alone by waiting ranks: a test machine's needs.
@@ -39,21 +39,34 @@ def shardtune(*arguments: object, launcher: str = "alone", ranks: int = 1, timeo
     return launch(["-m", "shardtune", *map(str, arguments)], launcher=launcher, ranks=ranks, timeout=timeout)
 
 
-def run(command: Sequence[str], *, launcher: str, ranks: int, timeout: float) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], *, launcher: str, ranks: int, timeout: float, environment: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[str]:
     """Like subprocess.run with stdout and stderr together; past the limit the whole process group is killed."""
-    process = subprocess.Popen(
+    return finish(start(command, launcher=launcher, ranks=ranks, environment=environment), timeout)
+
+
+def start(
+    command: Sequence[str], *, launcher: str = "alone", ranks: int = 1, environment: Mapping[str, str] = {}
+) -> subprocess.Popen[str]:
+    """The first half of `run`."""
+    return subprocess.Popen(
         [*LAUNCHERS[launcher](ranks), *command],
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
     )
+
+
+def finish(process: subprocess.Popen[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    """The second half of `run`."""
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
-        raise AssertionError(f"{command} hung for {timeout} s:\n{output}") from None
-    return subprocess.CompletedProcess(command, process.returncode, output)
+        raise AssertionError(f"{process.args!r} hung for {timeout} s:\n{output}") from None
+    return subprocess.CompletedProcess(process.args, process.returncode, output)

@@ -1,0 +1,132 @@
+"""A build whose writes fail, or that is killed at one: it says so, spoils nothing, and the next one goes on."""
+
+import errno
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shardtune.dataset.manifest import MANIFEST_NAME
+from tests.faults.injector import Injector, calls
+from tests.faults.reference import Reference, identities
+from tests.launching import run
+from tests.records import contents
+
+KILLED = 0
+FAULTS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "SIGKILL": KILLED}
+CASES_IN_CI = 10
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small: Reference, injector: Injector, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The calls of a build that may fail: "call path", the path relative to the output directory."""
+    directory = tmp_path_factory.mktemp("count")
+    output, log = directory / "data", directory / "log"
+    run(small.command(output), launcher="alone", ranks=1, timeout=60, environment=injector.environment(output, log))
+    assert contents(output) == small.files
+    return calls(log)
+
+
+def require_survived(small: Reference, injector: Injector, directory: Path, fault: int, numbers: Iterable[int]) -> None:
+    """Disturb a build at each of these calls, check what it leaves and says, and let another one finish it."""
+    for number in numbers:
+        output, log = directory / str(number), directory / f"log-{number}"
+        faults = injector.environment(output, log, at=number, error=fault)
+        done = run(small.command(output), launcher="alone", ranks=1, timeout=60, environment=faults)
+        disturbed = calls(log)[number - 1]
+        try:
+            require_said(done, fault, disturbed.split(" ", 1)[1], complete=(output / MANIFEST_NAME).exists())
+            kept = small.finished_shards(output)
+            small.build_again(output)
+            assert contents(output) == small.files
+            assert identities(output, kept) == kept
+        except Exception as error:
+            raise AssertionError(f"call {number}, {disturbed}: {error}\n{done.stdout}") from error
+
+
+def require_said(done: subprocess.CompletedProcess[str], fault: int, path: str, *, complete: bool) -> None:
+    """The status and words of a build that was disturbed at a call on `path`."""
+    assert "Traceback" not in done.stdout
+    complaints = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
+    if fault == KILLED:
+        assert (done.returncode, complaints) == (-9, [])
+    elif done.returncode == 0:
+        assert complete, "it says that all went well"
+    else:
+        assert done.returncode == 1
+        [complaint] = complaints
+        assert final(path) in final(complaint)
+        assert f" ({os.strerror(fault)}): " in complaint
+
+
+def final(text: str) -> str:
+    """`text` with the names that files take in place of those that they are written under."""
+    return re.sub(r"/\.([^/ ]+)\.tmp", r"/\1", text)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_build_survives_a_fault(
+    small: Reference, injector: Injector, undisturbed: list[str], tmp_path: Path, fault: str
+) -> None:
+    # Spread over all calls, other ones for each fault.
+    step, first = len(undisturbed) // CASES_IN_CI, 1 + list(FAULTS).index(fault)
+    require_survived(small, injector, tmp_path, FAULTS[fault], range(first, len(undisturbed) + 1, step))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_build_survives_a_fault_at_every_call(
+    small: Reference, injector: Injector, undisturbed: list[str], tmp_path: Path, fault: str
+) -> None:
+    require_survived(small, injector, tmp_path, FAULTS[fault], range(1, len(undisturbed) + 1))
+
+
+# The calls of rank 1: it makes a temporary file, writes it, flushes it, gives it its name.
+@pytest.mark.parametrize(("fault", "number", "call"), [("ENOSPC", 2, "write"), ("EIO", 5, "rename")])
+def test_a_fault_on_one_rank_ends_all_and_is_told(
+    small: Reference, injector: Injector, tmp_path: Path, fault: str, number: int, call: str
+) -> None:
+    output, log = tmp_path / "data", tmp_path / "log"
+    faults = injector.environment(output, log, at=number, error=FAULTS[fault], rank=1)
+    done = run(small.command(output), launcher="mpirun", ranks=2, timeout=30, environment=faults)
+    disturbed = calls(log)[number - 1]
+    assert (done.returncode, disturbed.split()[0]) == (1, call)
+    assert "Traceback" not in done.stdout
+    told = rf"^shardtune: rank 1 of 2 on \S+: {output}/\.?(train|validation)-\S+ .*\({os.strerror(FAULTS[fault])}\): "
+    assert len(re.findall(told, done.stdout, re.MULTILINE)) == 1, done.stdout
+    kept = small.finished_shards(output)
+    small.build_again(output)
+    assert contents(output) == small.files
+    assert identities(output, kept) == kept
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB, where this may be made."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", directory], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a file system")
+    yield directory
+    subprocess.run(["umount", directory], check=True)
+
+
+@pytest.mark.parametrize(("launcher", "ranks"), [("alone", 1), ("mpirun", 2)])
+def test_a_full_disk_is_told_and_a_larger_one_helps(slow: Reference, disk: Path, launcher: str, ranks: int) -> None:
+    output = disk / "data"
+    done = run(slow.command(output), launcher=launcher, ranks=ranks, timeout=30)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    complaints = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
+    assert 1 <= len(complaints) <= ranks  # both ranks may come to the end of it at once
+    assert all("No space left on device" in complaint and str(output) in complaint for complaint in complaints)
+    kept = slow.finished_shards(output)
+    assert kept
+    subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+    slow.build_again(output)
+    assert contents(output) == slow.files
+    assert identities(output, kept) == kept

@@ -1,0 +1,66 @@
+"""What disturbed builds are held against: the same build, undisturbed."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shardtune.build.builder import build
+from shardtune.build.resume import RECEIPTS_NAME, WORK_NAME
+from shardtune.config import BuildConfig
+from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest
+from shardtune.files import sha256_of
+from shardtune.world import World
+from tests.records import contents
+
+Identity = tuple[int, int]  # inode and time of writing
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What to build, and the files that this gives."""
+
+    images: Path
+    options: dict[str, Any]
+    files: dict[str, bytes]
+
+    @staticmethod
+    def of(images: Path, output: Path, **options: Any) -> "Reference":
+        build(BuildConfig(images, output, **options), World())
+        return Reference(images, options, contents(output))
+
+    def build_again(self, output: Path) -> None:
+        """In this process, where no fault is."""
+        build(BuildConfig(self.images, output, **self.options), World())
+
+    def command(self, output: Path) -> list[str]:
+        flags = {"train_directory": self.images, "output_directory": output, **self.options}
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        return [sys.executable, "-m", "shardtune", "build", *words]
+
+    def finished_shards(self, output: Path) -> dict[str, Identity]:
+        """The shards that a build need not write again, after a check of all that it must hold to however it ended.
+
+        A file that has its final name is what an undisturbed build writes, and beside a manifest no such file is missing.
+        """
+        left = {name: data for name, data in contents(output).items() if name[0] != "."} if output.exists() else {}
+        wrong = [name for name, data in left.items() if data != self.files.get(name)]
+        assert not wrong, f"{wrong} are not what an undisturbed build writes"
+        if MANIFEST_NAME in left:
+            assert left.keys() == self.files.keys()
+            manifest = Manifest.load(output)
+            return identities(output, [shard.name for split in SPLITS for shard in manifest.splits[split]])
+        receipts = {path.stem: json.loads(path.read_text()) for path in receipts_of(output)}
+        for name, receipt in receipts.items():
+            assert receipt["sha256"] == sha256_of(output / name)
+        return identities(output, receipts)
+
+
+def receipts_of(output: Path) -> list[Path]:
+    return list((output / WORK_NAME / RECEIPTS_NAME).glob("[!.]*.json"))
+
+
+def identities(output: Path, names: Any) -> dict[str, Identity]:
+    status = {name: (output / name).stat() for name in names}
+    return {name: (s.st_ino, s.st_mtime_ns) for name, s in status.items()}
