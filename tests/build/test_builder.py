@@ -82,7 +82,7 @@ def test_the_same_images_give_the_same_bytes_and_another_seed_others(images: Pat
     assert other.splits != first.splits
 
 
-DAMAGE = {"empty": b"", "unsupported": b"<html>not found</html>", "damaged": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01"}
+DAMAGE = {"empty": b"", "unsupported": b"<html>not found</html>", "truncated": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01"}
 
 
 # Positions in the order of the data set of 18: the first and last of all, of a shard, neighbours, and a whole shard.
