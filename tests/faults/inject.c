@@ -1,9 +1,9 @@
-/* To be preloaded into a process: makes one call that changes files fail, or kills the process just before it.
+/* To be preloaded into a process: disturbs one of the calls that change files.
 
    FAULTS_BELOW  only paths below this directory matter
    FAULTS_LOG    file that gets a line "call path" for each call that matters; "read path" where a file is only read
    FAULTS_AT     number, from 1, of the call to disturb, reads not counted; without it none is
-   FAULTS_ERRNO  what that call fails with; 0 kills the process with SIGKILL instead
+   FAULTS_ERRNO  what that call fails with; or, negated, a signal that the process gets before it; or 0, and it waits for one
    FAULTS_RANK   without it every rank of a job is watched; each counts its own calls */
 
 #define _GNU_SOURCE
@@ -35,16 +35,22 @@ static void tell(const char *call, const char *path) {
     close(log);
 }
 
-/* Whether this call is the one to fail; errno is then set. */
+/* Whether this call fails; errno is then set. */
 static int fails(const char *call, const char *path) {
     static int calls;
     const char *at = getenv("FAULTS_AT");
+    sigset_t all, before;
     if (!watches(path)) return 0;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before); /* who reads in the log that we wait may send the signal at once */
     tell(call, path);
-    if (__sync_add_and_fetch(&calls, 1) != (at ? atoi(at) : 0)) return 0;
-    errno = atoi(getenv("FAULTS_ERRNO"));
-    if (!errno) kill(getpid(), SIGKILL);
-    return 1;
+    int disturbed = __sync_add_and_fetch(&calls, 1) == (at ? atoi(at) : 0);
+    int error = disturbed ? atoi(getenv("FAULTS_ERRNO")) : 0;
+    if (disturbed && !error) sigsuspend(&before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (error < 0) kill(getpid(), -error);
+    errno = error;
+    return error > 0;
 }
 
 static int fails_at(const char *call, int directory, const char *name) {

@@ -21,7 +21,10 @@ class Injector:
     def environment(
         self, below: Path, log: Path, *, at: int | None = None, error: int = 0, rank: int | None = None
     ) -> dict[str, str]:
-        """Variables for a command: log calls on paths below a directory, and fail call number `at` of a rank with `error`."""
+        """Variables for a command: log calls on paths below a directory, and fail call number `at` of a rank with `error`.
+
+        Without `rank` that is of each rank. A negative `error` is a signal that the process gets, at 0 it waits for one.
+        """
         values = {"BELOW": below, "LOG": log, "AT": at, "ERRNO": error, "RANK": rank}
         named = {f"FAULTS_{name}": str(value) for name, value in values.items() if value is not None}
         return {**named, "LD_PRELOAD": str(self.library)}

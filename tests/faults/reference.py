@@ -51,14 +51,11 @@ class Reference:
             assert left.keys() == self.files.keys()
             manifest = Manifest.load(output)
             return identities(output, [shard.name for split in SPLITS for shard in manifest.splits[split]])
-        receipts = {path.stem: json.loads(path.read_text()) for path in receipts_of(output)}
+        paths = (output / WORK_NAME / RECEIPTS_NAME).glob("[!.]*.json")
+        receipts = {path.stem: json.loads(path.read_text()) for path in paths}
         for name, receipt in receipts.items():
             assert receipt["sha256"] == sha256_of(output / name)
         return identities(output, receipts)
-
-
-def receipts_of(output: Path) -> list[Path]:
-    return list((output / WORK_NAME / RECEIPTS_NAME).glob("[!.]*.json"))
 
 
 def identities(output: Path, names: Any) -> dict[str, Identity]:
