@@ -30,12 +30,8 @@ def hold(directory: Path, world: World) -> Iterator[None]:
     lock = world.at_root(lambda: _lock(directory))
     try:
         nonce = world.from_root(lambda: _mark(directory))
-        blind = [name for name, sees in world.gather((world.name, _sees(directory / NONCE_NAME, nonce))) if not sees]
-        if blind:
-            raise WorldError(
-                f"All ranks write into one shared directory, but {blind[0]} does not see what rank 0 writes into {directory}: "
-                f"give a directory on a file system that all hosts share."
-            )
+        seen = world.gather((world.name, _sees(directory / NONCE_NAME, nonce)))
+        world.at_root(lambda: _require_all(seen, directory))
         yield
     finally:
         if world.is_root:
@@ -64,6 +60,15 @@ def _mark(directory: Path) -> str:
     with atomic_write(directory / NONCE_NAME) as file:
         file.write(nonce.encode())
     return nonce
+
+
+def _require_all(seen: list[tuple[str, bool]], directory: Path) -> None:
+    blind = [name for name, sees in seen if not sees]
+    if blind:
+        raise WorldError(
+            f"All ranks write into one shared directory, but {blind[0]} does not see what rank 0 writes into {directory}: "
+            f"give a directory on a file system that all hosts share."
+        )
 
 
 def _sees(path: Path, nonce: str) -> bool:
