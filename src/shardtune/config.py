@@ -1,6 +1,7 @@
 """What a person can ask for: one frozen dataclass for each command, the one source of flags, defaults, help and JSON."""
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,10 @@ from shardtune.dataset.manifest import Split
 from shardtune.errors import UsageError
 
 DEFAULT_EPOCHS = 10
+Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
+Scaling = Literal["linear", "sqrt", "none"]
+Decay = Literal["constant", "exponential", "cosine", "step"]
+Compression = Literal["none", "fp16"]
 
 
 def _require(holds: bool, rule: str, received: object) -> None:
@@ -121,30 +126,95 @@ class TrainConfig:
     image_size: int = 299
     """Side in pixels of the square that the network sees, 75 or more. Below 107 there is no auxiliary head."""
     batch_size: int = 32
-    """Examples per worker and step: the global batch is this times the number of workers."""
+    """Examples that a worker holds in memory at once: the global batch is this times the number of workers times accumulate.
+    It is fixed at the first start: another number of workers shares the same global batch."""
+    accumulate: int = 1
+    """Batches that each worker goes through for one step."""
     epochs: float | None = None
     """Passes over the training split (default: 10 unless max_steps is given)."""
     max_steps: int | None = None
     """Steps to train, each of one global batch; never divided by the number of workers."""
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    """sgd: Nesterov momentum 0.9. adam: Adam with its usual constants."""
+    optimizer: Optimizer = "sgd"
+    """sgd: Nesterov momentum 0.9. rmsprop: that of research/inception (decay 0.9, momentum 0.9, epsilon 1.0).
+    adam, adamw: with their usual constants."""
+    weight_decay: float = 0.00004
+    """L2 loss on convolution and dense kernels is this times half the sum of their squares; adamw decays apart from the loss."""
+    clip_norm: float | None = None
+    """Scale the gradients down where their global norm is above this."""
     initial_learning_rate: float = 0.001
-    """Learning rate of one worker. It climbs to this times the number of workers, then falls to 0 along a cosine."""
+    """Learning rate of one worker with one batch. It climbs to this times the scale, then decays."""
+    lr_scaling: Scaling = "linear"
+    """The scale: workers × accumulate, its square root, or 1. It is fixed at the first start."""
+    warmup_epochs: float = 5.0
+    """Epochs until the full learning rate; at most a tenth of the run."""
+    learning_rate_decay: Decay = "cosine"
+    """constant. exponential: times learning_rate_decay_factor every num_epochs_per_decay, as research/inception.
+    cosine: to 0 at the end. step: times 0.1 at 3/9, 6/9 and 8/9 of the run."""
+    num_epochs_per_decay: float = 30.0
+    """Epochs between two factors of the exponential decay."""
+    learning_rate_decay_factor: float = 0.16
+    """Factor of the exponential decay."""
+    show_schedule: bool = False
+    """Show the learning rate as a table and a small plot, and do not train."""
     batch_norm_decay: float = 0.99
     """Decay of the moving mean and variance of batch normalisation; lower it for runs of less than 500 steps."""
     augment: Literal["light", "none"] = "light"
     """light: random crop, flip and mild colour. none: the central crop that evaluation sees."""
     seed: int = 0
     """Decides initial weights, the order of examples, and augmentation."""
+    deterministic: bool = False
+    """The same bits from every run with the same number of workers; slower."""
+    compression: Compression = "none"
+    """fp16: gradients travel between workers in half precision."""
     save_every: int = 500
     """Steps between checkpoints; the last step always gets one."""
+    save_minutes: float | None = None
+    """Minutes after which a checkpoint is written before its step comes."""
+    keep_checkpoints: int = 3
+    """How many of the newest checkpoints stay; the best by validation stays too."""
+    validate_every: int | None = None
+    """Steps between validations; without it, validate_epochs counts."""
+    validate_epochs: float = 1.0
+    """Epochs between validations; 0: none."""
+    patience: int | None = None
+    """End the run after so many validations without a better one."""
+    time_limit: str | None = None
+    """Stop with a checkpoint after so long: 3h55m, 90m, 20s."""
+    hang_timeout: float = 600.0
+    """Seconds without a step after which the job ends and says which rank is late."""
+    allow_config_change: bool = False
+    """Go on with a run although flags have changed since it began."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
+    histograms: bool = False
+    """Weights and activations as TensorBoard histograms at every validation."""
+    profile: str | None = None
+    """First and last step of a TensorBoard trace: 10,20."""
+    timeline: bool = False
+    """Write Horovod's timeline of this run to timeline.json in train_dir."""
 
     def __post_init__(self) -> None:
         _require(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
-        for name in ("batch_size", "save_every", "log_every", "initial_learning_rate"):
+        positive = (
+            *("batch_size", "accumulate", "initial_learning_rate", "num_epochs_per_decay", "learning_rate_decay_factor"),
+            *("save_every", "keep_checkpoints", "log_every", "hang_timeout"),
+        )
+        for name in positive:
             _require(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
+        for name in ("clip_norm", "save_minutes", "patience"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"{name} is above 0", value)
+        for name in ("weight_decay", "warmup_epochs", "validate_epochs"):
+            _require(0 <= getattr(self, name) < math.inf, f"{name} is at least 0 and finite", getattr(self, name))
+        _require(self.validate_every is None or self.validate_every > 0, "validate_every is above 0", self.validate_every)
+        _require(
+            self.time_limit is None or seconds_of(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit
+        )
+        _require(
+            self.profile is None or re.fullmatch(r"\d+,\d+", self.profile) is not None,
+            "profile is a first and a last step like 10,20",
+            self.profile,
+        )
         _require(0 <= self.batch_norm_decay < 1, "batch_norm_decay lies in 0 to 1", self.batch_norm_decay)
         _require(
             self.epochs is None or self.max_steps is None,
@@ -160,12 +230,12 @@ class TrainConfig:
             "--fine_tune alone",
         )
 
-    def steps(self, examples: int, workers: int) -> int:
+    def steps(self, examples: int, global_batch: int) -> int:
         """Steps of the whole run over `examples` training examples: finite whatever was asked."""
         if self.max_steps is not None:
             return self.max_steps
         epochs = DEFAULT_EPOCHS if self.epochs is None else self.epochs
-        return max(1, round(epochs * examples / (self.batch_size * workers)))
+        return max(1, round(epochs * examples / global_batch))
 
 
 @dataclass(frozen=True)
@@ -188,6 +258,13 @@ class EvalConfig:
     def __post_init__(self) -> None:
         _require(self.batch_size > 0, "batch_size is above 0", self.batch_size)
         _require(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)
+
+
+def seconds_of(duration: str) -> float:
+    """3h55m, 90m or 20s in seconds; 0 for what is no such time."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", duration)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    return 3600.0 * hours + 60.0 * minutes + seconds
 
 
 def as_json(config: object) -> dict[str, Any]:
