@@ -1,0 +1,53 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from shardtune.train.stopping import SIGNALS, OutcomeFile, StopRequest
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_only_sets_a_flag(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    request = StopRequest(None)
+    with request.listening():
+        assert request.reason is None
+        os.kill(os.getpid(), number)
+        assert request.reason == f"signal {number.name}"
+    assert signal.getsignal(number) is before
+
+
+def test_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    request = StopRequest("1m30s")
+    now += 90
+    assert request.reason is None
+    now += 0.1
+    assert request.reason == "the time limit of 1m30s"
+
+
+def test_without_a_limit_a_run_goes_on() -> None:
+    assert StopRequest(None).reason is None
+
+
+def test_the_first_rank_that_fails_is_believed(tmp_path: Path) -> None:
+    root, other = (OutcomeFile(tmp_path, rank) for rank in (0, 1))
+    assert root.read() == {}
+    root.attempt = other.attempt = 1
+    root.write("running", step=0)
+    other.fail(error="the cause")
+    root.fail(error="a consequence")
+    assert root.read() == {"outcome": "failed", "attempt": 1, "error": "the cause"}
+    again = OutcomeFile(tmp_path, 0)
+    assert again.attempt == 1
+    again.attempt += 1
+    again.fail(error="something new")
+    assert again.read() == {"outcome": "failed", "attempt": 2, "error": "something new"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "[1]", "7"])
+def test_a_damaged_outcome_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "outcome.json").write_text(content)
+    assert OutcomeFile(tmp_path, 0).read() == {}
