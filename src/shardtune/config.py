@@ -207,9 +207,7 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_epochs", "validate_epochs"):
             _require(0 <= getattr(self, name) < math.inf, f"{name} is at least 0 and finite", getattr(self, name))
         _require(self.validate_every is None or self.validate_every > 0, "validate_every is above 0", self.validate_every)
-        _require(
-            self.time_limit is None or seconds_of(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit
-        )
+        _require(self.time_limit is None or seconds_of(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit)
         _require(
             self.profile is None or re.fullmatch(r"\d+,\d+", self.profile) is not None,
             "profile is a first and a last step like 10,20",
