@@ -39,13 +39,16 @@ def test_ranks_that_agree_may_begin(small_data: Path) -> None:
         (FLAGS, lambda v: {**v, "seed": 3}, UsageError, "seed is 0 on rank 0 and 3 on rank 1: start all"),
         (DATA, lambda v: (v[0], "00"), DataError, r"dataset\.json in .* differs on rank 0 of 2"),
         (DATA, lambda v: (v[0], None), DataError, r"dataset\.json in .* differs on rank 0 of 2"),
-        (SOFTWARE, lambda v: (v[0], {**v[1], "keras": "2.0"}), WorldError, r"keras is 3\.\S+ on rank 0 and 2\.0 on rank 0 of 2"),
+        (
+            SOFTWARE,
+            lambda v: (v[0], {**v[1], "keras": "2.0"}),
+            WorldError,
+            r"keras is 3\.\S+ on rank 0 and 2\.0 on rank 0 of 2",
+        ),
         (SOFTWARE, lambda v: (v[0], {**v[1], "world size": "3"}), WorldError, "world size is 2 on rank 0 and 3"),
     ],
 )
-def test_ranks_that_differ_may_not(
-    small_data: Path, at: int, differs: Any, error: type[ShardtuneError], message: str
-) -> None:
+def test_ranks_that_differ_may_not(small_data: Path, at: int, differs: Any, error: type[ShardtuneError], message: str) -> None:
     with pytest.raises(error, match=message):
         agree(small_data, at, differs)
 
