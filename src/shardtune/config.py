@@ -138,7 +138,7 @@ class TrainConfig:
     """sgd: Nesterov momentum 0.9. rmsprop: that of research/inception (decay 0.9, momentum 0.9, epsilon 1.0).
     adam, adamw: with their usual constants."""
     weight_decay: float = 0.00004
-    """L2 loss on convolution and dense kernels is this times half the sum of their squares; adamw decays apart from the loss."""
+    """L2 loss: this times half the sum of squares of all convolution and dense kernels. adamw decays apart from the loss."""
     clip_norm: float | None = None
     """Scale the gradients down where their global norm is above this."""
     initial_learning_rate: float = 0.001

@@ -75,7 +75,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_told_and_left_as_it_is(tmp_p
     for step in (1, 2):
         checkpoint.path_of(tmp_path, step).write_bytes(b"")
     for _ in range(2):
-        with pytest.raises(CheckpointError, match="all 2 in .* are damaged: give another --train_dir"):
+        with pytest.raises(CheckpointError, match=r"all 2 in .* are damaged: give another --train_dir"):
             resume(tmp_path, pytest.fail)
 
 

@@ -33,7 +33,7 @@ def all_of(directory: Path) -> list[tuple[int, Path]]:
 
 def newest(directory: Path) -> tuple[int, Path] | None:
     """Step and path of the newest checkpoint of the run in `directory`, or None."""
-    return (all_of(directory) or [None])[-1]
+    return max(all_of(directory), default=None)
 
 
 def save(directory: Path, step: int, tensors: Tensors, notes: dict[str, Any] | None = None) -> Path:
@@ -75,7 +75,7 @@ def _digest(tensors: Tensors, notes: str) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\0{name}\0{tensor.dtype.str}\0{tensor.shape}\0".encode())
-        digest.update(tensor.tobytes() if tensor.ndim == 0 else memoryview(tensor).cast("B") if tensor.size else b"")
+        digest.update(tensor.data)
     return digest.hexdigest()
 
 

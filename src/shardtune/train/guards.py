@@ -70,7 +70,7 @@ def require_equal(world: World, variables: dict[str, Any]) -> None:
     Raises:
         TrainingError: one differs; it is named.
     """
-    mine = [xxhash.xxh3_64_intdigest(np.ascontiguousarray(variable.numpy())) for variable in variables.values()]
+    mine = [xxhash.xxh3_64_intdigest(np.ascontiguousarray(variable.numpy()).data) for variable in variables.values()]
     for rank, theirs in enumerate(world.gather(mine)):
         differing = [name for name, a, b in zip(variables, mine, theirs, strict=True) if a != b]
         if differing:

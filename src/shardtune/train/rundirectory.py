@@ -14,11 +14,11 @@ from shardtune.train.schedule import scale_of
 
 # What may change on the way: where things lie, how the same global batch is gone through, how often is told and saved, and
 # when to stop.
-FREE = frozenset(
-    "data_dir train_dir pretrained_model_checkpoint_path batch_size accumulate save_every save_minutes keep_checkpoints "
-    "log_every histograms profile timeline time_limit hang_timeout allow_config_change show_schedule "
-    "input_queue_memory_factor".split()
-)
+FREE = {
+    *("data_dir", "train_dir", "pretrained_model_checkpoint_path", "batch_size", "accumulate", "input_queue_memory_factor"),
+    *("save_every", "save_minutes", "keep_checkpoints", "log_every", "histograms", "profile", "timeline", "show_schedule"),
+    *("time_limit", "hang_timeout", "allow_config_change"),
+}
 
 
 @dataclass(frozen=True)
