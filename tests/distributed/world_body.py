@@ -33,10 +33,10 @@ def main(backend: str, size: int) -> None:
         import tensorflow as tf
 
         given = [tf.fill([3], float(world.rank)), tf.constant(2.0 * world.rank)]
-        for call in (world.mean_tensors, tf.function(world.mean_tensors, autograph=False)):
+        for call in (world.sum_tensors, tf.function(world.sum_tensors, autograph=False)):
             vector, scalar = call(given)
-            assert np.array_equal(vector, np.full(3, (size - 1) / 2))
-            assert float(scalar) == size - 1
+            assert np.array_equal(vector, np.full(3, size * (size - 1) / 2))
+            assert float(scalar) == size * (size - 1)
     sys.stdout.write(f"rank {world.rank} of {world.size} ok\n")
 
 
