@@ -35,7 +35,7 @@ class Communicator(Protocol):
     def scatter(self, parts: Iterable[Any]) -> Any: ...
     def post(self, value: Any) -> None: ...
     def collect(self) -> list[Any]: ...
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]: ...
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]: ...
     def abort(self, status: int) -> NoReturn: ...
 
 
@@ -61,7 +61,7 @@ class Alone:
         posted, self._posted = self._posted, []
         return posted
 
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
         return tensors
 
     def abort(self, status: int) -> NoReturn:
@@ -104,7 +104,7 @@ class OverMpi:
             posted.append(self._comm.recv(tag=POSTED))
         return posted
 
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
         raise WorldError("Tensors are reduced by Horovod, not by MPI: start this command with horovodrun.")
 
     def abort(self, status: int) -> NoReturn:
@@ -133,8 +133,8 @@ class OverHorovod:
     def collect(self) -> list[Any]:
         raise WorldError(MPI_ONLY)
 
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
-        return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Average))
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
+        return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum))
 
     def abort(self, status: int) -> NoReturn:
         # Not sys.exit: Horovod's exit handler would wait for ranks that are blocked in a collective.
@@ -220,9 +220,13 @@ class World:
         """Return when every rank has come here."""
         self._communicator.gather(None)
 
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
+        """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function."""
+        return self._communicator.sum_tensors(tensors)
+
     def mean_tensors(self, tensors: list[Any]) -> list[Any]:
-        """Element-wise means over ranks of float tensors; callable inside a tf.function."""
-        return self._communicator.mean_tensors(tensors)
+        """`sum_tensors` divided by the number of ranks."""
+        return [tensor / self.size for tensor in self.sum_tensors(tensors)]
 
     def abort(self, status: int) -> NoReturn:
         """End this process, and with it every rank of the job, with a non-zero status."""
