@@ -221,7 +221,7 @@ class World:
         self._communicator.gather(None)
 
     def sum_tensors(self, tensors: list[Any]) -> list[Any]:
-        """Element-wise sums over ranks of float tensors; callable inside a tf.function, differentiable."""
+        """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function."""
         return self._communicator.sum_tensors(tensors)
 
     def abort(self, status: int) -> NoReturn:

@@ -9,6 +9,7 @@ from shardtune.config import TrainConfig
 from shardtune.model.averages import Averages
 from shardtune.model.inception import LOGITS_LAYER, changing_variables
 from shardtune.train import dropout
+from shardtune.train.loss_scale import LossScale
 from shardtune.train.optimizers import add_weight_decay
 from shardtune.train.reduction import sum_over_workers
 from shardtune.world import World
@@ -23,7 +24,8 @@ class Told:
 
     Attributes:
         loss: mean over the global batch, without weight decay.
-        gradient_norm: global norm of the gradients, weight decay included, before they are clipped.
+        gradient_norm: global norm of the gradients, weight decay included, before they are clipped; 0 where they overflowed
+            and changed nothing.
         asks: how many ranks ask to stop.
         communication: seconds between the end of this rank's own back-propagation and the last sum over all.
     """
@@ -40,7 +42,8 @@ class Step:
     Args:
         model: images → {"logits", "pool", perhaps "aux_logits"}; its layer LOGITS_LAYER makes logits of pool.
         optimizer: made by `optimizers.make` for the model's trainable variables.
-        averages: moving averages to be kept up, if there are any.
+        averages: kept up with the weights.
+        loss_scale: mixed_float16 needs one; a step whose gradients overflow on any worker changes no weight on any.
         part: first and last (exclusive) place of the global batch that is this rank's.
         global_batch: examples of all ranks.
     """
@@ -49,15 +52,17 @@ class Step:
         self,
         model: Any,
         optimizer: Any,
-        averages: Averages | None,
+        averages: Averages,
+        loss_scale: LossScale | None,
         world: World,
         config: TrainConfig,
         part: tuple[int, int],
         global_batch: int,
     ) -> None:
-        self._model, self._optimizer, self._averages = model, optimizer, averages
+        self._model, self._optimizer, self._averages, self._loss_scale = model, optimizer, averages, loss_scale
         self._world, self._config, self._global_batch = world, config, global_batch
         self._variables = model.trainable_variables
+        self._weights = [variable.value for variable in self._variables]
         self._statistics = [variable for variable in changing_variables(model).values() if not variable.trainable]
         self._first, self._size = part[0], part[1] - part[0]
         self._pieces = pieces(self._size, config.batch_size)
@@ -105,32 +110,39 @@ class Step:
         loss, asks, *statistics = exact
         for statistic, value in zip(self._statistics, statistics, strict=True):
             statistic.assign(value)
-        norm = self._update(gradients, rate_and_asks[0])
-        if self._averages:
-            self._averages.update(place[0])
+        self._optimizer.learning_rate.assign(rate_and_asks[0])
+        if self._loss_scale:
+            gradients = self._loss_scale.unscaled(gradients)
+            finite = self._loss_scale.update(gradients)
+            norm = tf.cond(finite, lambda: self._update(gradients), lambda: tf.constant(0.0))
+        else:
+            norm = self._update(gradients)
+        self._averages.update(place[0])
         return tf.stack([loss, norm, asks, tf.cast(waited, tf.float32)])
 
-    def _update(self, gradients: list[Any], learning_rate: Any) -> Any:
+    def _update(self, gradients: list[Any]) -> Any:
         """Change the weights; returns the gradients' norm."""
         config = self._config
         gradients = add_weight_decay(config.optimizer, gradients, self._variables, config.weight_decay)
         norm = tf.linalg.global_norm(gradients)
         if config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm, use_norm=norm)
-        self._optimizer.learning_rate.assign(learning_rate)
         self._optimizer.apply(gradients, self._variables)
         return norm
 
     def _gradients(self, images: Any, labels: Any, place: Any) -> list[Any]:
-        """What these examples add to the gradients of the global batch's mean loss, and to that loss."""
-        with tf.GradientTape() as tape:
+        """What these examples add to the gradients of the global batch's mean loss (× the loss scale), and to that loss."""
+        # What is frozen is not watched, so nothing is computed backwards through it.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self._weights)
             outputs = self._model(images, training=True)
             pool = outputs["pool"]
             mask = dropout.mask(self._config.seed, place[0], place[1], tf.shape(pool)[0], pool.shape[-1])
             loss = self._cross_entropy(labels, self._model.get_layer(LOGITS_LAYER)(pool * mask))
             if "aux_logits" in outputs:
                 loss += AUXILIARY_WEIGHT * self._cross_entropy(labels, outputs["aux_logits"])
-        return [*tape.gradient(loss, [variable.value for variable in self._variables]), loss]
+            scaled = loss * self._loss_scale.scale if self._loss_scale else loss
+        return [*tape.gradient(scaled, self._weights), loss]
 
     def _cross_entropy(self, labels: Any, logits: Any) -> Any:
         classes = logits.shape[-1]
