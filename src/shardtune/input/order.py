@@ -10,9 +10,17 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from shardtune.world import World
+
 Indices = npt.NDArray[np.int64]
 BLOCK = 8  # records: half a megabyte of photographs, which any storage reads at nearly its full speed
 WINDOW = 64  # blocks: 512 records are what a batch is mixed from
+
+
+def part(size: int, world: World) -> tuple[int, int]:
+    """First and last (exclusive) place of a global batch of `size` that this rank takes; parts differ by at most one."""
+    begin, end = (rank * size // world.size for rank in (world.rank, world.rank + 1))
+    return begin, end
 
 
 def global_batch(shards: Sequence[int], seed: int, step: int, size: int) -> tuple[Indices, Indices]:
@@ -24,14 +32,9 @@ def global_batch(shards: Sequence[int], seed: int, step: int, size: int) -> tupl
         shards: examples in each shard; at least one in all.
         seed: at least 0.
     """
-    return examples_at(shards, seed, np.arange(step * size, (step + 1) * size, dtype=np.int64))
-
-
-def examples_at(shards: Sequence[int], seed: int, positions: Indices) -> tuple[Indices, Indices]:
-    """The examples at `positions` of all epochs laid end to end, and the epoch of each, both int64 like `positions`."""
     shards = tuple(shards)
-    epochs, places = np.divmod(positions, sum(shards))
-    examples = np.empty_like(positions)
+    epochs, places = np.divmod(np.arange(step * size, (step + 1) * size, dtype=np.int64), sum(shards))
+    examples = np.empty_like(places)
     for epoch in np.unique(epochs):  # sorted: with one order in the cache, each is computed once
         here = epochs == epoch
         examples[here] = epoch_order(shards, seed, int(epoch))[places[here]]
@@ -47,20 +50,22 @@ def epoch_order(shards: tuple[int, ...], seed: int, epoch: int, block: int = BLO
         seed, epoch: at least 0.
         block: neighbouring records of a shard that stay in one window; the last block of a shard may be smaller.
     """
-    generator = np.random.Generator(np.random.PCG64([seed, epoch]))
+    bits = np.random.PCG64([seed, epoch])
     starts, sizes = _blocks(shards, block)
-    shuffled = generator.permutation(len(starts))
     order = np.empty(sum(shards), np.int64)
     filled = 0
-    for first in range(0, len(shuffled), WINDOW):
-        window = shuffled[first : first + WINDOW]
+    for window in np.array_split(_shuffled(np.arange(len(starts)), bits), -(-len(starts) // WINDOW)):
         ends = np.cumsum(sizes[window])
-        here = order[filled : filled + ends[-1]]
-        here[:] = np.arange(ends[-1]) + np.repeat(starts[window] - ends + sizes[window], sizes[window])
-        generator.shuffle(here)
-        filled += int(ends[-1])
+        records = np.arange(ends[-1]) + np.repeat(starts[window] - ends + sizes[window], sizes[window])
+        order[filled : filled + len(records)] = _shuffled(records, bits)
+        filled += len(records)
     order.flags.writeable = False  # it is shared through the cache
     return order
+
+
+def _shuffled(values: Indices, bits: np.random.PCG64) -> Indices:
+    # NumPy keeps the raw numbers of a bit generator as they are, but not what a Generator makes of them.
+    return values[np.argsort(bits.random_raw(len(values)), kind="stable")]
 
 
 def _blocks(shards: Sequence[int], block: int) -> tuple[Indices, Indices]:

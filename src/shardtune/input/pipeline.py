@@ -1,16 +1,15 @@
 """Batches for one rank, as tf.data: training goes on for ever in shuffled order, evaluation sees each example once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from shardtune.config import Augmentation
 from shardtune.errors import DataError, UsageError
 from shardtune.input import augment
-from shardtune.input.order import Indices, examples_at
+from shardtune.input.order import Indices, global_batch, part
 from shardtune.input.reader import RecordReader
 from shardtune.world import World
 
@@ -19,6 +18,9 @@ SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"
 READ_AT_ONCE = 512  # records: as many as are mixed with each other, so that many of them are neighbours
 QUEUE_UNIT = 1024  # records: what research/inception took for the size of a shard
 BATCHES_AHEAD = 2
+
+Places = Callable[[int], tuple[Indices, Indices]]  # of a batch's number: its examples [n], and the seed of each [n, 2]
+Decode = Callable[[Any, Any], tuple[Any, Any]]  # of a record and its seed: image and label
 
 
 def training_batches(
@@ -32,11 +34,11 @@ def training_batches(
     first_step: int,
     threads: int,
     input_queue_memory_factor: int = 1,
-) -> Iterator[tuple[Any, Any]]:
+) -> Iterator[tuple[Any, Any, set[int]]]:
     """This rank's part of every global batch from `first_step` on; parts differ by at most one example.
 
-    Yields (images float32 [n, image_size, image_size, 3] in −1 to 1, labels int64 [n]).
-    Which examples a step sees, and how each is augmented, does not depend on the number of ranks.
+    Yields (images float32 [n, image_size, image_size, 3] in −1 to 1, labels int64 [n], numbers of the corrupt records that
+    others stand for). Which examples a step sees, and how each is augmented, does not depend on the number of ranks.
 
     Raises:
         UsageError: a rank would have no example.
@@ -47,25 +49,20 @@ def training_batches(
             f"Each worker has at least one example of a global batch, but {world.size} workers share {global_batch_size}: "
             f"start fewer workers."
         )
-    begin, end = (rank * global_batch_size // world.size for rank in (world.rank, world.rank + 1))
-    steps = max(1, min(READ_AT_ONCE, QUEUE_UNIT * input_queue_memory_factor) // (end - begin))
-    ahead = max(1, QUEUE_UNIT * input_queue_memory_factor // (steps * (end - begin)) - 1)  # one more is in use
-    mine = np.arange(begin, end, dtype=np.int64)
-    boxes = augmentation == "inception"
+    begin, end = part(global_batch_size, world)
 
-    def read(first: Any) -> Any:
-        positions = (np.arange(first, first + steps)[:, np.newaxis] * global_batch_size + mine).ravel()
-        examples, epochs = examples_at(reader.shards, seed, positions)
-        return np.array(reader.read(examples), object), example_seeds(seed, epochs, examples)
+    def places(step: int) -> tuple[Indices, Indices]:
+        examples, epochs = global_batch(reader.shards, seed, step, global_batch_size)
+        return examples[begin:end], example_seeds(seed, epochs[begin:end], examples[begin:end])
 
-    def decode(record: Any, example_seed: Any) -> Any:
-        jpeg, label, objects = parse(record, boxes=boxes)
-        return _shaped(augment.training_image(jpeg, objects, image_size, augmentation, example_seed), image_size), label
+    def decode(record: Any, example_seed: Any) -> tuple[Any, Any]:
+        jpeg, label, boxes = parse(record, boxes=augmentation == "inception")
+        return augment.training_image(jpeg, boxes, image_size, augmentation, example_seed), label
 
-    chunks = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max, steps)
-    records = chunks.map(lambda first: _numpy(read, first, (tf.string, tf.int64))).prefetch(ahead).unbatch()
-    images = records.map(decode, num_parallel_calls=threads).batch(end - begin, drop_remainder=True)
-    return _batches(images, reader, threads)
+    steps = range(first_step, np.iinfo(np.int64).max)
+    batches = _batches(reader, places, decode, steps, end - begin, QUEUE_UNIT * input_queue_memory_factor, threads)
+    for images, labels, corrupt in batches:
+        yield images, labels, set(corrupt[corrupt >= 0].tolist())
 
 
 def evaluation_batches(
@@ -74,31 +71,32 @@ def evaluation_batches(
     """This rank's share of the first `examples` examples, in whole batches dealt out in turn.
 
     Dealing batches, not examples, keeps every image in the same batch for any number of ranks, and so its logits
-    the same to the last bit. Yields and raises like `training_batches`; the last batch of the split may be smaller, and
-    so are batches that corrupt records are left out of.
+    the same to the last bit. Yields (images, labels) like `training_batches`; the last batch of the split may be smaller,
+    and so are batches that corrupt records are left out of.
+
+    Raises:
+        DataError: while it yields: a record is damaged or is no image, or a shard has changed.
     """
 
-    def read(start: Any) -> Any:
-        indices = np.arange(start, min(start + batch_size, examples), dtype=np.int64)
-        records = np.array(reader.read(indices), object)
-        return records, np.array([index not in reader.corrupt for index in indices.tolist()])
+    def places(number: int) -> tuple[Indices, Indices]:
+        indices = np.arange(number * batch_size, min((number + 1) * batch_size, examples), dtype=np.int64)
+        return indices, np.zeros((len(indices), 2), np.int64)
 
-    def decode(record: Any, sound: Any) -> Any:
+    def decode(record: Any, _: Any) -> tuple[Any, Any]:
         jpeg, label, _ = parse(record, boxes=False)
-        return _shaped(augment.central(jpeg, image_size), image_size), label, sound
+        return augment.central(jpeg, image_size), label
 
-    starts = tf.data.Dataset.range(world.rank * batch_size, examples, world.size * batch_size)
-    records = starts.map(lambda start: _numpy(read, start, (tf.string, tf.bool))).prefetch(1).unbatch()
-    batches = records.map(decode, num_parallel_calls=threads).batch(batch_size)
-    for images, labels, sound in _batches(batches, reader, threads):
+    numbers = range(world.rank, -(-examples // batch_size), world.size)
+    for images, labels, corrupt in _batches(reader, places, decode, numbers, batch_size, QUEUE_UNIT, threads):
+        sound = corrupt < 0
         if np.all(sound):
             yield images, labels
         elif np.any(sound):
             yield images[sound], labels[sound]
 
 
-def example_seeds(seed: int, epochs: Indices, examples: Indices) -> npt.NDArray[np.int64]:
-    """What each example's augmentation is a function of, int64 [n, 2]: no two of (seed, epoch, example) share one."""
+def example_seeds(seed: int, epochs: Indices, examples: Indices) -> Indices:
+    """What each example's augmentation is a function of, int64 [n, 2]: a hash of seed and epoch, and the example."""
     keys = {
         epoch: np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] for epoch in np.unique(epochs).tolist()
     }
@@ -113,31 +111,69 @@ def parse(record: Any, *, boxes: bool) -> Any:
     return features["image/encoded"], features["image/class/label"], objects
 
 
-def _shaped(image: Any, size: int) -> Any:
-    return tf.ensure_shape(image, (size, size, 3))
+def _batches(
+    reader: RecordReader, places: Places, decode: Decode, numbers: range, size: int, queue: int, threads: int
+) -> Iterator[tuple[Any, Any, Indices]]:
+    """The batches of these `numbers`, of `size` examples but for the last: images, labels, and the number of each example
+    that is corrupt, −1 for the others. Up to `queue` records wait to be decoded."""
+    at_once = max(1, min(READ_AT_ONCE, queue) // size)  # batches
+    failures: list[Exception] = []
 
+    def read(first: Any) -> Any:
+        try:
+            parts = [places(number) for number in numbers[first : first + at_once]]
+            examples, seeds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            records = np.array(reader.read(examples), object)
+            return records, seeds, np.array([index if index in reader.corrupt else -1 for index in examples.tolist()])
+        except Exception as error:  # TensorFlow would make text of it
+            failures.append(error)
+            raise
 
-def _numpy(function: Any, argument: Any, types: tuple[Any, Any]) -> Any:
-    # stateful=False: a stateful op would make TensorFlow's deterministic mode run the whole pipeline serially.
-    records, others = tf.numpy_function(function, [argument], types, stateful=False)
-    records.set_shape([None])
-    others.set_shape([None] if types[1] == tf.bool else [None, 2])
-    return records, others
+    def shaped(*read: Any) -> Any:
+        for tensor, shape in zip(read, ([None], [None, 2], [None]), strict=True):
+            tensor.set_shape(shape)
+        return read
 
+    def decoded(record: Any, seed: Any, corrupt: Any) -> Any:
+        return *decode(record, seed), corrupt
 
-def _batches(dataset: Any, reader: RecordReader, threads: int) -> Iterator[Any]:
-    """The batches of `dataset`, with errors in our words."""
     options = tf.data.Options()
     # One thread an image: sums over an image then have one order of their terms, whatever the machine.
     options.threading.max_intra_op_parallelism = 1
     options.threading.private_threadpool_size = threads + 1  # one more for reading
     options.autotune.enabled = False  # every size is given, so that memory stays what it is
+    types = (tf.string, tf.int64, tf.int64)
+    dataset = (
+        tf.data.Dataset.range(0, len(numbers), at_once)
+        # stateful=False: a stateful op would make TensorFlow's deterministic mode run the whole pipeline serially.
+        .map(lambda first: shaped(*tf.numpy_function(read, [first], types, stateful=False)))
+        .prefetch(max(1, queue // (at_once * size) - 1))  # one more is in use
+        .unbatch()
+        .map(decoded, num_parallel_calls=threads)
+        .batch(size)
+        .prefetch(BATCHES_AHEAD)
+        .with_options(options)
+    )
+    done = 0
     try:
-        yield from dataset.prefetch(BATCHES_AHEAD).with_options(options)
+        for images, labels, corrupt in dataset:
+            yield images, labels, corrupt.numpy()
+            done += 1
     except tf.errors.OpError as error:
-        if reader.failure:
-            raise reader.failure from None
-        raise DataError(
-            f"Every record holds an RGB JPEG, a label, and boxes within the image, but one does not "
-            f"({(error.message or '').splitlines()[0]}): build the data set again."
-        ) from None
+        if failures:
+            raise failures[0] from None
+        raise (_undecodable(reader, decode, *places(numbers[done])) or error) from None
+
+
+def _undecodable(reader: RecordReader, decode: Decode, examples: Indices, seeds: Indices) -> DataError | None:
+    """The error about the first example of a batch that is no image; TensorFlow's does not say which it is."""
+    for example, seed in zip(examples, seeds, strict=True):
+        try:
+            with tf.device("CPU"):
+                decode(tf.constant(reader.read(example[np.newaxis])[0]), tf.constant(seed))
+        except tf.errors.OpError as error:
+            return DataError(
+                f"Every record holds an RGB JPEG, a label, and boxes within the image, but {reader.place(int(example))} does "
+                f"not ({(error.message or '').splitlines()[0]}): build the data set again."
+            )
+    return None

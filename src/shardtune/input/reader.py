@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.config import OnCorrupt
-from shardtune.dataset.manifest import Manifest, Split, Starts
+from shardtune.dataset.manifest import Manifest, Shard, Split, Starts
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, unframe
 from shardtune.errors import DataError
 from shardtune.input.order import Indices
@@ -23,8 +23,7 @@ class RecordReader:
 
     Attributes:
         shards: examples in each shard.
-        corrupt: numbers of the records that failed their CRC and were skipped.
-        failure: what `read` raised last; tf.data turns it into an error of its own.
+        corrupt: numbers of the records that failed their CRC and were skipped so far.
 
     Args:
         starts: of each record in its shard, in manifest order.
@@ -47,12 +46,13 @@ class RecordReader:
         for end, shard in zip(self._ends, self._shards, strict=True):
             if shard.examples:
                 self._stops[end - 1] = shard.bytes
-        for number in range(len(self._shards)):
-            self._require_size(number)
-        self._open = lru_cache(MAX_OPEN)(self._open_shard)
+        for path, shard in zip(self._paths, self._shards, strict=True):
+            actual = path.stat().st_size if path.is_file() else None
+            if actual != shard.bytes:
+                raise _changed(path, shard, "it is missing" if actual is None else f"it has {actual} bytes")
+        self._open = lru_cache(MAX_OPEN)(_OpenFile)
         self._skips = on_corrupt == "skip"
         self.corrupt: set[int] = set()
-        self.failure: DataError | None = None
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -66,13 +66,20 @@ class RecordReader:
         records = zip(indices.tolist(), self._read(indices), strict=True)
         return [self._next_sound(index) if record is None else record for index, record in records]
 
+    def place(self, index: int) -> str:
+        """Where record `index` lies, in the words of a message."""
+        path = self._paths[int(np.searchsorted(self._ends, index, "right"))]
+        return f"record {index} of its split, at byte {self._starts[index]} of {path}"
+
     def _next_sound(self, index: int) -> bytes:
         """What stands for a corrupt record: decided by the data alone, so every rank of any world decides alike."""
         for step in range(1, len(self)):
-            record = self._read(np.array([(index + step) % len(self)]))[0]
-            if record is not None:
-                return record
-        raise self._fail(f"A split has at least one sound record, but all {len(self)} are corrupt: build the data set again.")
+            candidate = (index + step) % len(self)
+            if candidate not in self.corrupt:  # a damaged shard is not gone through again for each of its records
+                (record,) = self._read(np.array([candidate]))
+                if record is not None:
+                    return record
+        raise DataError(f"A split has at least one sound record, but all {len(self)} are corrupt: build the data set again.")
 
     def _read(self, indices: Indices) -> list[bytes | None]:
         """The examples numbered `indices`; None for those that are corrupt and to be skipped."""
@@ -82,7 +89,7 @@ class RecordReader:
         for shard, first, last in self._runs(places, shards):
             run = places[first:last]
             begin = int(self._starts[run[0]])
-            data = os.pread(self._open(shard).file, int(self._stops[run[-1]]) - begin, begin)
+            data = self._open(self._paths[shard]).read(int(self._stops[run[-1]]) - begin, begin)
             for index in run.tolist():
                 found[index] = self._sound(shard, index, data[self._starts[index] - begin : self._stops[index] - begin])
         return [found[index] for index in indices.tolist()]
@@ -103,47 +110,36 @@ class RecordReader:
 
     def _sound(self, shard: int, index: int, record: bytes) -> bytes | None:
         """The data of a record whose CRCs match."""
-        size = int(self._stops[index] - self._starts[index])
+        start, size = int(self._starts[index]), int(self._stops[index] - self._starts[index])
         try:
             if len(record) != size or data_length(record[:HEADER_BYTES]) != size - HEADER_BYTES - FOOTER_BYTES:
-                self._fail_changed(shard, f"its record at byte {self._starts[index]} has another length")
+                raise _changed(self._paths[shard], self._shards[shard], f"its record at byte {start} has another length")
             return unframe(record)
         except ValueError as error:
             if self._skips:
                 self.corrupt.add(index)
                 return None
-            raise self._fail(
-                f"Every record passes its CRC, but in record {index} of its split, at byte {self._starts[index]} of "
-                f"{self._paths[shard]}, {error}: restore the shard from a copy, build the data set again, or leave such "
-                f"records out with --on_corrupt skip."
+            raise DataError(
+                f"Every record passes its CRC, but in {self.place(index)}, {error}: restore the shard from a copy, build the "
+                f"data set again, or leave such records out with --on_corrupt skip."
             ) from error
-
-    def _open_shard(self, shard: int) -> "_OpenFile":
-        self._require_size(shard)
-        return _OpenFile(self._paths[shard])
-
-    def _require_size(self, shard: int) -> None:
-        path = self._paths[shard]
-        actual = path.stat().st_size if path.is_file() else None
-        if actual != self._shards[shard].bytes:
-            self._fail_changed(shard, "it is missing" if actual is None else f"it has {actual} bytes")
-
-    def _fail_changed(self, shard: int, found: str) -> None:
-        raise self._fail(
-            f"{self._paths[shard]} has {self._shards[shard].bytes} bytes by its manifest and stays as written, but {found}: "
-            f"build the data set again; shardtune verify tells what else has changed."
-        )
-
-    def _fail(self, message: str) -> DataError:
-        self.failure = DataError(message)
-        return self.failure
 
 
 class _OpenFile:
     """A file that is closed when nobody reads from it any more, the cache of open files included."""
 
     def __init__(self, path: Path) -> None:
-        self.file = os.open(path, os.O_RDONLY)
+        self._file = os.open(path, os.O_RDONLY)
+
+    def read(self, size: int, start: int) -> bytes:
+        return os.pread(self._file, size, start)
 
     def __del__(self) -> None:
-        os.close(self.file)
+        os.close(self._file)
+
+
+def _changed(path: Path, shard: Shard, found: str) -> DataError:
+    return DataError(
+        f"{path} has {shard.bytes} bytes by its manifest and stays as written, but {found}: build the data set again; "
+        f"shardtune verify tells what else has changed."
+    )

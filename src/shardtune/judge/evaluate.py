@@ -55,8 +55,9 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
             "images_per_second": round(examples / seconds, 2),
         }
         write_json(config.eval_dir / "eval.json", result)
-    if counts.examples < examples:
-        say(world, f"{examples - counts.examples} corrupt record(s) were left out: shardtune verify names them.")
+    corrupt = sorted(set().union(*world.gather(reader.corrupt)))
+    if corrupt:
+        say(world, f"{examples - counts.examples} corrupt record(s) were left out: the first is {reader.place(corrupt[0])}.")
     say(world, str(counts))
     return counts
 

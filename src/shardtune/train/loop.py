@@ -72,9 +72,11 @@ def train(config: TrainConfig, world: World) -> None:
         threads=threads,
         input_queue_memory_factor=config.input_queue_memory_factor,
     )
+    replaced: set[int] = set()
     run_step = make_step(model, optimizer, world, config.batch_size)
     with Ticker(world, "steps", steps, start=first_step, weight=global_batch, rate_unit="images") as ticker:
-        for step, (images, labels) in zip(range(first_step, steps), batches, strict=False):
+        for step, (images, labels, corrupt) in zip(range(first_step, steps), batches, strict=False):
+            replaced |= corrupt
             rate = schedule.rate(step)
             loss = run_step(images, labels, tf.constant(rate, tf.float32))
             done = step + 1
@@ -94,12 +96,12 @@ def train(config: TrainConfig, world: World) -> None:
                 if world.is_root:
                     checkpoint.save(config.train_dir, done, {name: v.numpy() for name, v in variables.items()})
     require_equal(world, variables)
-    corrupt = len(set().union(*world.gather(reader.corrupt)))
+    everywhere = sorted(set().union(*world.gather(replaced)))
     if world.is_root:
-        outcome = {"outcome": "finished", "step": steps, "images_per_second": round(ticker.rate, 2), "corrupt_records": corrupt}
-        write_json(config.train_dir / "outcome.json", outcome)
-    if corrupt:
-        say(world, f"{corrupt} corrupt record(s) were replaced by others: shardtune verify names them.")
+        outcome = {"outcome": "finished", "step": steps, "images_per_second": round(ticker.rate, 2)}
+        write_json(config.train_dir / "outcome.json", outcome | {"corrupt_records": len(everywhere)})
+    if everywhere:
+        say(world, f"{len(everywhere)} corrupt record(s) were replaced by others: the first is {reader.place(everywhere[0])}.")
     say(world, f"Finished {steps} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
 
 
