@@ -24,10 +24,7 @@ Starts = npt.NDArray[np.uint64]  # where the records of a split start, each in i
 
 @dataclass(frozen=True)
 class Shard:
-    """One TFRecord file: its name in the data directory, how many examples and bytes, and the digest of all bytes.
-
-    The digest is empty in an index of shards that another tool wrote.
-    """
+    """One TFRecord file: its name in the data directory, how many examples and bytes, and the digest of all bytes."""
 
     name: str
     examples: int

@@ -44,10 +44,11 @@ MAX_LABEL = 1_000_000  # above it, a label is nonsense
 
 @dataclass
 class _Scanned:
-    """What one shard holds: where its records start, how many have each label, and the names of labels."""
+    """What one shard holds: digest of all bytes, where its records start, how many have each label, the names of labels."""
 
     name: str
     bytes: int
+    sha256: str = ""
     starts: list[int] = field(default_factory=list)
     counts: dict[int, int] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
@@ -121,8 +122,9 @@ def _scan(path: Path) -> _Scanned:
     Raises:
         DataError: the length of a record is damaged, so that what follows it cannot be found, or a label is none.
     """
-    scanned = _Scanned(path.name, path.stat().st_size)
+    scanned, digest = _Scanned(path.name, path.stat().st_size), hashlib.sha256()
     for start, record in _records(path):
+        digest.update(record)
         scanned.starts.append(start)
         try:
             features = tf.io.parse_single_example(unframe(record), FEATURES)
@@ -141,6 +143,7 @@ def _scan(path: Path) -> _Scanned:
             )
         scanned.counts[label] = scanned.counts.get(label, 0) + 1
         scanned.texts.setdefault(label, text)
+    scanned.sha256 = digest.hexdigest()
     return scanned
 
 
@@ -174,7 +177,10 @@ def _labels(directory: Path, shards: list[_Scanned]) -> list[str]:
     if path.exists():
         listed = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         if highest > len(listed):
-            raise DataError(f"{path} names each label on a line, but it has {len(listed)} and records have label {highest}.")
+            raise DataError(
+                f"{path} names each label on a line, the first of label 1, but it has {len(listed)} and records have label "
+                f"{highest}: add the missing names, or remove the file to take those that the records hold."
+            )
         return listed
     texts: dict[int, str] = {}
     for shard in shards:
@@ -188,7 +194,7 @@ def _save(folder: Path, labels: list[str], scanned: dict[Split, list[_Scanned]],
     everything = [start for split in SPLITS for shard in scanned[split] for start in shard.starts]
     Manifest(
         labels=labels,
-        splits={split: [Shard(s.name, len(s.starts), s.bytes, sha256="") for s in scanned[split]] for split in SPLITS},
+        splits={split: [Shard(s.name, len(s.starts), s.bytes, s.sha256) for s in scanned[split]] for split in SPLITS},
         class_counts={
             split: [sum(shard.counts.get(label, 0) for shard in scanned[split]) for label in range(1, len(labels) + 1)]
             for split in SPLITS
