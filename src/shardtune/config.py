@@ -14,6 +14,8 @@ Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
 Scaling = Literal["linear", "sqrt", "none"]
 Decay = Literal["constant", "exponential", "cosine", "step"]
 Compression = Literal["none", "fp16"]
+Augmentation = Literal["inception", "light", "none"]
+OnCorrupt = Literal["error", "skip"]
 
 
 def _require(holds: bool, rule: str, received: object) -> None:
@@ -107,6 +109,8 @@ class InspectConfig:
     """Data directory to look at."""
     output: Path = Path("contact.png")
     """Where the picture goes (PNG): the first 8 training examples of each of the first 50 classes."""
+    augmented: bool = False
+    """Show instead what the network sees of 8 training examples: under each --augment of train, several times."""
 
 
 @dataclass(frozen=True)
@@ -158,10 +162,17 @@ class TrainConfig:
     """Show the learning rate as a table and a small plot, and do not train."""
     batch_norm_decay: float = 0.99
     """Decay of the moving mean and variance of batch normalisation; lower it for runs of less than 500 steps."""
-    augment: Literal["light", "none"] = "light"
-    """light: random crop, flip and mild colour. none: the central crop that evaluation sees."""
+    augment: Augmentation = "light"
+    """inception: the distortions of research/inception, for training from random weights: crops of 5 to 100 % around
+    bounding boxes, flip, four ways of resizing, strong colour. light: crops of 35 to 100 %, flip, mild colour.
+    none: the central crop that evaluation sees."""
+    on_corrupt: OnCorrupt = "error"
+    """error: stop at a record whose checksum does not match. skip: take the next sound one instead, and count."""
+    input_queue_memory_factor: int = 1
+    """How many times 1,024 records each worker may hold between disk and decoder: 1 is about 60 MB for photographs of 60 KB.
+    Decoded images (1.1 MB each at 299 pixels) come on top: up to 4 batches. The order of examples does not depend on it."""
     seed: int = 0
-    """Decides initial weights, the order of examples, and augmentation."""
+    """Decides initial weights, the order of examples, and augmentation; at least 0."""
     deterministic: bool = False
     """The same bits from every run with the same number of workers; slower."""
     compression: Compression = "none"
@@ -197,7 +208,7 @@ class TrainConfig:
         _require(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
         positive = (
             *("batch_size", "accumulate", "initial_learning_rate", "num_epochs_per_decay", "learning_rate_decay_factor"),
-            *("save_every", "keep_checkpoints", "log_every", "hang_timeout"),
+            *("save_every", "keep_checkpoints", "log_every", "hang_timeout", "input_queue_memory_factor"),
         )
         for name in positive:
             _require(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
@@ -213,6 +224,7 @@ class TrainConfig:
             "profile is a first and a last step like 10,20",
             self.profile,
         )
+        _require(self.seed >= 0, "seed is at least 0", self.seed)
         _require(0 <= self.batch_norm_decay < 1, "batch_norm_decay lies in 0 to 1", self.batch_norm_decay)
         _require(
             self.epochs is None or self.max_steps is None,
@@ -252,6 +264,8 @@ class EvalConfig:
     """Evaluate only the first so many examples (default: all)."""
     batch_size: int = 50
     """Examples per worker and step."""
+    on_corrupt: OnCorrupt = "error"
+    """error: stop at a record whose checksum does not match. skip: leave it out of the count."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size > 0, "batch_size is above 0", self.batch_size)
