@@ -122,11 +122,16 @@ class TrainConfig:
     train_dir: Path
     """Run directory: checkpoints, metrics.jsonl, config.json. A run that was cut short goes on from its last checkpoint."""
     pretrained_model_checkpoint_path: Path | None = None
-    """Checkpoint in the layout of inception-v3-2016-03-01 (model.ckpt-157585) to start from."""
+    """Weights to start from, of whatever kind: the release inception-v3-2016-03-01 (its folder or model.ckpt-157585), TF-Slim's
+    inception_v3.ckpt, a Keras .h5, .weights.h5 or .keras file of InceptionV3, or the train_dir of another run."""
+    pretrained_ema: bool = False
+    """Start from the averaged weights (ExponentialMovingAverage) that the release and runs of shardtune hold too."""
     fine_tune: bool = False
     """Start the final layers (logits and auxiliary logits) at random: for another set of classes than the checkpoint's."""
     freeze_until: str | None = None
     """Keep this block of Inception v3 (mixed0 … mixed10) and all below it as they are: faster, and better on little data."""
+    freeze_trunk: bool = False
+    """Train the final layers and the auxiliary head alone: the same as --freeze_until mixed10."""
     image_size: int = 299
     """Side in pixels of the square that the network sees, 75 or more. Below 107 there is no auxiliary head."""
     batch_size: int = 32
@@ -160,8 +165,15 @@ class TrainConfig:
     """Factor of the exponential decay."""
     show_schedule: bool = False
     """Show the learning rate as a table and a small plot, and do not train."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Of the activations; weights and logits stay float32. mixed_float16 scales the loss, by a factor that it finds itself."""
+    batch_norm: Literal["per_worker", "synced", "frozen"] = "per_worker"
+    """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one with the whole batch
+    would. frozen: by the moving statistics of the checkpoint, which then do not change."""
     batch_norm_decay: float = 0.99
     """Decay of the moving mean and variance of batch normalisation; lower it for runs of less than 500 steps."""
+    moving_average_decay: float = 0.9999
+    """Decay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
     augment: Augmentation = "light"
     """inception: the distortions of research/inception, for training from random weights: crops of 5 to 100 % around
     bounding boxes, flip, four ways of resizing, strong colour. light: crops of 35 to 100 %, flip, mild colour.
@@ -225,7 +237,8 @@ class TrainConfig:
             self.profile,
         )
         _require(self.seed >= 0, "seed is at least 0", self.seed)
-        _require(0 <= self.batch_norm_decay < 1, "batch_norm_decay lies in 0 to 1", self.batch_norm_decay)
+        for name in ("batch_norm_decay", "moving_average_decay"):
+            _require(0 <= getattr(self, name) < 1, f"{name} lies in 0 to 1", getattr(self, name))
         _require(
             self.epochs is None or self.max_steps is None,
             "The length of a run is given by epochs or by max_steps, not by both",
@@ -234,10 +247,21 @@ class TrainConfig:
         for name in ("epochs", "max_steps"):
             value = getattr(self, name)
             _require(value is None or 0 < value < math.inf, f"{name} is above 0 and finite", value)
+        starts = {
+            "fine_tune": self.fine_tune,
+            "pretrained_ema": self.pretrained_ema,
+            "batch_norm frozen": self.batch_norm == "frozen",
+        }
+        for name, given in starts.items():
+            _require(
+                not given or self.pretrained_model_checkpoint_path is not None,
+                f"{name} starts from pretrained_model_checkpoint_path",
+                f"--{name} alone",
+            )
         _require(
-            not self.fine_tune or self.pretrained_model_checkpoint_path is not None,
-            "fine_tune starts from pretrained_model_checkpoint_path",
-            "--fine_tune alone",
+            not (self.freeze_trunk and self.freeze_until),
+            "What is frozen is given by freeze_until or by freeze_trunk, not by both",
+            f"--freeze_trunk --freeze_until {self.freeze_until}",
         )
 
     def steps(self, examples: int, global_batch: int) -> int:
@@ -266,6 +290,8 @@ class EvalConfig:
     """Examples per worker and step."""
     on_corrupt: OnCorrupt = "error"
     """error: stop at a record whose checksum does not match. skip: leave it out of the count."""
+    ema: bool = True
+    """Evaluate the averaged weights; --no_ema: those of the last step."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size > 0, "batch_size is above 0", self.batch_size)

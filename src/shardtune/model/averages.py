@@ -1,5 +1,7 @@
 """Moving averages of all that training changes: research/inception evaluates these in place of the weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
@@ -30,3 +32,18 @@ class Averages:
         decay = tf.minimum(self._decay, (1 + step) / (10 + step))
         for twin, variable in zip(self.variables.values(), self._sources, strict=True):
             twin.assign_sub((1 - decay) * (twin - variable.value))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Meanwhile the variables hold the averages."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for twin, variable in zip(self.variables.values(), self._sources, strict=True):
+            value = tf.identity(variable.value)
+            variable.assign(twin)
+            twin.assign(value)
