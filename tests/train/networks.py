@@ -4,7 +4,6 @@ from typing import Any
 
 import keras
 
-from shardtune.config import TrainConfig
 from shardtune.model.batchnorm import BatchNormalization, Kind
 from shardtune.model.inception import LOGITS_LAYER
 from shardtune.world import World
@@ -18,13 +17,14 @@ def small(
     frozen: bool = False,
     kind: Kind = "per_worker",
     world: World | None = None,
+    decay: float = 0.5,
 ) -> Any:
     """Images [batch, side, side, 3] → {"logits", "pool", perhaps "aux_logits"}; its first layers perhaps frozen."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((side, side, 3))
     stride = max(1, side // 4)
     x = keras.layers.Conv2D(8, stride, strides=stride, name="below", trainable=not frozen)(inputs)
-    norm = BatchNormalization(kind, 0.5, world or World(), name="norm")
+    norm = BatchNormalization(kind, decay, world or World(), name="norm")
     norm.trainable = norm.trainable and not frozen
     x = keras.layers.ReLU()(norm(x))
     pool = keras.layers.GlobalAveragePooling2D()(x)

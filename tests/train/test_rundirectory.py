@@ -6,9 +6,15 @@ from typing import Any
 import pytest
 
 from shardtune.config import TrainConfig
+from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError, UsageError
 from shardtune.model import checkpoint
-from shardtune.train.rundirectory import Fixed, open_run
+from shardtune.train.rundirectory import Fixed
+from shardtune.train.rundirectory import open_run as open_of
+
+
+def open_run(config: TrainConfig, workers: int) -> Fixed:
+    return open_of(config, Manifest.load(config.data_dir), workers)
 
 
 @pytest.fixture
@@ -17,17 +23,17 @@ def config(small_data: Path, tmp_path: Path) -> TrainConfig:
 
 
 def test_the_first_start_decides(config: TrainConfig) -> None:
-    manifest, fixed = open_run(config, workers=3)
-    assert (manifest.examples("train"), fixed) == (60, Fixed(48, 6.0))
+    fixed = open_run(config, workers=3)
+    assert fixed == Fixed(48, 6.0)
     checkpoint.save(config.train_dir, 1, {})
     # However the same work is divided later.
-    assert open_run(config, workers=1)[1] == fixed
-    assert open_run(replace(config, batch_size=48, accumulate=1), workers=7)[1] == fixed
+    assert open_run(config, workers=1) == fixed
+    assert open_run(replace(config, batch_size=48, accumulate=1), workers=7) == fixed
 
 
 def test_before_the_first_checkpoint_nothing_is_decided(config: TrainConfig) -> None:
     open_run(config, workers=3)
-    assert open_run(replace(config, lr_scaling="sqrt", accumulate=1), workers=4)[1] == Fixed(32, 2.0)
+    assert open_run(replace(config, lr_scaling="sqrt", accumulate=1), workers=4) == Fixed(32, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +45,14 @@ def test_before_the_first_checkpoint_nothing_is_decided(config: TrainConfig) -> 
     ],
 )
 def test_a_changed_configuration_is_refused_unless_allowed(config: TrainConfig, changes: dict[str, Any], told: str) -> None:
-    _, fixed = open_run(config, workers=1)
+    fixed = open_run(config, workers=1)
     checkpoint.save(config.train_dir, 1, {})
     changed = replace(config, **changes)
     with pytest.raises(UsageError) as error:
         open_run(changed, workers=1)
     assert told in str(error.value)
-    assert open_run(replace(changed, allow_config_change=True), workers=2)[1] == fixed
-    assert open_run(changed, workers=2)[1] == fixed  # it is the run's now
+    assert open_run(replace(changed, allow_config_change=True), workers=2) == fixed
+    assert open_run(changed, workers=2) == fixed  # it is the run's now
     written = json.loads((config.train_dir / "config.json").read_text())
     assert {name: written["config"][name] for name in changes} == changes
 
@@ -60,6 +66,7 @@ def test_other_data_are_refused(config: TrainConfig, small_data: Path, tmp_path:
         open_run(config, workers=1)
 
 
-def test_without_data_there_is_no_run(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset\.json does not exist"):
-        open_run(replace(config, data_dir=tmp_path), workers=1)
+def test_without_examples_there_is_no_run(config: TrainConfig) -> None:
+    manifest = replace(Manifest.load(config.data_dir), splits={"train": [], "validation": []})
+    with pytest.raises(DataError, match="needs at least one example"):
+        open_of(config, manifest, 1)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.config import Optimizer, TrainConfig
-from shardtune.model.averages import Averages
-from shardtune.model.inception import LOGITS_LAYER, changing_variables, named_variables
-from shardtune.train import dropout, optimizers
+from shardtune.model.inception import LOGITS_LAYER, named_variables
+from shardtune.train import dropout
+from shardtune.train.state import State
 from shardtune.train.step import Step, Told, pieces
 from shardtune.world import Alone, World
 from tests.train.networks import small
@@ -24,13 +24,8 @@ LABELS = tf.constant([0, 1, 2, 3, 4, 2], tf.int64)
 CONFIG = TrainConfig(Path("d"), Path("d"), batch_size=BATCH, weight_decay=0.0)
 
 
-def make_step(model: Any, config: TrainConfig = CONFIG, world: World | None = None, averages: Averages | None = None) -> Step:
-    optimizer = optimizers.make(config.optimizer, model.trainable_variables, config.weight_decay)
-    return Step(model, optimizer, averages, world or World(), config, (0, BATCH), BATCH)
-
-
 def stepped(model: Any, steps: int, rate: float, config: TrainConfig = CONFIG) -> list[Told]:
-    run = make_step(model, config)
+    run = Step(State(model, config), World(), config, (0, BATCH), BATCH)
     return [run(IMAGES, LABELS, step, rate, asks=False) for step in range(steps)]
 
 
@@ -118,8 +113,7 @@ class WithAnIdlePeer(Alone):
 
 def test_moving_statistics_and_questions_are_summed_too() -> None:
     model = small(CLASSES, SIDE)
-    optimizer = optimizers.make("sgd", model.trainable_variables, 0.0)
-    run = Step(model, optimizer, None, World(0, 2, 0, 2, WithAnIdlePeer()), CONFIG, (0, BATCH), 2 * BATCH)
+    run = Step(State(model, CONFIG), World(0, 2, 0, 2, WithAnIdlePeer()), CONFIG, (0, BATCH), 2 * BATCH)
     alone = small(CLASSES, SIDE)
     stepped(alone, 1, 0.0)
     told = run(IMAGES, LABELS, 0, 0.0, asks=True)
@@ -153,12 +147,12 @@ def test_pieces_cover_and_differ_by_one(size: int, most: int) -> None:
 
 def test_averages_follow() -> None:
     model = small(CLASSES, SIDE)
-    averages = Averages(changing_variables(model), 0.9999)
-    run = make_step(model, averages=averages)
+    state = State(model, CONFIG)
+    run = Step(state, World(), CONFIG, (0, BATCH), BATCH)
     kernel = model.get_layer(LOGITS_LAYER).kernel
     expected = kernel.numpy()
     for step in range(4):
         run(IMAGES, LABELS, step, 0.1, asks=False)
         decay = (1 + step) / (10 + step)
         expected = decay * expected + (1 - decay) * kernel.numpy()
-    assert np.allclose(averages.variables["logits/logits/weights/ExponentialMovingAverage"], expected, atol=1e-6)
+    assert np.allclose(state.averages.variables["logits/logits/weights/ExponentialMovingAverage"], expected, atol=1e-6)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from shardtune.train.ranklog import RankLog
-from shardtune.train.watchdog import PHASES, Watchdog, late
+from shardtune.train.watchdog import IN_A_STEP, WAITING_FOR_INPUT, Watchdog, late
 from shardtune.world import World
 from tests.launching import ENVIRONMENT
 
-INPUT, STEP = ({"step": 7, "phase": phase} for phase in PHASES[:2])
-NEXT = {"step": 8, "phase": PHASES[0]}
+INPUT, STEP = ({"step": 7, "phase": phase} for phase in (WAITING_FOR_INPUT, IN_A_STEP))
+NEXT = {"step": 8, "phase": WAITING_FOR_INPUT}
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_who_beats_lives(tmp_path: Path) -> None:
     watchdog = Watchdog(tmp_path, World(), 0.2, 1, RankLog(tmp_path, 0), pytest.fail)
     watchdog.start()
     for step in range(10):
-        watchdog.beat(step, PHASES[1])
+        watchdog.beat(step, IN_A_STEP)
         time.sleep(0.05)
-    watchdog.beat(10, PHASES[1], compiles=True)
+    watchdog.beat(10, IN_A_STEP, compiles=True)
     time.sleep(0.5)
     watchdog.stop()
 
@@ -46,12 +46,12 @@ HANG = """
 import ctypes, sys, time
 from pathlib import Path
 from shardtune.train.ranklog import RankLog
-from shardtune.train.watchdog import PHASES, Watchdog
+from shardtune.train.watchdog import IN_A_STEP, Watchdog
 from shardtune.world import World
 directory = Path(sys.argv[1])
 watchdog = Watchdog(directory, World(), 0.3, 1, RankLog(directory, 0), lambda text: print(text, flush=True))
 watchdog.start()
-watchdog.beat(41, PHASES[1])
+watchdog.beat(41, IN_A_STEP)
 def where_it_hangs():
     {hang}
 where_it_hangs()

@@ -15,7 +15,7 @@ from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint, inception, pretrained
 from shardtune.progress import say
 from shardtune.scoring.counts import Counts
-from shardtune.scoring.evaluator import evaluate as count
+from shardtune.scoring.evaluator import Evaluator
 from shardtune.world import World
 
 
@@ -37,7 +37,7 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
         reader, world, batch_size=config.batch_size, image_size=image_size, examples=examples, threads=threads
     )
     started = time.monotonic()
-    counts = count(model, batches, world)
+    counts = Evaluator(model).counts(batches, world)
     seconds = time.monotonic() - started
     if not counts.examples:
         raise DataError(f"Evaluation needs a sound record, but all {examples} asked for are corrupt: see shardtune verify.")

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.errors import DataError, TrainingError, UsageError, WorldError
 from shardtune.world import World
 
+Mine = tuple[dict[str, Any], str | None, dict[str, str]]  # flags, digest of the data, versions
 PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy")
 
 
@@ -21,31 +22,36 @@ def require_agreement(config: TrainConfig, world: World) -> None:
     """Check that all ranks have the same flags, data set, package versions, and size of the world.
 
     Raises:
-        UsageError, DataError, WorldError: they have not; the first difference is named, on every rank.
+        UsageError, DataError, WorldError: they have not; the first difference is named, by rank 0.
     """
-    flags = world.gather(as_json(config))
-    for rank, theirs in enumerate(flags):
-        for name, value in theirs.items():
-            if value != flags[0][name]:
-                raise UsageError(
-                    f"All ranks run with the same flags, but {name} is {flags[0][name]} on rank 0 and {value} on rank {rank}: "
-                    f"start all with one command."
-                )
-    manifests = world.gather((world.name, _digest(config.data_dir / MANIFEST_NAME)))
-    for name, digest in manifests:
-        if digest != manifests[0][1]:
-            raise DataError(
-                f"All ranks read the same data set, but {MANIFEST_NAME} in {config.data_dir} differs on {name}: "
-                f"share the directory, or copy it anew."
+    mine = (as_json(config), _digest(config.data_dir / MANIFEST_NAME), {**versions(), "world size": str(world.size)})
+    names, all_of_them = world.gather(world.name), world.gather(mine)
+
+    def compare() -> None:
+        for name, theirs in zip(names, all_of_them, strict=True):
+            _require_same(config, name, all_of_them[0], theirs)
+
+    world.at_root(compare)
+
+
+def _require_same(config: TrainConfig, name: str, root: Mine, other: Mine) -> None:
+    for flag, value in other[0].items():
+        if value != root[0][flag]:
+            raise UsageError(
+                f"All ranks run with the same flags, but {flag} is {root[0][flag]} on rank 0 and {value} on {name}: "
+                f"start all with one command."
             )
-    software = world.gather((world.name, {**versions(), "world size": str(world.size)}))
-    for name, theirs in software:
-        for part, value in theirs.items():
-            if value != software[0][1][part]:
-                raise WorldError(
-                    f"All ranks run the same software, but {part} is {software[0][1][part]} on rank 0 and {value} on {name}: "
-                    f"give all hosts the same environment."
-                )
+    if other[1] != root[1]:
+        raise DataError(
+            f"All ranks read the same data set, but {MANIFEST_NAME} in {config.data_dir} differs on {name}: share the "
+            f"directory, or copy it anew."
+        )
+    for part, version in other[2].items():
+        if version != root[2][part]:
+            raise WorldError(
+                f"All ranks run the same software, but {part} is {root[2][part]} on rank 0 and {version} on {name}: give all "
+                f"hosts the same environment."
+            )
 
 
 def versions() -> dict[str, str]:
@@ -55,8 +61,8 @@ def versions() -> dict[str, str]:
 
 def _version(package: str) -> str:
     try:
-        return version(package)
-    except PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return "none"
 
 
@@ -68,13 +74,18 @@ def require_equal(world: World, variables: dict[str, Any]) -> None:
     """Compare checksums of `variables` over all ranks.
 
     Raises:
-        TrainingError: one differs; it is named.
+        TrainingError: one differs; it is named, by rank 0.
     """
     mine = [xxhash.xxh3_64_intdigest(np.ascontiguousarray(variable.numpy()).data) for variable in variables.values()]
-    for rank, theirs in enumerate(world.gather(mine)):
-        differing = [name for name, a, b in zip(variables, mine, theirs, strict=True) if a != b]
+    theirs = world.gather((world.name, mine))
+    world.at_root(lambda: _require_equal(list(variables), theirs))
+
+
+def _require_equal(names: list[str], checksums: list[tuple[str, list[int]]]) -> None:
+    for rank, theirs in checksums:
+        differing = [name for name, a, b in zip(names, checksums[0][1], theirs, strict=True) if a != b]
         if differing:
             raise TrainingError(
-                f"All ranks hold equal weights, but {differing[0]} differs between rank {world.rank} and rank {rank}: start "
-                f"the run again from its last checkpoint."
+                f"All ranks hold equal weights, but {len(differing)} variable(s) differ between rank 0 and {rank}, "
+                f"{differing[0]} first: the same command goes on from the last checkpoint."
             )

@@ -6,12 +6,11 @@ from typing import Any
 import tensorflow as tf
 
 from shardtune.config import TrainConfig
-from shardtune.model.averages import Averages
 from shardtune.model.inception import LOGITS_LAYER, changing_variables
 from shardtune.train import dropout
-from shardtune.train.loss_scale import LossScale
 from shardtune.train.optimizers import add_weight_decay
 from shardtune.train.reduction import sum_over_workers
+from shardtune.train.state import State
 from shardtune.world import World
 
 LABEL_SMOOTHING = 0.1  # Szegedy et al. 2015, section 7
@@ -40,37 +39,32 @@ class Step:
     """The compiled step of this rank.
 
     Args:
-        model: images → {"logits", "pool", perhaps "aux_logits"}; its layer LOGITS_LAYER makes logits of pool.
-        optimizer: made by `optimizers.make` for the model's trainable variables.
-        averages: kept up with the weights.
-        loss_scale: mixed_float16 needs one; a step whose gradients overflow on any worker changes no weight on any.
+        state: its model makes of images {"logits", "pool", perhaps "aux_logits"}, and its layer LOGITS_LAYER logits of pool.
+            With a loss scale a step whose gradients overflow on any worker changes no weight on any.
         part: first and last (exclusive) place of the global batch that is this rank's.
         global_batch: examples of all ranks.
     """
 
     def __init__(
         self,
-        model: Any,
-        optimizer: Any,
-        averages: Averages,
-        loss_scale: LossScale | None,
+        state: State,
         world: World,
         config: TrainConfig,
         part: tuple[int, int],
         global_batch: int,
     ) -> None:
-        self._model, self._optimizer, self._averages, self._loss_scale = model, optimizer, averages, loss_scale
+        self._state, self._model = state, state.model
         self._world, self._config, self._global_batch = world, config, global_batch
-        self._variables = model.trainable_variables
+        self._variables = self._model.trainable_variables
         self._weights = [variable.value for variable in self._variables]
-        self._statistics = [variable for variable in changing_variables(model).values() if not variable.trainable]
+        self._statistics = [variable for variable in changing_variables(self._model).values() if not variable.trainable]
         self._first, self._size = part[0], part[1] - part[0]
         self._pieces = pieces(self._size, config.batch_size)
         shapes = [*(variable.shape for variable in self._variables), ()] if len(self._pieces) > 1 else []
         self._sums = [tf.Variable(tf.zeros(shape), trainable=False) for shape in shapes]
         rows = self._size // len(self._pieces) if self._size % len(self._pieces) == 0 else None
         batch = [
-            tf.TensorSpec([rows, *model.input.shape[1:]], tf.float32),
+            tf.TensorSpec([rows, *self._model.input.shape[1:]], tf.float32),
             tf.TensorSpec([rows], tf.int64),
             tf.TensorSpec([2], tf.int64),
         ]
@@ -110,14 +104,14 @@ class Step:
         loss, asks, *statistics = exact
         for statistic, value in zip(self._statistics, statistics, strict=True):
             statistic.assign(value)
-        self._optimizer.learning_rate.assign(rate_and_asks[0])
-        if self._loss_scale:
-            gradients = self._loss_scale.unscaled(gradients)
-            finite = self._loss_scale.update(gradients)
+        self._state.optimizer.learning_rate.assign(rate_and_asks[0])
+        if self._state.loss_scale:
+            gradients = self._state.loss_scale.unscaled(gradients)
+            finite = self._state.loss_scale.update(gradients)
             norm = tf.cond(finite, lambda: self._update(gradients), lambda: tf.constant(0.0))
         else:
             norm = self._update(gradients)
-        self._averages.update(place[0])
+        self._state.averages.update(place[0])
         return tf.stack([loss, norm, asks, tf.cast(waited, tf.float32)])
 
     def _update(self, gradients: list[Any]) -> Any:
@@ -127,7 +121,7 @@ class Step:
         norm = tf.linalg.global_norm(gradients)
         if config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm, use_norm=norm)
-        self._optimizer.apply(gradients, self._variables)
+        self._state.optimizer.apply(gradients, self._variables)
         return norm
 
     def _gradients(self, images: Any, labels: Any, place: Any) -> list[Any]:
@@ -141,7 +135,7 @@ class Step:
             loss = self._cross_entropy(labels, self._model.get_layer(LOGITS_LAYER)(pool * mask))
             if "aux_logits" in outputs:
                 loss += AUXILIARY_WEIGHT * self._cross_entropy(labels, outputs["aux_logits"])
-            scaled = loss * self._loss_scale.scale if self._loss_scale else loss
+            scaled = loss * self._state.loss_scale.scale if self._state.loss_scale else loss
         return [*tape.gradient(scaled, self._weights), loss]
 
     def _cross_entropy(self, labels: Any, logits: Any) -> Any:

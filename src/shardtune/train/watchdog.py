@@ -19,7 +19,8 @@ from shardtune.files import write_json
 from shardtune.train.ranklog import RankLog
 from shardtune.world import World
 
-PHASES = ("waiting for input", "in a step", "validating", "saving")  # the first two in the order of a step
+PHASES = ("validating", "saving", "waiting for input", "in a step")  # in the order in which they come between two steps
+VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = PHASES
 COMPILING = 300.0  # seconds more for what is traced and compiled the first time
 ROLL_CALL = 4.0  # seconds until the reports of all ranks that live are there
 LAST_RESORT = 8.0  # seconds after which the process ends even if Python cannot run
