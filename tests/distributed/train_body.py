@@ -17,7 +17,7 @@ def build(manifest: Manifest, config: TrainConfig, world: World) -> Any:
     """The network, with an auxiliary head."""
     from tests.train.networks import small
 
-    options = {"kind": config.batch_norm, "decay": config.batch_norm_decay, "world": world}
+    options = {"kind": config.batch_norm, "decay": config.batch_norm_decay, "world": world, "frozen": bool(config.freeze_until)}
     return small(manifest.num_classes, config.image_size, auxiliary=True, **options)
 
 

@@ -16,23 +16,23 @@ NEXT = {"step": 8, "phase": WAITING_FOR_INPUT}
 
 
 @pytest.mark.parametrize(
-    ("places", "words"),
+    ("places", "ranks", "words"),
     [
-        ([STEP, None], "rank 1 of 2 on b does not answer"),
-        ([None, INPUT, None], "rank 0 of 3 on a, rank 2 of 3 on c do not answer"),
-        ([STEP, INPUT, STEP], "rank 1 of 3 on b is late (waiting for input, step 7)"),
-        ([NEXT, STEP, NEXT], "rank 1 of 3 on b is late (in a step, step 7)"),
-        ([INPUT, NEXT, INPUT], "rank 0 of 3 on a, rank 2 of 3 on c are late (waiting for input, step 7)"),
-        ([STEP, NEXT, INPUT], "rank 2 of 3 on c is late (waiting for input, step 7)"),
-        ([STEP, STEP], "all ranks are in the same place (in a step, step 7)"),
+        ([STEP, None], [1], "rank 1 of 2 on b does not answer"),
+        ([None, INPUT, None], [0, 2], "rank 0 of 3 on a, rank 2 of 3 on c do not answer"),
+        ([STEP, INPUT, STEP], [1], "rank 1 of 3 on b is late (waiting for input, step 7)"),
+        ([NEXT, STEP, NEXT], [1], "rank 1 of 3 on b is late (in a step, step 7)"),
+        ([INPUT, NEXT, INPUT], [0, 2], "rank 0 of 3 on a, rank 2 of 3 on c are late (waiting for input, step 7)"),
+        ([STEP, NEXT, INPUT], [2], "rank 2 of 3 on c is late (waiting for input, step 7)"),
+        ([STEP, STEP], [0, 1], "all ranks are in the same place (in a step, step 7)"),
     ],
 )
-def test_the_late_are_named(places: list[Any], words: str) -> None:
-    assert late(places, ["a", "b", "c"][: len(places)]) == words
+def test_the_late_are_named(places: list[Any], ranks: list[int], words: str) -> None:
+    assert late(places, ["a", "b", "c"][: len(places)]) == (ranks, words)
 
 
 def test_who_beats_lives(tmp_path: Path) -> None:
-    watchdog = Watchdog(tmp_path, World(), 0.2, 1, RankLog(tmp_path, 0), pytest.fail)
+    watchdog = Watchdog(tmp_path, World(), 0.2, 1, RankLog(tmp_path, 0), lambda *_: pytest.fail("it told"))
     watchdog.start()
     for step in range(10):
         watchdog.beat(step, IN_A_STEP)
@@ -49,7 +49,7 @@ from shardtune.train.ranklog import RankLog
 from shardtune.train.watchdog import IN_A_STEP, Watchdog
 from shardtune.world import World
 directory = Path(sys.argv[1])
-watchdog = Watchdog(directory, World(), 0.3, 1, RankLog(directory, 0), lambda text: print(text, flush=True))
+watchdog = Watchdog(directory, World(), 0.3, 1, RankLog(directory, 0), lambda text, late: print(text, flush=True))
 watchdog.start()
 watchdog.beat(41, IN_A_STEP)
 def where_it_hangs():
@@ -61,7 +61,7 @@ where_it_hangs()
 @pytest.mark.parametrize(
     ("hang", "told"),
     [
-        ("time.sleep(60)", "No step ended within 0.3 s: all ranks are in the same place (in a step, step 41); stacks"),
+        ("time.sleep(60)", "No step ended within 0.3 s: all ranks are in the same place (in a step, step 41); see the"),
         ("ctypes.PyDLL(None).sleep(60)", None),  # with Python's lock held
     ],
 )

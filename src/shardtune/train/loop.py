@@ -74,10 +74,11 @@ def _attempt(config: TrainConfig, world: World, build_model: BuildModel, request
     outcome.attempt = world.broadcast(outcome.attempt) + 1
     log.write(f"Attempt {outcome.attempt}, {world.name}: {versions()}")
 
-    def tell(sentence: str) -> None:
-        sys.stderr.write(f"shardtune: {sentence}\n")
-        log.write(sentence)
+    def tell(sentence: str, late: list[int]) -> None:
         outcome.fail(error=sentence)
+        for rank in late:
+            _show_last_lines(RankLog(config.train_dir, rank))
+        sys.stderr.write(f"shardtune: {sentence}\n")
 
     watchdog = Watchdog(config.train_dir, world, config.hang_timeout, outcome.attempt, log, tell)
     watchdog.start()
@@ -86,10 +87,11 @@ def _attempt(config: TrainConfig, world: World, build_model: BuildModel, request
     except (StoppedError, RootFailedError):
         raise
     except Exception as error:
-        if not isinstance(error, ShardtuneError):
-            _show_last_lines(log, world)
+        lost = isinstance(error, tf.errors.OpError) and "Horovod" in str(error)
+        if not lost and not isinstance(error, ShardtuneError):
+            _show_last_lines(log)
         log.write("".join(traceback.format_exception(error)))
-        if isinstance(error, tf.errors.OpError) and "Horovod" in str(error):
+        if lost:
             watchdog.roll_call("A worker is lost")
             raise RootFailedError("One rank has told which.") from error
         outcome.fail(error=str(error), rank=world.rank)
@@ -135,9 +137,9 @@ def _run(config: TrainConfig, world: World, build_model: BuildModel, threads: in
     say(world, f"Finished {trainer.done} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
 
 
-def _show_last_lines(log: RankLog, world: World) -> None:
+def _show_last_lines(log: RankLog) -> None:
     """What a rank did before something unexpected happened to it."""
-    sys.stderr.write("".join(f"{world.name}: {line}\n" for line in log.tail(LAST_LINES)))
+    sys.stderr.write("".join(f"{log.path.name}: {line}\n" for line in log.tail(LAST_LINES)))
 
 
 def _show_schedule(config: TrainConfig, world: World) -> None:

@@ -22,7 +22,8 @@ from shardtune.world import World
 PHASES = ("validating", "saving", "waiting for input", "in a step")  # in the order in which they come between two steps
 VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = PHASES
 COMPILING = 300.0  # seconds more for what is traced and compiled the first time
-ROLL_CALL = 4.0  # seconds until the reports of all ranks that live are there
+ROLL_CALL = 2.0  # seconds until the reports of all ranks that live are there
+LOOK_EVERY = 0.2  # seconds
 LAST_RESORT = 8.0  # seconds after which the process ends even if Python cannot run
 
 
@@ -33,11 +34,11 @@ class Watchdog:
         directory: the run directory.
         timeout: seconds without a beat after which the job ends.
         attempt: of the run, so that reports of an earlier one are not taken for this one's.
-        tell: gets the sentence that says who is late, on one rank only.
+        tell: gets the sentence that says who is late, and their ranks; it is called on one rank only.
     """
 
     def __init__(
-        self, directory: Path, world: World, timeout: float, attempt: int, log: RankLog, tell: Callable[[str], None]
+        self, directory: Path, world: World, timeout: float, attempt: int, log: RankLog, tell: Callable[[str, list[int]], None]
     ) -> None:
         self._reports = [directory / "logs" / f"last-{attempt}-{rank}.json" for rank in range(world.size)]
         self._world, self._timeout, self._log, self._tell = world, timeout, log, tell
@@ -65,7 +66,7 @@ class Watchdog:
         faulthandler.dump_traceback_later(allowed + LAST_RESORT, exit=True, file=self._stacks)
 
     def _watch(self) -> None:
-        while not self._stopped.wait(min(1.0, self._timeout / 10)):
+        while not self._stopped.wait(LOOK_EVERY):
             if time.monotonic() > self._deadline:
                 self._end()
 
@@ -77,6 +78,7 @@ class Watchdog:
 
     def roll_call(self, what: str) -> None:
         """Tell where this rank is, wait for the others to do so, and let the first of those that live say who is late."""
+        self._deadline = float("inf")
         step, phase = self._place
         write_json(self._reports[self._world.rank], {"step": step, "phase": phase})
         deadline = time.monotonic() + ROLL_CALL
@@ -85,7 +87,8 @@ class Watchdog:
         places = [_read(path) for path in self._reports]
         alive = [rank for rank, place in enumerate(places) if place]
         if self._world.rank == min(alive):
-            self._tell(f"{what}: {late(places, self._hosts)}; stacks of the ranks are in {self._log.path.parent}.")
+            ranks, sentence = late(places, self._hosts)
+            self._tell(f"{what}: {sentence}; see the logs of all ranks in {self._log.path.parent}.", ranks)
         sys.stderr.flush()
         time.sleep(0.5)  # before the launcher sees the first one leave and kills the rest, all have written their logs
 
@@ -97,8 +100,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def late(places: list[dict[str, Any] | None], hosts: list[str]) -> str:
-    """Which ranks a job waits for, in words.
+def late(places: list[dict[str, Any] | None], hosts: list[str]) -> tuple[list[int], str]:
+    """Which ranks a job waits for, and the same in words.
 
     Args:
         places: for each rank the {"step", "phase"} where it is, None where it does not answer.
@@ -110,12 +113,11 @@ def late(places: list[dict[str, Any] | None], hosts: list[str]) -> str:
 
     silent = [rank for rank, place in enumerate(places) if place is None]
     if silent:
-        return f"{named(silent)} {'does' if len(silent) == 1 else 'do'} not answer"
+        return silent, f"{named(silent)} {'does' if len(silent) == 1 else 'do'} not answer"
     progress = [(place["step"], PHASES.index(place["phase"])) for place in places if place]
-    behind = [rank for rank, done in enumerate(progress) if done < max(progress)]
     step, phase = min(progress)
     where = f"{PHASES[phase]}, step {step}"
-    if behind:
-        behind = [rank for rank in behind if progress[rank] == (step, phase)]
-        return f"{named(behind)} {'is' if len(behind) == 1 else 'are'} late ({where})"
-    return f"all ranks are in the same place ({where})"
+    last = [rank for rank, done in enumerate(progress) if done == (step, phase)]
+    if len(last) == len(hosts):
+        return last, f"all ranks are in the same place ({where})"
+    return last, f"{named(last)} {'is' if len(last) == 1 else 'are'} late ({where})"
