@@ -1,5 +1,6 @@
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,15 +8,30 @@ import pytest
 from shardtune.train.stopping import SIGNALS, OutcomeFile, StopRequest
 
 
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_only_sets_a_flag(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
     request = StopRequest(None)
-    with request.listening():
-        assert request.reason is None
-        os.kill(os.getpid(), number)
-        assert request.reason == f"signal {number.name}"
-    assert signal.getsignal(number) is before
+    request.listen()
+    assert request.reason is None
+    os.kill(os.getpid(), number)
+    assert request.reason == f"signal {number.name}"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_who_is_leaving_is_not_disturbed(number: signal.Signals) -> None:
+    request = StopRequest(None)
+    request.listen()
+    request.ignore()
+    os.kill(os.getpid(), number)
+    assert request.reason is None
 
 
 def test_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,13 +59,13 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
         world.at_root(lambda: _show_schedule(config, world))
         return
     request = StopRequest(config.time_limit)
-    with request.listening():
-        threads = devices.claim(world)
-        if config.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        keras.utils.set_random_seed(config.seed)
-        with hold(config.train_dir, world):
-            _attempt(config, world, build_model, request, threads)
+    request.listen()
+    threads = devices.claim(world)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    with hold(config.train_dir, world):
+        _attempt(config, world, build_model, request, threads)
 
 
 def _attempt(config: TrainConfig, world: World, build_model: BuildModel, request: StopRequest, threads: int) -> None:

@@ -3,8 +3,6 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -29,15 +27,15 @@ class StopRequest:
         self._deadline = time.monotonic() + seconds_of(time_limit) if time_limit else float("inf")
         self._signal: signal.Signals | None = None
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Meanwhile SIGTERM, SIGUSR1 and SIGINT only set a flag: a rank that ran away from a collective would hang the rest."""
-        before = {number: signal.signal(number, self._set) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def listen(self) -> None:
+        """From now on SIGTERM, SIGUSR1 and SIGINT only set a flag: a rank that left a collective would hang the rest."""
+        for number in SIGNALS:
+            signal.signal(number, self._set)
+
+    def ignore(self) -> None:
+        """From now on they do nothing: when one rank has left, launchers send SIGTERM to those that are just leaving too."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def _set(self, number: int, frame: FrameType | None) -> None:
         self._signal = signal.Signals(number)

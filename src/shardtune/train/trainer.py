@@ -218,6 +218,7 @@ class Trainer:
         """Leave on every rank at once: a launcher kills the rest when the first one leaves."""
         asked = enumerate(self._world.gather(self._attempt.request.reason))
         reasons = ", ".join(f"{reason} on rank {rank}" for rank, reason in asked if reason)
+        self._attempt.request.ignore()
         self._end("stopped", reason=reasons)
         raise StoppedError(f"Stopped after step {self.done} by {reasons}: the same command goes on from there.")
 
