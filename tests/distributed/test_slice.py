@@ -78,11 +78,11 @@ def test_a_run_cut_short_goes_on_after_its_last_checkpoint(small_data: Path, tmp
 
 def test_ranks_with_different_weights_are_told_which(tmp_path: Path) -> None:
     code = (
-        "import os, tensorflow as tf; from shardtune.world import World; from shardtune.train.loop import require_equal; "
+        "import os, tensorflow as tf; from shardtune.world import World; from shardtune.train.guards import require_equal; "
         "w = World.from_environment('horovod', os.environ); "
         "same, other = tf.Variable(1.0), tf.Variable(float(w.rank)); "
         "require_equal(w, {'same': same}); "
         "require_equal(w, {'same': same, 'conv0/weights': other})"
     )
-    with pytest.raises(AssertionError, match="conv0/weights differs between rank"):
+    with pytest.raises(AssertionError, match="1 variable.s. differ between rank 0 and rank 1 of 2 on .*, conv0/weights first"):
         launch(["-c", code], launcher="mpirun", ranks=2)
