@@ -6,29 +6,8 @@ from pathlib import Path
 import pytest
 
 from shardtune.errors import DataError, WorldError
-from shardtune.world import Backend, World, launched_size
+from shardtune.world import Backend, World
 from tests.launching import ENVIRONMENT
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({}, None),
-        ({"HOME": "/root"}, None),
-        ({"HOROVOD_SIZE": "3", "HOROVOD_RANK": "0"}, 3),
-        ({"OMPI_COMM_WORLD_SIZE": "8"}, 8),
-        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, 4),
-        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2"}, 2),
-        # An sbatch script's own process: the job has 8 tasks, but nobody started 8 of these.
-        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}, None),
-        # mpirun -n 2 within a job step of one task: the innermost launcher counts.
-        ({"OMPI_COMM_WORLD_SIZE": "2", "SLURM_STEP_NUM_TASKS": "1"}, 2),
-        ({"HOROVOD_SIZE": "4", "OMPI_COMM_WORLD_SIZE": "1"}, 4),
-        ({"OMPI_COMM_WORLD_SIZE": "1"}, 1),
-    ],
-)
-def test_launched_size(environ: dict[str, str], expected: int | None) -> None:
-    assert launched_size(environ) == expected
 
 
 @pytest.mark.parametrize("numbers", [(0, 1, 0, 1), (7, 8, 3, 4), (2, 3, 0, 1)])
