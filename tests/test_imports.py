@@ -16,7 +16,7 @@ SOURCE = Path(shardtune.__file__).parent
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("build", "train", "judge"),
+    ("build", "doctor", "train", "judge"),
     ("input", "model", "scoring"),
     ("config", "devices", "locking", "progress"),
     ("dataset", "world"),

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from shardtune.config import BuildConfig, EvalConfig, InspectConfig, TrainConfig, VerifyConfig
+from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, TrainConfig, VerifyConfig
 from shardtune.errors import RootFailedError, ShardtuneError, UsageError
 from shardtune.world import Backend, World
 
@@ -26,6 +26,7 @@ Command = (
     | Annotated[InspectConfig, tyro.conf.PositionalRequiredArgs, tyro.conf.subcommand("inspect")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
+    | Annotated[DoctorConfig, tyro.conf.subcommand("doctor")]
 )
 
 
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         config = _parse(arguments)
         backend, run = _stage(config)
-        world = World.from_environment(backend, os.environ)
+        if backend is not None:
+            world = World.from_environment(backend, os.environ)
         run(config, world)
     except Exception as error:
         _fail(error, world, debug)
@@ -64,8 +66,12 @@ def _parse(arguments: list[str]) -> Any:
         raise UsageError(f"{re.split(' Argument helptext| For full helptext', words)[0]}: see shardtune --help.") from None
 
 
-def _stage(config: Any) -> tuple[Backend, Callable[[Any, World], Any]]:
+def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
     """What to run for a configuration, and over what its ranks talk. Imported here: building needs no TensorFlow."""
+    if isinstance(config, DoctorConfig):
+        from shardtune.doctor.doctor import diagnose
+
+        return None, diagnose  # whether the ranks can talk is what it looks for
     if isinstance(config, BuildConfig):
         from shardtune.build.builder import build
 

@@ -190,6 +190,17 @@ class EvalConfig:
         _require(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)
 
 
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Say what is installed, whether it works together, and what to do where it does not.
+    Under a launcher (mpirun -n 2 shardtune doctor), also whether the ranks reach each other, and how fast."""
+
+    directory: Path = Path()
+    """Directory whose disk is tried: where the data set lies or will lie."""
+    json: bool = False
+    """Print one JSON object, for programs, in place of the table."""
+
+
 def as_json(config: object) -> dict[str, Any]:
     """The fields of a config dataclass as JSON values; paths as text."""
     return {

@@ -1,0 +1,108 @@
+"""Whether the processes that a launcher started reach each other, are alike, and how fast they reduce."""
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+from shardtune.devices import claim
+from shardtune.doctor import judge
+from shardtune.doctor.finding import Finding
+from shardtune.errors import WorldError
+from shardtune.launcher import Launcher
+from shardtune.world import Backend, World
+
+PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy", "pillow")
+GRADIENTS = (8, 3_000_000)  # tensors, float32 values in each: 96 MB, as Inception v3's gradients are
+ROUNDS = 3
+
+
+def examine(
+    launcher: Launcher, environ: Mapping[str, str], of_host: Callable[[], list[Finding]]
+) -> tuple[World, list[Finding]]:
+    """The world, and what is found about its ranks and, by one rank of each, about their hosts. On every rank.
+
+    Of hosts other than rank 0's, only what is red is kept.
+
+    Raises:
+        WorldError: there is no world at all.
+    """
+    worlds, findings = connect(launcher, environ)
+    if "horovod" in worlds:
+        findings.append(reduce(worlds["horovod"]))
+    world = next(iter(worlds.values()))
+    host = socket.gethostname()
+    ranks = world.gather((host, os.sched_getaffinity(0), identity()))
+    names = [f"rank {rank} ({name})" for rank, (name, _, _) in enumerate(ranks)]
+    findings.append(judge.agreement([versions for _, _, versions in ranks], names))
+    mine = []
+    if world.local_rank == 0:
+        together = set().union(*(cores for name, cores, _ in ranks if name == host))
+        # Who started srun's tasks may use all cores, whatever the job was given.
+        given = together if launcher.name.startswith("srun") else together | os.sched_getaffinity(os.getppid())
+        mine = [*of_host(), judge.cores(len(os.sched_getaffinity(0)), len(given), world.local_size)]
+    for rank, (name, of_its_host) in enumerate(world.gather((host, mine))):
+        findings += [
+            one if rank == 0 else replace(one, topic=f"{one.topic} on {name}") for one in of_its_host if rank == 0 or not one.ok
+        ]
+    return world, findings
+
+
+def connect(launcher: Launcher, environ: Mapping[str, str]) -> tuple[dict[Backend, World], list[Finding]]:
+    """The worlds over MPI and over Horovod, and a finding for each. Without MPI where the launcher has none.
+
+    Raises:
+        WorldError: there is no world at all.
+    """
+    backends: tuple[Backend, ...] = ("horovod",) if launcher.libraries is None else ("mpi", "horovod")
+    worlds: dict[Backend, World] = {}
+    findings = []
+    for backend in backends:
+        how = f"{launcher.name}, {backend}"
+        try:
+            worlds[backend] = World.from_environment(backend, environ)
+            findings.append(Finding("launcher", f"{launcher.size} rank(s)", how))
+        except WorldError as error:
+            found, _, advice = str(error).rpartition(": ")
+            findings.append(Finding("launcher", found, how, advice))
+            if backend == backends[-1] and not worlds:
+                raise
+    return worlds, findings
+
+
+def identity() -> dict[str, str]:
+    """Versions that must be the same on every rank."""
+    return {"Python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def reduce(world: World) -> Finding:
+    """Average tensors as large as the network's gradients over all ranks: are the means right, and how fast do they come?"""
+    how = "hvd.grouped_allreduce"
+    try:
+        claim(world)
+    except WorldError as error:
+        found, _, advice = str(error).rpartition(": ")
+        return Finding("allreduce", found, how, advice)
+    import tensorflow as tf
+
+    count, values = GRADIENTS
+    given = [tf.fill([values], float(world.rank)) for _ in range(count)]
+    best = float("inf")
+    for _ in range(1 + ROUNDS):  # the first one also makes the connections
+        start = time.perf_counter()
+        means = world.mean_tensors(given)
+        right = all(bool(tf.reduce_all(mean == (world.size - 1) / 2)) for mean in means)
+        best = min(best, time.perf_counter() - start)
+    if not right:
+        return Finding("allreduce", "the means are wrong", how, f"Horovod must be built anew: {judge.SETUP}")
+    return judge.bandwidth(world.size, 4 * count * values, best)
