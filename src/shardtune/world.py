@@ -174,7 +174,7 @@ class World:
                 world = from_mpi()
             else:
                 if launcher.libraries is not None:
-                    launcher.require_mpi(horovod_library(), "Horovod")
+                    launcher.require_mpi(horovod_built()["mpi"], "Horovod")
                 world = from_horovod()
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise WorldError(
@@ -264,16 +264,17 @@ def mpi_library() -> str:
     return _first_words(MPI.Get_library_version())
 
 
-def horovod_library() -> str | None:
-    """Name and version of the MPI that Horovod loads, or None if it was built without. Does not start it."""
+def horovod_built() -> dict[str, Any]:
+    """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
     import horovod.tensorflow as hvd
     from horovod.tensorflow.mpi_ops import _basics
 
+    built = {"mpi": None, "gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built())}
     if not hvd.mpi_built():
-        return None
-    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()  # longer than MPI_MAX_LIBRARY_VERSION_STRING of any MPI
+        return built
+    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()  # the longest of any MPI's
     _basics.MPI_LIB_CTYPES.MPI_Get_library_version(text, ctypes.byref(length))
-    return _first_words(text.value.decode())
+    return {**built, "mpi": _first_words(text.value.decode())}
 
 
 def _first_words(version: str) -> str:

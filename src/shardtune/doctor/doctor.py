@@ -28,12 +28,12 @@ def diagnose(config: DoctorConfig, world: World) -> None:
     """
     launcher = detect(os.environ)
     if launcher is None:
-        findings = [*host.examine(config.directory, os.environ, launched=False), host.cores()]
+        findings = [*host.examine(config.directory, os.environ), host.cores()]
     else:
         timer = threading.Timer(SECONDS, _give_up)
         timer.daemon = True
         timer.start()
-        world, findings = ranks.examine(launcher, os.environ, lambda: host.examine(config.directory, os.environ, launched=True))
+        world, findings = ranks.examine(launcher, os.environ, config.directory)
         timer.cancel()
     if not world.is_root:
         return

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 from shardtune.doctor import judge
@@ -21,23 +20,6 @@ SECONDS = 20.0  # that a process may take: importing TensorFlow from a cold netw
 DISK_BYTES = 64 << 20
 DISK_SECONDS = 1.5  # after which a slow disk is let off
 PIECE = 4 << 20
-TENSORFLOW = """
-import json, tensorflow as tf
-gpus = len(tf.config.list_physical_devices("GPU"))
-facts = {"tensorflow": tf.__version__, "cuda": tf.test.is_built_with_cuda(), "gpus": gpus}
-"""
-HOROVOD = """
-import horovod, horovod.tensorflow as hvd
-from shardtune.world import horovod_library
-facts |= {"horovod": horovod.__version__, "mpi": horovod_library()}
-facts |= {"gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built())}
-"""
-MPI4PY = """
-import json, mpi4py
-from shardtune.world import mpi_library
-facts = {"mpi4py": mpi4py.__version__, "library": mpi_library()}
-"""
-TELL = "print(json.dumps(facts))"
 HELLO = """
 import os
 from shardtune.world import World
@@ -50,28 +32,32 @@ if world.is_root:
 OVERSUBSCRIBE = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
 
 
-def examine(directory: Path, environ: Mapping[str, str], *, launched: bool) -> list[Finding]:
+def examine(directory: Path, environ: Mapping[str, str], of_ranks: Mapping[str, Reply] | None = None) -> list[Finding]:
     """All that one process can find out about this host, in about `SECONDS` at most.
 
-    Where a launcher has `launched` this process, its ranks show whether MPI works.
+    Args:
+        directory: where the disk is tried.
+        environ: the environment variables.
+        of_ranks: where a launcher started this process, what its ranks know already. None without one: mpirun is tried.
     """
-    mpirun = None if launched else shutil.which("mpirun")
+    mpirun = shutil.which("mpirun") if of_ranks is None else None
     commands = {
-        "horovod": ("import horovod.tensorflow", _python("import horovod" + TENSORFLOW + HOROVOD + TELL)),
-        "mpi4py": ("import mpi4py", _python(MPI4PY + TELL)),
+        "horovod": ("import horovod.tensorflow", _tell("of_horovod")),
+        "mpi4py": ("import mpi4py", _tell("of_mpi4py")),
         "pip": ("pip check", [sys.executable, "-m", "pip", "check"]),
         "driver": ("nvidia-smi -L", ["nvidia-smi", "-L"] if shutil.which("nvidia-smi") else None),
         "slurm": ("srun --mpi=list", ["srun", "--mpi=list"] if shutil.which("srun") else None),
         "mpirun": (f"{mpirun} --version", [mpirun, "--version"] if mpirun else None),
-        "hello": (f"{mpirun} -n 2", [mpirun, "-n", "2", *_python(HELLO)] if mpirun else None),
+        "hello": (f"{mpirun} -n 2", [mpirun, "-n", "2", sys.executable, "-c", HELLO] if mpirun else None),
     }
+    replies = dict(of_ranks or {})
     with ThreadPoolExecutor(len(commands)) as pool:
-        asked = {name: pool.submit(ask, how, command) for name, (how, command) in commands.items() if command}
-        replies = {name: future.result() for name, future in asked.items()}
-    horovod, mpi4py = replies["horovod"], replies["mpi4py"]
-    # One process for both, because importing TensorFlow is what takes the time; without Horovod one more.
-    how = "import tensorflow"
-    tensorflow = replace(horovod, how=how) if horovod.well else ask(how, _python(TENSORFLOW + TELL))
+        unknown = {name: asked for name, asked in commands.items() if name not in replies}
+        asked = {name: pool.submit(ask, how, command) for name, (how, command) in unknown.items() if command}
+        replies |= {name: future.result() for name, future in asked.items()}
+    horovod = replies["horovod"]
+    # Horovod imports TensorFlow, which is what takes the time: it is asked for alone only where Horovod fails.
+    tensorflow = horovod if horovod.well else ask("import tensorflow", _tell("of_tensorflow"))
     findings = [
         judge.python(sys.version_info[:3], sys.executable),
         judge.versions(replies["pip"]),
@@ -79,14 +65,16 @@ def examine(directory: Path, environ: Mapping[str, str], *, launched: bool) -> l
         judge.gpus(replies.get("driver"), tensorflow, environ.get("CUDA_VISIBLE_DEVICES")),
         judge.horovod(horovod),
         judge.nccl(horovod, tensorflow.facts.get("gpus", 0)),
-        judge.mpi(mpi4py, horovod),
+        judge.mpi(replies["mpi4py"], horovod),
         judge.slurm(environ, replies.get("slurm")),
         disk(directory),
     ]
-    return findings if launched else [*findings, judge.mpirun(replies.get("mpirun"), replies.get("hello"))]
+    return findings if of_ranks is not None else [*findings, judge.mpirun(replies.get("mpirun"), replies.get("hello"))]
 
 
-def _python(code: str) -> list[str]:
+def _tell(function: str) -> list[str]:
+    """A command that prints what a function of `facts` returns."""
+    code = f"import json; from shardtune.doctor import facts; print(json.dumps(facts.{function}()))"
     return [sys.executable, "-c", code]
 
 

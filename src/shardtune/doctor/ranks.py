@@ -1,16 +1,19 @@
 """Whether the processes that a launcher started reach each other, are alike, and how fast they reduce."""
 
+import json
 import os
 import platform
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from shardtune.devices import claim
-from shardtune.doctor import judge
-from shardtune.doctor.finding import Finding
+from shardtune.doctor import host, judge
+from shardtune.doctor.facts import of_horovod
+from shardtune.doctor.finding import Finding, Reply
 from shardtune.errors import WorldError
 from shardtune.launcher import Launcher
 from shardtune.world import Backend, World
@@ -20,9 +23,7 @@ GRADIENTS = (8, 3_000_000)  # tensors, float32 values in each: 96 MB, as Incepti
 ROUNDS = 3
 
 
-def examine(
-    launcher: Launcher, environ: Mapping[str, str], of_host: Callable[[], list[Finding]]
-) -> tuple[World, list[Finding]]:
+def examine(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> tuple[World, list[Finding]]:
     """The world, and what is found about its ranks and, by one rank of each, about their hosts. On every rank.
 
     Of hosts other than rank 0's, only what is red is kept.
@@ -34,17 +35,22 @@ def examine(
     if "horovod" in worlds:
         findings.append(reduce(worlds["horovod"]))
     world = next(iter(worlds.values()))
-    host = socket.gethostname()
-    ranks = world.gather((host, os.sched_getaffinity(0), identity()))
+    here = socket.gethostname()
+    ranks = world.gather((here, os.sched_getaffinity(0), identity()))
     names = [f"rank {rank} ({name})" for rank, (name, _, _) in enumerate(ranks)]
     findings.append(judge.agreement([versions for _, _, versions in ranks], names))
     mine = []
     if world.local_rank == 0:
-        together = set().union(*(cores for name, cores, _ in ranks if name == host))
+        together = set().union(*(cores for name, cores, _ in ranks if name == here))
         # Who started srun's tasks may use all cores, whatever the job was given.
         given = together if launcher.name.startswith("srun") else together | os.sched_getaffinity(os.getppid())
-        mine = [*of_host(), judge.cores(len(os.sched_getaffinity(0)), len(given), world.local_size)]
-    for rank, (name, of_its_host) in enumerate(world.gather((host, mine))):
+        # Imported already, and by none of the processes that broke.
+        known = {"horovod": Reply("import horovod.tensorflow", json.dumps(of_horovod()))} if "horovod" in worlds else {}
+        mine = [
+            *host.examine(directory, environ, known),
+            judge.cores(len(os.sched_getaffinity(0)), len(given), world.local_size),
+        ]
+    for rank, (name, of_its_host) in enumerate(world.gather((here, mine))):
         findings += [
             one if rank == 0 else replace(one, topic=f"{one.topic} on {name}") for one in of_its_host if rank == 0 or not one.ok
         ]
