@@ -110,6 +110,7 @@ def test_a_green_line(finding: Finding, found: str) -> None:
         (judge.mpirun(None, None), "not on the PATH", "module load"),
         (judge.mpirun(MPIRUN, ROOT), "4.1.8: mpirun has detected", "OMPI_ALLOW_RUN_AS_ROOT=1"),
         (judge.mpirun(MPIRUN, OTHER_MPI), "not of Open MPI", "first on the PATH"),
+        (judge.mpirun(MPIRUN, Reply(HOW, "no answer in 20 s", well=False)), "no answer", "sbatch or salloc"),
         (judge.mpirun(MPIRUN, Reply(HOW, "0\n0")), "0\n0", "first on the PATH"),  # two worlds of one
         (judge.cores(2, 2, 3), "each of 3 .* 2 of 2", "at most 2 on this host"),
         (judge.cores(1, 64, 2), "1 of 64", "each have 32: mpirun --bind-to none"),
@@ -229,3 +230,13 @@ def test_tasks_that_nothing_joins_get_the_one_sentence(tmp_path: Path) -> None:
     status, output = doctor(tmp_path, environment={"SLURM_STEP_NUM_TASKS": "8"})
     assert status == 1
     assert re.fullmatch(r"shardtune: Tasks of srun find each other by --mpi, but 8 were .*\n", output)
+
+
+@pytest.mark.exhaustive
+def test_ranks_that_do_not_answer_are_not_waited_for(tmp_path: Path) -> None:
+    # One of the two never comes to MPI_Init, so the doctor's does not return.
+    silent = [":", "-n", "1", "sleep", "200"]
+    command = [sys.executable, "-m", "shardtune", "doctor", "--directory", str(tmp_path), *silent]
+    done = run(command, launcher="mpirun", ranks=1, timeout=120)
+    assert done.returncode != 0
+    assert "shardtune: Ranks answer each other within 60 s, but some did not: see that each host" in done.stdout

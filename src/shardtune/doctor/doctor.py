@@ -1,9 +1,11 @@
 """The doctor's report: a line for each finding, green or red, for people or as JSON."""
 
+import contextlib
 import json
 import os
+import subprocess
 import sys
-import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from rich.console import Console
@@ -17,7 +19,14 @@ from shardtune.errors import WorldError
 from shardtune.launcher import detect
 from shardtune.world import World
 
-SECONDS = 60  # for all that ranks do together: three times what it takes where all is well and file systems are cold
+SECONDS = 60  # for all that ranks do together: several times what it takes where all is well
+WATCH = f"""
+import os, select, signal, sys
+if not select.select([sys.stdin], [], [], {SECONDS})[0]:
+    print("shardtune: Ranks answer each other within {SECONDS} s, but some did not: see that each host reaches the others "
+          "(ssh, firewall, the networks that MPI and Horovod take).", file=sys.stderr, flush=True)
+    os.kill(os.getppid(), signal.SIGKILL)
+"""
 
 
 def diagnose(config: DoctorConfig, world: World) -> None:
@@ -30,11 +39,8 @@ def diagnose(config: DoctorConfig, world: World) -> None:
     if launcher is None:
         findings = [*host.examine(config.directory, os.environ), host.cores()]
     else:
-        timer = threading.Timer(SECONDS, _give_up)
-        timer.daemon = True
-        timer.start()
-        world, findings = ranks.examine(launcher, os.environ, config.directory)
-        timer.cancel()
+        with time_limit():
+            world, findings = ranks.examine(launcher, os.environ, config.directory)
     if not world.is_root:
         return
     show(findings, as_json=config.json)
@@ -63,10 +69,12 @@ def show(findings: list[Finding], *, as_json: bool) -> None:
     console.print(table)
 
 
-def _give_up() -> None:
-    sys.stderr.write(
-        f"shardtune: Ranks answer each other within {SECONDS} s, but some did not: see that each host reaches the others "
-        f"(ssh, firewall, the network that Horovod and MPI take).\n"
-    )
-    sys.stderr.flush()
-    os._exit(1)  # a rank that waits in a collective hears nothing else
+@contextlib.contextmanager
+def time_limit() -> Iterator[None]:
+    """End this process with a sentence if the work takes longer than `SECONDS`."""
+    # A process, because MPI_Init keeps every thread and signal handler of Python waiting; it ends with its stdin.
+    watch = subprocess.Popen([sys.executable, "-S", "-c", WATCH], stdin=subprocess.PIPE)
+    try:
+        yield
+    finally:
+        watch.communicate()

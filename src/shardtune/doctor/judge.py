@@ -95,6 +95,10 @@ def mpirun(version: Reply | None, hello: Reply | None) -> Finding:
         return Finding("mpirun", f"{name}: two ranks greet each other", hello.how)
     if "as root" in hello.text:
         advice = "as root, export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
+    elif "no answer" in hello.text:
+        advice = (
+            "see that this host reaches itself by its name; in a task of srun, mpirun waits for it to end: use sbatch or salloc"
+        )
     else:
         advice = "put the mpirun of the MPI that mpi4py loads first on the PATH"
     return Finding("mpirun", f"{name}: {hello.text}", hello.how, advice)
