@@ -60,6 +60,7 @@ JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]"}
         (judge.gpus(driver(8), frameworks(cuda=True, gpus=8), None), "sees 8 of 8"),
         (judge.gpus(driver(8), frameworks(cuda=True, gpus=2), "0,1"), r"2 of 8 \(CUDA_VISIBLE_DEVICES=0,1\)"),
         (judge.gpus(driver(8), frameworks(cuda=True, gpus=0), ""), r"0 of 8 \(CUDA_VISIBLE_DEVICES=\)"),
+        (judge.gpus(driver(8), frameworks(cuda=True, gpus=0), "-1"), r"0 of 8 \(CUDA_VISIBLE_DEVICES=-1\)"),
         (judge.horovod(frameworks()), rf"0.28.1, built with MPI \({V4}\), Gloo$"),
         (judge.horovod(frameworks(mpi=None, nccl=True)), r"0.28.1, built with Gloo, NCCL$"),
         (judge.nccl(frameworks(), 0), "without GPUs not needed"),

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_a_launcher_and_a_backend_that_disagree_are_an_error(backend: Backend) -
     code = f"from shardtune.world import World; World.from_environment({backend!r}, {{'OMPI_COMM_WORLD_SIZE': '8'}})"
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert f"WorldError: The launcher started 8 processes but {backend} sees 1" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("backend", ["mpi", "horovod"])
+def test_an_mpi_that_the_launcher_does_not_know_is_an_error_before_it_starts(backend: Backend) -> None:
+    # In a process of its own, which has no version of Open MPI to be the launcher's.
+    environ = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_VERSION": "99.0"}
+    code = f"from shardtune.world import World; World.from_environment({backend!r}, {environ})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert re.search(r"WorldError: A launcher starts processes of its own MPI, but this mpirun is not of .+: put", done.stderr)
     assert done.returncode == 1
 
 

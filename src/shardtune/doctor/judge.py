@@ -47,7 +47,7 @@ def gpus(driver: Reply | None, tensorflow: Reply, visible: str | None) -> Findin
     if there == seen == 0:
         return Finding("GPUs", "none: training takes the cores", how)
     found = f"TensorFlow sees {seen} of {there}{hidden}"
-    if seen == there or (visible is not None and (seen > 0 or not visible)):
+    if seen == there or (visible is not None and (seen > 0 or visible in ("", "-1"))):
         return Finding("GPUs", found, how)
     if tensorflow.facts and not tensorflow.facts["cuda"]:
         return Finding("GPUs", found, how, f"this TensorFlow is for machines without GPUs: {SETUP} on this one")
