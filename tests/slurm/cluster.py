@@ -5,6 +5,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -89,7 +90,11 @@ def why_not() -> str | None:
     if os.geteuid():
         return "slurmd needs root"
     missing = [name for name in ("munged", "slurmctld", "slurmd", "srun") if shutil.which(name) is None]
-    return f"needs {', '.join(missing)} (Debian: slurm-wlm, munge)" if missing else None
+    if missing:
+        return f"needs {', '.join(missing)} (Debian: slurm-wlm, munge)"
+    # SLURM's plugin loads it by this name, which the package of the library itself does not have.
+    loads = subprocess.run([sys.executable, "-c", "import ctypes; ctypes.CDLL('libpmix.so')"], capture_output=True, check=False)
+    return "needs libpmix.so (Debian: libpmix-dev)" if loads.returncode else None
 
 
 @contextmanager
