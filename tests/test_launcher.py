@@ -6,6 +6,7 @@ import pytest
 
 from shardtune.errors import WorldError
 from shardtune.launcher import Launcher, detect
+from tests.launching import launch
 
 GLOO = {
     "HOROVOD_CONTROLLER": "gloo",
@@ -143,3 +144,19 @@ def test_an_mpi_that_fits_its_launcher(environ: dict[str, str], library: str) ->
 def test_an_mpi_that_does_not_fit_its_launcher(environ: dict[str, str], library: str | None, message: str) -> None:
     with pytest.raises(WorldError, match=re.escape(message)):
         found(environ).require_mpi(library, "mpi4py")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "name"),
+    [("mpirun", "mpirun"), ("horovodrun --mpi", "mpirun"), ("horovodrun --gloo", "horovodrun --gloo")],
+)
+def test_a_real_launcher_is_found(launcher: str, name: str) -> None:
+    # Written in one piece, since a launcher marks, and may part, every piece.
+    code = """
+import os, sys
+from shardtune.launcher import detect
+found = detect(os.environ)
+sys.stdout.write(f"{found.name} {found.size}\\n")
+"""
+    said = launch(["-c", code], launcher=launcher, ranks=2)
+    assert said.count(f"{name} 2\n") == 2
