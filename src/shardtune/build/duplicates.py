@@ -1,5 +1,6 @@
 """Files with identical bytes: found before the plan is made where it must keep them together, and reported afterwards."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ def digest(data: bytes) -> bytes:
     return xxhash.xxh3_128_digest(data)
 
 
-def digest_of_none(path: str) -> bytes:
+def digest_of_none(path: Path) -> bytes:
     """What stands for the digest of a file that cannot be read: it is like no other, and the build will reject it."""
-    return digest(b"unreadable\0" + path.encode())
+    return digest(b"unreadable\0" + os.fsencode(path))
 
 
 def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world: World) -> Digests:
@@ -31,14 +32,14 @@ def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world:
     """
     known = world.at_root(lambda: _Known(root, listing(), cache))
     mine = world.scatter(known.unknown_by_rank(world.size) if world.is_root else ())
-    digests = b"".join(_digest_file(root, mine.path(index)) for index in range(len(mine)))
+    digests = b"".join(_digest_file(root / mine.path(index)) for index in range(len(mine)))
     everything = world.gather(digests)
     return world.at_root(lambda: known.complete(b"".join(everything)))
 
 
-def _digest_file(root: Path, path: str) -> bytes:
+def _digest_file(path: Path) -> bytes:
     try:
-        return digest(images.read(root / path))
+        return digest(images.read(path))
     except images.RejectedError:
         return digest_of_none(path)
 

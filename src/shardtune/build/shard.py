@@ -30,12 +30,13 @@ def write_shard(
         for index in range(len(shard.sources)):
             path, label = shard.sources.path(index), int(shard.sources.labels[index])
             progress.next_image(path, int(shard.sources.sizes[index]))
+            source = digest_of_none(shard.root / path)
             try:
                 data = images.read(shard.root / path)
+                source = digest(data)
                 image = images.convert(data, options)
             except images.RejectedError as reject:
                 progress.rejected()
-                digests += digest_of_none(path)
                 done.rejects.append({"split": shard.split, "path": path, "reason": reject.code, "detail": reject.detail})
             except Exception as error:  # ours or a decoder's: which image brings it out is what helps
                 raise RuntimeError(f"{shard.root / path}: {error!r}") from error
@@ -48,6 +49,6 @@ def write_shard(
                 done.bytes += len(record)
                 if image.reencoded:
                     done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
-                digests += digest(data)
+            digests += source
     done.sha256, done.digests = whole.hexdigest(), digests.hex()
     return done
