@@ -27,7 +27,9 @@ class BuildConfig:
     validation_directory: Path | None = None
     """Folder of validation images, laid out like train_directory."""
     validation_fraction: float = 0.0
-    """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation."""
+    """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation.
+    Each class keeps an image at least to train on, so one of a single image is only trained on. One whose training images are
+    all unusable is an error."""
     validation_examples: int = 0
     """Without a validation_directory: how many images of train_directory are held out, from each class in proportion."""
     labels_file: Path | None = None
@@ -58,9 +60,9 @@ class BuildConfig:
     max_rejects: int = 0
     """How many images may be unusable before the build fails; each is listed in rejects.jsonl."""
     overwrite: bool = False
-    """Replace what another build, finished or not, left in output_directory."""
+    """Replace what another build left in output_directory, or a finished data set."""
     num_threads: int = 1
-    """Accepted for command lines of research/inception, and without effect: ranks share the work (mpirun -n 8)."""
+    """Has no effect, and is here for command lines of research/inception: each rank is one thread; start more (mpirun -n 8)."""
 
     def __post_init__(self) -> None:
         for name in ("train_shards", "validation_shards", "num_threads"):

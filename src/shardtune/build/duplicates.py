@@ -32,23 +32,24 @@ def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world:
     """
     known = world.at_root(lambda: _Known(root, listing(), cache))
     mine = world.scatter(known.unknown_by_rank(world.size) if world.is_root else ())
-    digests = b"".join(_digest_file(root / mine.path(index)) for index in range(len(mine)))
+    digests = b"".join(_digest_or_none(root / mine.path(index)) for index in range(len(mine)))
     everything = world.gather(digests)
     return world.at_root(lambda: known.complete(b"".join(everything)))
 
 
-def _digest_file(path: Path) -> bytes:
+def _digest_or_none(path: Path) -> bytes:
+    """The digest of a file, or zeros if it cannot be read."""
     try:
         return digest(images.read(path))
     except images.RejectedError:
-        return digest_of_none(path)
+        return bytes(DIGEST_BYTES)
 
 
 class _Known:
     """The cache, and which files it lacks. On disk: (digest of root, path, size and time; digest of content) end to end."""
 
     def __init__(self, root: Path, listing: Listing, cache: Path) -> None:
-        self._listing, self._cache = listing, cache
+        self._root, self._listing, self._cache = root, listing, cache
         keys = bytearray()
         place = str(root.resolve()).encode()
         for index in range(len(listing)):
@@ -78,11 +79,16 @@ class _Known:
             yield self._listing.take(part)
 
     def complete(self, digests: bytes) -> Digests:
-        self._digests[self._missing] = as_digests(digests)
-        if len(self._missing):
-            new = np.concatenate([self._keys, self._digests], axis=1)
+        """Digests of all files, from those of the unknown ones. What cannot be read is not kept: next time it may be."""
+        found = as_digests(digests)
+        self._digests[self._missing] = found
+        readable = found.any(axis=1)
+        if readable.any():
+            new = np.concatenate([self._keys[self._missing], found], axis=1)[readable]
             with atomic_write(self._cache) as file:
-                file.write(np.concatenate([self._old, new[self._missing]]).astype(">u8").tobytes())
+                file.write(np.concatenate([self._old, new]).astype(">u8").tobytes())
+        for index in self._missing[~readable]:
+            self._digests[index] = as_digests(digest_of_none(self._root / self._listing.path(index)))
         return self._digests
 
 

@@ -41,8 +41,8 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
     if 0 in counts["train"]:
         name = planned.labels[counts["train"].index(0)]
         raise DataError(
-            f"Each class has at least one image to train on, but all of {name} were rejected or skipped: see {REJECTS_NAME} and "
-            f"{DUPLICATES_NAME} in {directory}, add images, or leave the class out."
+            f"Each class has at least one image to train on, but all of {name} were rejected or skipped: see "
+            f"{REJECTS_NAME} and {DUPLICATES_NAME} in {directory}, add images, or leave the class out."
         )
     with atomic_write(directory / LABELS_NAME) as file:
         file.write("".join(f"{name}\n" for name in planned.labels).encode())
