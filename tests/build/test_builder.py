@@ -1,5 +1,9 @@
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +84,22 @@ def test_the_same_images_give_the_same_bytes_and_another_seed_others(images: Pat
     assert first == again
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert other.splits != first.splits
+
+
+def test_the_order_of_directory_entries_does_not_matter(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    @contextmanager
+    def in_order(folder: Path, *, backwards: bool) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with scandir(folder) as entries:
+            yield iter(sorted(entries, key=lambda entry: entry.name, reverse=backwards))
+
+    options = {"validation_fraction": 0.34, "duplicates": "skip"}
+    for backwards in (False, True):
+        monkeypatch.setattr(os, "scandir", partial(in_order, backwards=backwards))
+        made(images, tmp_path / str(backwards), **options)
+    assert contents(tmp_path / "False") == contents(tmp_path / "True")
+    made(images, tmp_path / "False", **options)  # finds nothing changed
 
 
 DAMAGE = {"empty": b"", "unsupported": b"<html>not found</html>", "truncated": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01"}
