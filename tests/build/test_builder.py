@@ -244,6 +244,13 @@ def test_a_training_image_that_is_a_validation_image_too(images: Path, tmp_path:
     assert skipping.class_counts == {"train": [6, 6, 5], "validation": [2, 2, 3]}
 
 
+@pytest.mark.parametrize("options", [{"validation_fraction": 0.5}, {"validation_examples": 6}])
+def test_a_class_of_one_image_is_only_trained_on(images: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    for path in sorted((images / "green").iterdir())[1:]:
+        path.unlink()
+    assert made(images, tmp_path / "data", **options).class_counts == {"train": [3, 1, 3], "validation": [3, 0, 3]}
+
+
 def test_more_is_not_held_out_than_leaves_an_image_a_class(images: Path, tmp_path: Path) -> None:
     assert made(images, tmp_path / "a", validation_examples=15).class_counts == {"train": [1, 1, 1], "validation": [5, 5, 5]}
     with pytest.raises(DataError, match="give at most --validation_examples 15"):
