@@ -86,7 +86,8 @@ class _Known:
         if readable.any():
             new = np.concatenate([self._keys[self._missing], found], axis=1)[readable]
             with atomic_write(self._cache) as file:
-                file.write(np.concatenate([self._old, new]).astype(">u8").tobytes())
+                for rows in (self._old, new):
+                    file.write(rows.astype(">u8").data)
         for index in self._missing[~readable]:
             self._digests[index] = as_digests(digest_of_none(self._root / self._listing.path(index)))
         return self._digests
