@@ -61,13 +61,11 @@ class _Known:
         self._digests = np.zeros_like(self._keys)
         # Searched by the first half of the key, then compared whole: of two with one first half, one is read again.
         self._old = self._old[np.argsort(self._old[:, 0], kind="stable")]
-        at = np.searchsorted(self._old[:, 0], self._keys[:, 0])
-        at[at == len(self._old)] = 0
+        hit = np.zeros(len(listing), bool)
         if len(self._old):
+            at = np.searchsorted(self._old[:, 0], self._keys[:, 0]).clip(max=len(self._old) - 1)
             hit = np.all(self._old[at, :2] == self._keys, axis=1)
             self._digests[hit] = self._old[at[hit], 2:]
-        else:
-            hit = np.zeros(len(listing), bool)
         self._missing: Indices = np.flatnonzero(~hit)
 
     def unknown_by_rank(self, ranks: int) -> Iterator[Listing]:
