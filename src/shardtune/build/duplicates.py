@@ -51,7 +51,7 @@ class _Known:
     def __init__(self, root: Path, listing: Listing, cache: Path) -> None:
         self._root, self._listing, self._cache = root, listing, cache
         keys = bytearray()
-        place = str(root.resolve()).encode()
+        place = os.fsencode(root.resolve())
         for index in range(len(listing)):
             status = f"\0{listing.sizes[index]}\0{listing.mtimes[index]}".encode()
             keys += digest(b"\0".join((place, listing.name(index))) + status)
