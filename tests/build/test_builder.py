@@ -1,5 +1,9 @@
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +84,22 @@ def test_the_same_images_give_the_same_bytes_and_another_seed_others(images: Pat
     assert first == again
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert other.splits != first.splits
+
+
+def test_the_order_of_directory_entries_does_not_matter(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    @contextmanager
+    def in_order(folder: Path, *, backwards: bool) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with scandir(folder) as entries:
+            yield iter(sorted(entries, key=lambda entry: entry.name, reverse=backwards))
+
+    options = {"validation_fraction": 0.34, "duplicates": "skip"}
+    for backwards in (False, True):
+        monkeypatch.setattr(os, "scandir", partial(in_order, backwards=backwards))
+        made(images, tmp_path / str(backwards), **options)
+    assert contents(tmp_path / "False") == contents(tmp_path / "True")
+    made(images, tmp_path / "False", **options)  # finds nothing changed
 
 
 DAMAGE = {"empty": b"", "unsupported": b"<html>not found</html>", "truncated": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01"}
@@ -222,6 +242,13 @@ def test_a_training_image_that_is_a_validation_image_too(images: Path, tmp_path:
     assert keeping.provenance["duplicates"]["groups_across_splits"] == 1
     skipping = made(images, tmp_path / "skipping", validation_directory=tmp_path / "validation", duplicates="skip")
     assert skipping.class_counts == {"train": [6, 6, 5], "validation": [2, 2, 3]}
+
+
+@pytest.mark.parametrize("options", [{"validation_fraction": 0.5}, {"validation_examples": 6}])
+def test_a_class_of_one_image_is_only_trained_on(images: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    for path in sorted((images / "green").iterdir())[1:]:
+        path.unlink()
+    assert made(images, tmp_path / "data", **options).class_counts == {"train": [3, 1, 3], "validation": [3, 0, 3]}
 
 
 def test_more_is_not_held_out_than_leaves_an_image_a_class(images: Path, tmp_path: Path) -> None:

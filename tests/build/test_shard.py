@@ -3,16 +3,13 @@ from typing import Any
 
 import pytest
 
+from shardtune.build.account import Account
 from shardtune.build.images import ImageOptions
 from shardtune.build.plan import ShardPlan
 from shardtune.build.shard import write_shard
+from shardtune.world import World
 from tests.listings import listing_of
 from tests.pictures import plant
-
-
-class Silent:
-    def next_image(self, path: str, size: int) -> None: ...
-    def rejected(self) -> None: ...
 
 
 def test_an_error_that_nobody_expected_names_the_image_and_leaves_no_shard(tmp_path: Path) -> None:
@@ -20,7 +17,8 @@ def test_an_error_that_nobody_expected_names_the_image_and_leaves_no_shard(tmp_p
     output.mkdir()
     shard = ShardPlan("train", "train-00000-of-00001", root, listing_of(["a/a-00.jpg", "a/a-01.jpg"]), {})
     wrong: Any = None
+    account = Account(World(), 2)
     with pytest.raises(RuntimeError, match=r"images/a/a-00\.jpg: AttributeError"):
-        write_shard(shard, output, ["a"], wrong, Silent())
+        write_shard(shard, output, ["a"], wrong, account)
     assert not list(output.iterdir())
-    assert len(write_shard(shard, output, ["a"], ImageOptions(), Silent()).offsets) == 2
+    assert len(write_shard(shard, output, ["a"], ImageOptions(), account).offsets) == 2

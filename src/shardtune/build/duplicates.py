@@ -51,7 +51,7 @@ class _Known:
     def __init__(self, root: Path, listing: Listing, cache: Path) -> None:
         self._root, self._listing, self._cache = root, listing, cache
         keys = bytearray()
-        place = str(root.resolve()).encode()
+        place = os.fsencode(root.resolve())
         for index in range(len(listing)):
             status = f"\0{listing.sizes[index]}\0{listing.mtimes[index]}".encode()
             keys += digest(b"\0".join((place, listing.name(index))) + status)
@@ -61,13 +61,11 @@ class _Known:
         self._digests = np.zeros_like(self._keys)
         # Searched by the first half of the key, then compared whole: of two with one first half, one is read again.
         self._old = self._old[np.argsort(self._old[:, 0], kind="stable")]
-        at = np.searchsorted(self._old[:, 0], self._keys[:, 0])
-        at[at == len(self._old)] = 0
+        hit = np.zeros(len(listing), bool)
         if len(self._old):
+            at = np.searchsorted(self._old[:, 0], self._keys[:, 0]).clip(max=len(self._old) - 1)
             hit = np.all(self._old[at, :2] == self._keys, axis=1)
             self._digests[hit] = self._old[at[hit], 2:]
-        else:
-            hit = np.zeros(len(listing), bool)
         self._missing: Indices = np.flatnonzero(~hit)
 
     def unknown_by_rank(self, ranks: int) -> Iterator[Listing]:
@@ -86,7 +84,8 @@ class _Known:
         if readable.any():
             new = np.concatenate([self._keys[self._missing], found], axis=1)[readable]
             with atomic_write(self._cache) as file:
-                file.write(np.concatenate([self._old, new]).astype(">u8").tobytes())
+                for rows in (self._old, new):
+                    file.write(rows.astype(">u8").data)
         for index in self._missing[~readable]:
             self._digests[index] = as_digests(digest_of_none(self._root / self._listing.path(index)))
         return self._digests

@@ -28,7 +28,7 @@ class Listing:
         mtimes: modification times in nanoseconds, int64 [files].
     """
 
-    names: bytes
+    names: bytes | bytearray
     ends: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32]
     sizes: npt.NDArray[np.int64]
@@ -38,7 +38,7 @@ class Listing:
         return len(self.ends)
 
     def name(self, index: int) -> bytes:
-        return self.names[self.ends[index - 1] if index else 0 : self.ends[index]]
+        return bytes(self.names[self.ends[index - 1] if index else 0 : self.ends[index]])
 
     def path(self, index: int) -> str:
         return self.name(index).decode()
@@ -50,7 +50,7 @@ class Listing:
         for position, index in enumerate(indices):
             names += self.name(index)
             ends[position] = len(names)
-        return Listing(bytes(names), ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
+        return Listing(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
 
 
 def scan(directory: Path, labels: Sequence[str]) -> Listing:
@@ -75,7 +75,7 @@ def scan(directory: Path, labels: Sequence[str]) -> Listing:
                 column.append(value)
         if len(ends) == before:
             raise DataError(f"Each class has at least one image, but {directory / name} is empty: add images or remove it.")
-    return Listing(bytes(names), np.array(ends, np.int64), *(np.array(column) for column in columns))
+    return Listing(names, np.array(ends, np.int64), *(np.array(column) for column in columns))
 
 
 def _files(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, os.stat_result]]:

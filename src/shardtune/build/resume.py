@@ -17,7 +17,7 @@ from shardtune.files import atomic_write, sha256_of, write_json
 WORK_NAME = ".shardtune"  # in the output directory
 RECIPE_NAME = "recipe.json"
 RECEIPTS_NAME = "receipts"
-SHARD_PATTERN = r"(train|validation)-\d{5,}-of-\d{5,}"
+SHARD = re.compile(r"\.?(train|validation)-\d{5,}-of-\d{5,}(\.tmp)?")  # or what is to become one
 
 
 @dataclass
@@ -72,7 +72,7 @@ def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
     if before == wanted and not (finished and overwrite):
         (work / RECEIPTS_NAME).mkdir(exist_ok=True)
         return finished
-    shards = [path for path in directory.iterdir() if re.fullmatch(rf"\.?{SHARD_PATTERN}(\.tmp)?", path.name)]
+    shards = [path for path in directory.iterdir() if SHARD.fullmatch(path.name)]
     started = any(path.suffix != ".tmp" for path in shards)
     if (started or finished) and not overwrite:
         raise DataError(

@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Protocol
 
 from shardtune.build import images
+from shardtune.build.account import Account
 from shardtune.build.duplicates import digest, digest_of_none
 from shardtune.build.example import image_example
 from shardtune.build.plan import ShardPlan
@@ -13,15 +13,8 @@ from shardtune.dataset.tfrecord import frame
 from shardtune.files import atomic_write
 
 
-class Progress(Protocol):
-    """Is told what the writer does."""
-
-    def next_image(self, path: str, size: int) -> None: ...
-    def rejected(self) -> None: ...
-
-
 def write_shard(
-    shard: ShardPlan, directory: Path, names: list[str], options: images.ImageOptions, progress: Progress
+    shard: ShardPlan, directory: Path, names: list[str], options: images.ImageOptions, account: Account
 ) -> WrittenShard:
     """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported."""
     done = WrittenShard(shard.split, shard.name)
@@ -29,14 +22,14 @@ def write_shard(
     with atomic_write(directory / shard.name) as file:
         for index in range(len(shard.sources)):
             path, label = shard.sources.path(index), int(shard.sources.labels[index])
-            progress.next_image(path, int(shard.sources.sizes[index]))
+            account.next_image(path, int(shard.sources.sizes[index]))
             source = digest_of_none(shard.root / path)
             try:
                 data = images.read(shard.root / path)
                 source = digest(data)
                 image = images.convert(data, options)
             except images.RejectedError as reject:
-                progress.rejected()
+                account.rejected()
                 done.rejects.append({"split": shard.split, "path": path, "reason": reject.code, "detail": reject.detail})
             except Exception as error:  # ours or a decoder's: which image brings it out is what helps
                 raise RuntimeError(f"{shard.root / path}: {error!r}") from error
