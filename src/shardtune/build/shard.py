@@ -23,16 +23,15 @@ def write_shard(
         for index in range(len(shard.sources)):
             path, label = shard.sources.path(index), int(shard.sources.labels[index])
             account.next_image(path, int(shard.sources.sizes[index]))
-            source = digest_of_none(shard.root / path)
+            place, data = shard.root / path, b""
             try:
-                data = images.read(shard.root / path)
-                source = digest(data)
+                data = images.read(place)
                 image = images.convert(data, options)
             except images.RejectedError as reject:
                 account.rejected()
                 done.rejects.append({"split": shard.split, "path": path, "reason": reject.code, "detail": reject.detail})
             except Exception as error:  # ours or a decoder's: which image brings it out is what helps
-                raise RuntimeError(f"{shard.root / path}: {error!r}") from error
+                raise RuntimeError(f"{place}: {error!r}") from error
             else:
                 record = frame(image_example(image, path, label, names[label - 1], shard.boxes.get(path, ())))
                 file.write(record)
@@ -42,6 +41,6 @@ def write_shard(
                 done.bytes += len(record)
                 if image.reencoded:
                     done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
-            digests += source
+            digests += digest(data) if data else digest_of_none(place)
     done.sha256, done.digests = whole.hexdigest(), digests.hex()
     return done
