@@ -191,6 +191,14 @@ def test_folders_that_are_no_classes_are_an_error(images: Path, tmp_path: Path) 
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("inside", ["data", "red/data", "../images/data"])
+def test_shards_among_the_folders_of_images_are_an_error(images: Path, inside: str) -> None:
+    with pytest.raises(DataError, match=f"output_directory {images / inside} would be one of them or lie in one"):
+        made(images, images / inside)
+    made(images, images)  # shards beside the folders are in nobody's way, this time and next time
+    made(images, images)
+
+
 def test_a_file_name_that_is_no_text_is_an_error(images: Path, tmp_path: Path) -> None:
     (images / "red" / b"caf\xe9.jpg".decode("utf-8", "surrogateescape")).write_bytes(b"x")
     with pytest.raises(DataError, match=r"UTF-8.*caf"):

@@ -1,4 +1,4 @@
-"""The whole way, small: images → shards on MPI ranks → training on Horovod workers → evaluation on any number."""
+"""The whole way, small: images → shards → training on Horovod workers → evaluation on any number."""
 
 import json
 import re
