@@ -1,6 +1,7 @@
 """Fixtures that every test may use, those in tests/distributed too."""
 
 import os
+import signal
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # both are read when TensorFlow is first imported
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -18,6 +19,8 @@ from tests.pictures import plant
 # deadline: the first example pays for imports and tracing. function_scoped_fixture: tests reuse tmp_path on purpose.
 settings.register_profile("unit", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("unit")
+# Where a shell runs the tests in the background, Ctrl-C is ignored by them and by all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shardtune.errors import DataError, WorldError
-from shardtune.world import Backend, World
+from shardtune.world import Backend, OverHorovod, World
 from tests.launching import ENVIRONMENT
 
 
@@ -73,6 +74,22 @@ def test_collectives_of_one() -> None:
     with pytest.raises(SystemExit) as end:
         world.abort(3)
     assert end.value.code == 3
+
+
+def test_messages_to_oneself_are_collected_in_order_and_once() -> None:
+    world = World()
+    assert world.collect() == []
+    world.post(1)
+    world.post(2)
+    assert world.collect() == [1, 2]
+    assert world.collect() == []
+    assert World().collect() == []
+
+
+@pytest.mark.parametrize("send", [lambda world: world.scatter([1]), lambda world: world.post(1), World.collect])
+def test_there_are_no_messages_over_horovod(send: Callable[[World], object]) -> None:
+    with pytest.raises(WorldError, match="start this command with mpirun"):
+        send(World(_communicator=OverHorovod(None)))
 
 
 def test_from_root_gives_the_result_or_the_very_error() -> None:

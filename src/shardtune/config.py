@@ -21,13 +21,14 @@ class BuildConfig:
     """Turn a folder of labelled images (one sub-folder a class) into sharded TFRecords. Runs on any number of MPI ranks."""
 
     train_directory: Path
-    """Folder of training images: train_directory/label/image.jpg."""
+    """Folder of training images: train_directory/label/image.jpg. A label of which no image is usable is an error."""
     output_directory: Path
     """Where shards, labels.txt and dataset.json go; made if it does not exist."""
     validation_directory: Path | None = None
     """Folder of validation images, laid out like train_directory."""
     validation_fraction: float = 0.0
-    """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation."""
+    """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation.
+    A class of a single image is only trained on."""
     validation_examples: int = 0
     """Without a validation_directory: how many images of train_directory are held out, from each class in proportion."""
     labels_file: Path | None = None
@@ -58,9 +59,9 @@ class BuildConfig:
     max_rejects: int = 0
     """How many images may be unusable before the build fails; each is listed in rejects.jsonl."""
     overwrite: bool = False
-    """Replace what another build, finished or not, left in output_directory."""
+    """Replace what another build left in output_directory, or a finished data set."""
     num_threads: int = 1
-    """Accepted for command lines of research/inception, and without effect: ranks share the work (mpirun -n 8)."""
+    """Without effect, for command lines of research/inception: a rank is one thread, and mpirun -n 8 starts 8 of them."""
 
     def __post_init__(self) -> None:
         for name in ("train_shards", "validation_shards", "num_threads"):
