@@ -140,7 +140,7 @@ def _batches(
     options = tf.data.Options()
     # One thread an image: sums over an image then have one order of their terms, whatever the machine.
     options.threading.max_intra_op_parallelism = 1
-    options.threading.private_threadpool_size = threads + 1  # one more for reading
+    options.threading.private_threadpool_size = threads
     options.autotune.enabled = False  # every size is given, so that memory stays what it is
     types = (tf.string, tf.int64, tf.int64)
     dataset = (
@@ -149,7 +149,8 @@ def _batches(
         .map(lambda first: shaped(*tf.numpy_function(read, [first], types, stateful=False)))
         .prefetch(max(1, queue // (at_once * size) - 1))  # one more is in use
         .unbatch()
-        .map(decoded, num_parallel_calls=threads)
+        # No more than `threads` run; the others are done, and wait for one before them that takes longer.
+        .map(decoded, num_parallel_calls=4 * threads)
         .batch(size)
         .prefetch(BATCHES_AHEAD)
         .with_options(options)
