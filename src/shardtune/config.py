@@ -143,8 +143,9 @@ class TrainConfig:
     on_corrupt: OnCorrupt = "error"
     """error: stop at a record whose checksum does not match. skip: take the next sound one instead, and count."""
     input_queue_memory_factor: int = 1
-    """How many times 1,024 records each worker may hold between disk and decoder: 1 is about 60 MB for photographs of 60 KB.
-    Decoded images (1.1 MB each at 299 pixels) come on top: up to 4 batches. The order of examples does not depend on it."""
+    """How many times 1,024 records each worker may hold between disk and decoder: each is about 60 MB for photographs of
+    60 KB, and reading takes up to 30 MB more. Decoded images (1.1 MB each at 299 pixels) come on top: up to 3 batches.
+    The order of examples does not depend on it."""
     seed: int = 0
     """Decides initial weights, the order of examples, and augmentation; at least 0."""
     save_every: int = 500

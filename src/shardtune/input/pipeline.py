@@ -15,9 +15,9 @@ from shardtune.world import World
 
 FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/class/label": tf.io.FixedLenFeature([], tf.int64)}
 SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
-READ_AT_ONCE = 512  # records: as many as are mixed with each other, so that many of them are neighbours
+READ_AT_ONCE = 256  # records: half of those that are mixed with each other, so that many of them are neighbours
 QUEUE_UNIT = 1024  # records: what research/inception took for the size of a shard
-BATCHES_AHEAD = 2
+BATCHES_AHEAD = 1
 
 Places = Callable[[int], tuple[Indices, Indices]]  # of a batch's number: its examples [n], and the seed of each [n, 2]
 Decode = Callable[[Any, Any], tuple[Any, Any]]  # of a record and its seed: image and label
@@ -150,7 +150,7 @@ def _batches(
         .prefetch(max(1, queue // (at_once * size) - 1))  # one more is in use
         .unbatch()
         # No more than `threads` run; the others are done, and wait for one before them that takes longer.
-        .map(decoded, num_parallel_calls=4 * threads)
+        .map(decoded, num_parallel_calls=2 * threads)
         .batch(size)
         .prefetch(BATCHES_AHEAD)
         .with_options(options)
