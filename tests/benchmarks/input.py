@@ -91,10 +91,10 @@ def tell_shares(data: Path) -> None:
 
     crc = cpu_seconds(lambda: [masked_crc32c(record) for record in records])
     read = cpu_seconds(lambda: reader.read(indices)) - crc
-    nothing, parsed = seconds(lambda record, _: record), seconds(lambda record, _: jpeg_of(record))
+    nothing, parsed = seconds(lambda record, seed: record), seconds(lambda record, seed: jpeg_of(record))
     for name in AUGMENTATIONS:
         if name == "none":  # what is resized to one pixel is little more than decoded
-            decoded = seconds(lambda record, _: central(jpeg_of(record), 1))
+            decoded = seconds(lambda record, seed: central(jpeg_of(record), 1))
         else:
             decoded = seconds(lambda record, seed, n=name: random_crop(jpeg_of(record), boxes, seed, min_area=AREAS[n]))
         whole = seconds(lambda record, seed, n=name: training_image(jpeg_of(record), boxes, SIZE, n, seed))
@@ -127,9 +127,8 @@ def tell_resume(directory: Path) -> None:
         options: dict[str, Any] = {"augmentation": "light", "seed": 0, "first_step": step, "threads": 2}
         next(training_batches(reader, World(), global_batch_size=32, image_size=299, **options))
         seconds.append(time.monotonic() - started)
-    print(
-        f"first batch at any position of 1,000,000 examples: median {statistics.median(seconds):.2f} s, at most {max(seconds):.2f}"
-    )
+    told = f"{statistics.median(seconds):.2f} s, at most {max(seconds):.2f}"
+    print(f"first batch at any position of 1,000,000 examples: median {told}")
 
 
 if __name__ == "__main__":

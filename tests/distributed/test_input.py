@@ -31,16 +31,11 @@ def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, t
     # 9 steps of 8 are more than an epoch: all four have come.
     assert f"4 corrupt record(s) were replaced by others: the first is record 0 of its split, at byte 0 of {damaged}" in said
     assert json.loads((run / "outcome.json").read_text())["corrupt_records"] == 4
-    results = []
-    for ranks in (1, 3):
-        launcher = "horovodrun --gloo" if ranks > 1 else "alone"
-        arguments = ("--data_dir", damaged, "--checkpoint_dir", run, "--eval_dir", tmp_path, "--batch_size", 4, *skip)
-        said = shardtune("eval", *arguments, launcher=launcher, ranks=ranks)
-        assert "4 corrupt record(s) were left out: the first is record 0 of its split" in said
-        result = json.loads((tmp_path / "eval.json").read_text())
-        results.append([result[key] for key in ("examples", "corrupt_records", "top_1", "top_5")])
-    assert results[0] == results[1]
-    assert results[0][:2] == [17, 4]
+    arguments = ("--data_dir", damaged, "--checkpoint_dir", run, "--eval_dir", tmp_path, "--batch_size", 4, *skip)
+    said = shardtune("eval", *arguments, launcher="horovodrun --gloo", ranks=3)
+    assert "4 corrupt record(s) were left out: the first is record 0 of its split" in said
+    result = json.loads((tmp_path / "eval.json").read_text())
+    assert (result["examples"], result["corrupt_records"]) == (17, 4)
 
 
 def test_a_corrupt_record_ends_all_workers(damaged: Path, tmp_path: Path) -> None:
