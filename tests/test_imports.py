@@ -16,7 +16,7 @@ SOURCE = Path(shardtune.__file__).parent
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("build", "doctor", "train", "judge"),
+    ("build", "doctor", "train", "judge", "preview"),
     ("input", "model", "scoring"),
     ("config", "devices", "locking", "progress"),
     ("dataset", "world"),

@@ -80,6 +80,10 @@ def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
         from shardtune.build.verify import verify
 
         return "mpi", verify
+    if isinstance(config, InspectConfig) and config.augmented:
+        from shardtune.preview import preview
+
+        return "mpi", preview
     if isinstance(config, InspectConfig):
         from shardtune.build.overview import inspect
 

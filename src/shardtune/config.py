@@ -9,6 +9,8 @@ from shardtune.dataset.manifest import Split
 from shardtune.errors import UsageError
 
 DEFAULT_EPOCHS = 10
+Augmentation = Literal["inception", "light", "none"]
+OnCorrupt = Literal["error", "skip"]
 
 
 def _require(holds: bool, rule: str, received: object) -> None:
@@ -103,6 +105,8 @@ class InspectConfig:
     """Data directory to look at."""
     output: Path = Path("contact.png")
     """Where the picture goes (PNG): the first 8 training examples of each of the first 50 classes."""
+    augmented: bool = False
+    """Show instead what the network sees of 8 training examples: under each --augment of train, several times."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,18 @@ class TrainConfig:
     """Learning rate of one worker. It climbs to this times the number of workers, then falls to 0 along a cosine."""
     batch_norm_decay: float = 0.99
     """Decay of the moving mean and variance of batch normalisation; lower it for runs of less than 500 steps."""
-    augment: Literal["light", "none"] = "light"
-    """light: random crop, flip and mild colour. none: the central crop that evaluation sees."""
+    augment: Augmentation = "light"
+    """inception: the distortions of research/inception, for training from random weights: crops of 5 to 100 % around
+    bounding boxes, flip, four ways of resizing, strong colour. light: crops of 35 to 100 %, flip, mild colour.
+    none: the central crop that evaluation sees."""
+    on_corrupt: OnCorrupt = "error"
+    """error: stop at a record whose checksum does not match. skip: take the next sound one instead, and count."""
+    input_queue_memory_factor: int = 1
+    """How many times 1,024 records each worker may hold between disk and decoder: each is about 60 MB for photographs of
+    60 KB, and reading takes up to 30 MB more. Decoded images (1.1 MB each at 299 pixels) come on top: up to 3 batches.
+    The order of examples does not depend on it."""
     seed: int = 0
-    """Decides initial weights, the order of examples, and augmentation."""
+    """Decides initial weights, the order of examples, and augmentation; at least 0."""
     save_every: int = 500
     """Steps between checkpoints; the last step always gets one."""
     log_every: int = 10
@@ -144,8 +156,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
-        for name in ("batch_size", "save_every", "log_every", "initial_learning_rate"):
+        for name in ("batch_size", "save_every", "log_every", "initial_learning_rate", "input_queue_memory_factor"):
             _require(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
+        _require(self.seed >= 0, "seed is at least 0", self.seed)
         _require(0 <= self.batch_norm_decay < 1, "batch_norm_decay lies in 0 to 1", self.batch_norm_decay)
         _require(
             self.epochs is None or self.max_steps is None,
@@ -185,6 +198,8 @@ class EvalConfig:
     """Evaluate only the first so many examples (default: all)."""
     batch_size: int = 50
     """Examples per worker and step."""
+    on_corrupt: OnCorrupt = "error"
+    """error: stop at a record whose checksum does not match. skip: leave it out of the count."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size > 0, "batch_size is above 0", self.batch_size)

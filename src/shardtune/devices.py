@@ -1,24 +1,24 @@
 """Cores and GPUs for this rank; to be called before TensorFlow does anything."""
 
 import os
+import socket
+from collections.abc import Collection, Sequence
 
 from shardtune.errors import WorldError
 from shardtune.world import World
 
 
 def claim(world: World) -> int:
-    """Give TensorFlow this rank's share of the host's cores and its GPU, if there are any; returns the cores.
-
-    A launcher that binds ranks to cores has divided them already; otherwise the ranks of a host share alike.
+    """Give TensorFlow this rank's GPU, if there are any, and threads; returns the rank's share of cores, for the input.
 
     Raises:
         WorldError: the host has GPUs, but fewer than ranks.
     """
     import tensorflow as tf
 
-    available = len(os.sched_getaffinity(0))
-    bound = available < (os.cpu_count() or 1)
-    cores = available if bound else max(1, available // world.local_size)
+    mine = os.sched_getaffinity(0)
+    # An estimate: Horovod's ranks talk by TensorFlow, which can no longer be given threads then.
+    cores = min(len(mine), max(1, (os.cpu_count() or 1) // world.local_size))
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(max(2, cores))
     gpus = tf.config.list_physical_devices("GPU")
@@ -32,4 +32,15 @@ def claim(world: World) -> int:
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    return cores
+    host = socket.gethostname()
+    return share([affinity for name, affinity in world.gather((host, mine)) if name == host], mine)
+
+
+def share(affinities: Sequence[Collection[int]], mine: Collection[int]) -> int:
+    """How many of the cores that it may run on a rank takes: it shares them with every rank that may run on one of them.
+
+    Args:
+        affinities: the cores of each rank of the host, this one included. Launchers often bind ranks to cores of their own.
+        mine: this rank's.
+    """
+    return max(1, len(mine) // sum(not set(mine).isdisjoint(affinity) for affinity in affinities))

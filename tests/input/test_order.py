@@ -1,52 +1,105 @@
+import tracemalloc
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardtune.input.order import epoch_order, global_batch
+from shardtune.input.order import BLOCK, WINDOW, epoch_order, global_batch, part
+from shardtune.world import World
 
-EXAMPLES, SEEDS = st.integers(1, 200), st.integers(0, 2**63 - 1)
+SHARDS = st.lists(st.integers(0, 60), min_size=1, max_size=12).filter(any).map(tuple)
+SEEDS = st.integers(0, 2**63 - 1)
 
 
-@given(EXAMPLES, SEEDS, st.integers(0, 10**6))
-def test_an_epoch_is_a_permutation(examples: int, seed: int, epoch: int) -> None:
-    assert sorted(epoch_order(examples, seed, epoch)) == list(range(examples))
+@given(SHARDS, SEEDS, st.integers(0, 10**6), st.integers(1, 100))
+def test_an_epoch_is_a_permutation(shards: tuple[int, ...], seed: int, epoch: int, block: int) -> None:
+    assert sorted(epoch_order(shards, seed, epoch, block)) == list(range(sum(shards)))
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=4).filter(any).map(tuple), SEEDS)
+def test_neighbouring_records_are_taken_at_about_the_same_time(shards: tuple[int, ...], seed: int) -> None:
+    place = np.argsort(epoch_order(shards, seed, 0))
+    first = 0
+    for examples in shards:
+        for begin in range(first, first + examples, BLOCK):
+            block = place[begin : min(begin + BLOCK, first + examples)]
+            assert block.max() - block.min() < BLOCK * WINDOW
+        first += examples
+
+
+def test_batches_are_mixed_from_all_over_the_data_set() -> None:
+    order = epoch_order((2000,) * 10, 0, 0)
+    for batch in order[: 20_000 // 32 * 32].reshape(-1, 32):
+        assert len(set((batch // BLOCK).tolist())) > 16  # blocks
+        assert len(set((batch // 2000).tolist())) > 4  # shards
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    orders = [epoch_order(100, seed, epoch).tolist() for seed in range(4) for epoch in range(4)]
+    orders = [epoch_order((60, 40), seed, epoch).tolist() for seed in range(4) for epoch in range(4)]
     assert len({tuple(order) for order in orders}) == 16
     assert list(range(100)) not in orders
 
 
-@given(EXAMPLES, SEEDS, st.integers(1, 300))
-def test_batches_laid_end_to_end_are_the_epochs_laid_end_to_end(examples: int, seed: int, size: int) -> None:
-    steps = -(-3 * examples // size)  # enough for three epochs
-    batches = [global_batch(examples, seed, step, size) for step in range(steps)]
-    indices = np.concatenate([batch for batch, _ in batches])
-    epochs = np.concatenate([epoch for _, epoch in batches])
-    for epoch in range(3):
-        here = slice(epoch * examples, (epoch + 1) * examples)
-        assert indices[here].tolist() == epoch_order(examples, seed, epoch).tolist()
-        assert set(epochs[here].tolist()) == {epoch}
-
-
-@given(EXAMPLES, SEEDS, st.integers(0, 10**9), st.integers(1, 16), st.integers(1, 6))
-def test_a_global_batch_is_one_however_many_steps_it_is_cut_into(
-    examples: int, seed: int, step: int, size: int, parts: int
+@given(SHARDS, SEEDS, st.integers(0, 10**6), st.integers(1, 80), st.integers(0, 300))
+@settings(max_examples=200)
+def test_ranks_together_go_through_each_epoch_once_in_its_order(
+    shards: tuple[int, ...], seed: int, epoch: int, ranks: int, more: int
 ) -> None:
-    whole = global_batch(examples, seed, step, size * parts)
-    cut = [global_batch(examples, seed, step * parts + part, size) for part in range(parts)]
+    # More ranks than shards, and than examples, included.
+    examples, size = sum(shards), ranks + more
+    first, last = epoch * examples // size, -(-(epoch + 2) * examples // size)  # steps that hold two whole epochs
+    seen, epochs = [], []
+    for step in range(first, last):
+        indices, of = global_batch(shards, seed, step, size)
+        for rank in range(ranks):
+            begin, end = part(size, World(rank, ranks, rank, ranks))
+            assert end > begin
+            seen.extend(indices[begin:end].tolist())
+            epochs.extend(of[begin:end].tolist())
+    skipped = epoch * examples - first * size
+    for number in (epoch, epoch + 1):
+        assert [index for index, of in zip(seen, epochs, strict=True) if of == number] == list(
+            epoch_order(shards, seed, number)
+        )
+    assert epochs == [(first * size + place) // examples for place in range(len(seen))]
+    assert sorted(seen[skipped : skipped + examples]) == list(range(examples))
+
+
+@given(SHARDS, SEEDS, st.integers(0, 10**9), st.integers(1, 16), st.integers(1, 6))
+def test_a_global_batch_is_one_however_many_steps_it_is_cut_into(
+    shards: tuple[int, ...], seed: int, step: int, size: int, parts: int
+) -> None:
+    whole = global_batch(shards, seed, step, size * parts)
+    cut = [global_batch(shards, seed, step * parts + number, size) for number in range(parts)]
     assert whole[0].tolist() == [index for batch, _ in cut for index in batch]
     assert whole[1].tolist() == [epoch for _, epochs in cut for epoch in epochs]
 
 
+@given(st.integers(0, 500), st.integers(1, 40))
+def test_ranks_share_a_batch_without_rest_and_nearly_alike(size: int, ranks: int) -> None:
+    parts = [part(size, World(rank, ranks, rank, ranks)) for rank in range(ranks)]
+    assert [place for begin, end in parts for place in range(begin, end)] == list(range(size))
+    lengths = [end - begin for begin, end in parts]
+    assert max(lengths) - min(lengths) <= 1
+
+
 def test_the_order_is_that_of_earlier_releases() -> None:
     # A change here would make every run that resumes see other examples than it began with.
-    assert epoch_order(8, 7, 0).tolist() == [0, 6, 7, 2, 4, 5, 1, 3]
-    assert epoch_order(8, 7, 1).tolist() == [6, 3, 1, 0, 2, 4, 7, 5]
+    assert epoch_order((5, 3), 7, 0).tolist() == [4, 1, 2, 7, 0, 6, 5, 3]
+    assert epoch_order((5, 3), 7, 1).tolist() == [6, 5, 2, 3, 7, 0, 4, 1]
 
 
 def test_nobody_can_change_an_order_that_others_read() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        epoch_order(5, 0, 0)[0] = 1
+        epoch_order((5,), 0, 0)[0] = 1
+
+
+def test_little_more_than_one_epoch_of_integers_is_held() -> None:
+    shards = (977,) * 1024
+    global_batch(shards, 0, 0, 256)  # the order of the epoch before is in the cache
+    tracemalloc.start()
+    global_batch(shards, 0, 3 * sum(shards) // 256, 256)
+    held = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held[1] < 1.75 * 8 * sum(shards)  # there are an eighth as many blocks as examples

@@ -1,123 +1,255 @@
+import os
 import shutil
+import zlib
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from shardtune.dataset.manifest import Manifest, Split
-from shardtune.errors import DataError
-from shardtune.input.order import global_batch
-from shardtune.input.pipeline import evaluation_batches, training_batches
+from shardtune.build.example import encode
+from shardtune.config import Augmentation
+from shardtune.dataset.manifest import SPLITS, Manifest, Shard, Split, write_offsets
+from shardtune.dataset.tfrecord import frame
+from shardtune.errors import DataError, UsageError
+from shardtune.input.order import epoch_order, global_batch
+from shardtune.input.pipeline import READ_AT_ONCE, evaluation_batches, example_seeds, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.world import World
+from tests.input.shards import corrupt, reader_of, repeated, write
+from tests.pictures import encoded, picture
 from tests.records import fields, records
 
-SIZE = 32
+SIZE = 16
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
-def reader_of(directory: Path, split: Split) -> RecordReader:
-    return RecordReader(directory, Manifest.load(directory), split)
+def trained_on(reader: RecordReader, steps: int, rank: int = 0, ranks: int = 1, *, size: int, **options: Any) -> list[Batch]:
+    """What a rank is given of so many global batches of `size`."""
+    world = World(rank, ranks, rank, ranks)
+    defaults = {"image_size": SIZE, "augmentation": "light", "seed": 3, "first_step": 0, "threads": 2}
+    batches = training_batches(reader, world, global_batch_size=size, **(defaults | options))  # type: ignore[arg-type]
+    return [(images.numpy(), labels.numpy()) for images, labels, _ in islice(batches, steps)]
 
 
-def trained_on(
-    directory: Path,
-    rank: int,
-    ranks: int,
-    batch_size: int,
-    steps: int,
-    *,
-    first_step: int = 0,
-    seed: int = 3,
-    threads: int = 2,
-    augmentation: Literal["light", "none"] = "light",
-) -> list[Batch]:
-    batches = training_batches(
-        reader_of(directory, "train"),
-        World(rank, ranks, rank, ranks),
-        batch_size=batch_size,
-        image_size=SIZE,
-        augmentation=augmentation,
-        seed=seed,
-        first_step=first_step,
-        threads=threads,
-    )
-    return [(images.numpy(), labels.numpy()) for images, labels in islice(batches, steps)]
+def trained_on_together(reader: RecordReader, steps: int, ranks: int, **options: Any) -> list[list[tuple[int, int]]]:
+    """Of each step, label and checksum of each image, of one rank after the other."""
+    parts = [trained_on(reader, steps, rank, ranks, **options) for rank in range(ranks)]
+    assert {len(part) for part in parts} == {steps}
+    return [[seen for batch in step for seen in told(batch)] for step in zip(*parts, strict=True)]
 
 
-def evaluated(directory: Path, rank: int, ranks: int, batch_size: int, examples: int) -> list[Batch]:
-    reader, world = reader_of(directory, "validation"), World(rank, ranks, rank, ranks)
+def told(batch: Batch) -> list[tuple[int, int]]:
+    return [(label, zlib.crc32(image.tobytes())) for image, label in zip(batch[0], batch[1].tolist(), strict=True)]
+
+
+def evaluated(reader: RecordReader, rank: int, ranks: int, batch_size: int, examples: int) -> list[list[tuple[int, int]]]:
+    world = World(rank, ranks, rank, ranks)
     batches = evaluation_batches(reader, world, batch_size=batch_size, image_size=SIZE, examples=examples, threads=2)
-    return [(images.numpy(), labels.numpy()) for images, labels in batches]
+    return [told((images.numpy(), labels.numpy())) for images, labels in batches]
 
 
-def as_bytes(batches: list[Batch]) -> list[tuple[bytes, bytes]]:
-    """For comparing to the last bit, in order."""
-    return [(images.tobytes(), labels.tobytes()) for images, labels in batches]
+@given(
+    st.lists(st.integers(0, 7), min_size=1, max_size=6).filter(any),
+    st.integers(1, 9),
+    st.integers(0, 12),
+    st.integers(0, 2**63 - 1),
+    st.integers(0, 10**6),
+)
+@settings(max_examples=12)
+def test_ranks_together_cover_every_epoch_once(
+    tmp_path_factory: pytest.TempPathFactory, shards: list[int], ranks: int, more: int, seed: int, epoch: int
+) -> None:
+    # More ranks than shards, and than examples, included.
+    reader = reader_of(write(tmp_path_factory.mktemp("data"), shards))
+    size, examples = ranks + more, sum(shards)
+    first, last = epoch * examples // size, -(-(epoch + 1) * examples // size)
+    seen = trained_on_together(reader, last - first, ranks, size=size, seed=seed, augmentation="none", first_step=first)
+    assert [[label - 1 for label, _ in step] for step in seen] == [
+        global_batch(shards, seed, step, size)[0].tolist() for step in range(first, last)
+    ]
+    skipped = epoch * examples - first * size
+    laid_out = [label for step in seen for label, _ in step]
+    assert sorted(laid_out[skipped : skipped + examples]) == list(range(1, examples + 1))
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_ranks_together_see_what_one_rank_sees(small_data: Path, ranks: int) -> None:
-    steps, size = 6, 12  # 72 examples: beyond the first epoch of 60
-    alone = trained_on(small_data, 0, 1, size, steps)
-    parts = [trained_on(small_data, rank, ranks, size // ranks, steps) for rank in range(ranks)]
-    together = [tuple(np.concatenate(column) for column in zip(*step, strict=True)) for step in zip(*parts, strict=True)]
-    assert as_bytes(together) == as_bytes(alone)  # type: ignore[arg-type]
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """14 training examples in 3 shards."""
+    return write(tmp_path_factory.mktemp("small"), [5, 3, 6])
+
+
+@pytest.mark.parametrize(("augmentation", "ranks"), [("light", 1), ("light", 2), ("light", 3), ("inception", 2)])
+def test_a_run_stopped_anywhere_sees_the_identical_remainder_on_any_number_of_ranks(
+    small: Path, augmentation: Augmentation, ranks: int
+) -> None:
+    steps, size = 6, 5  # 30 examples: more than two epochs
+    whole = trained_on_together(reader_of(small), steps, 1, size=size, augmentation=augmentation)
+    for first in range(steps):
+        options: dict[str, Any] = {"size": size, "augmentation": augmentation, "first_step": first, "threads": 1 + first % 2}
+        assert trained_on_together(reader_of(small), steps - first, ranks, **options) == whole[first:]
+    images = [seen for step in whole for seen in step]
+    assert len(set(images)) == len(images)  # no two epochs augment an example alike
 
 
 def test_batches_hold_the_examples_of_the_global_order(small_data: Path) -> None:
     labels = [fields(record)["image/class/label"] for record in records(small_data, "train")]
-    for step, (images, found) in enumerate(trained_on(small_data, 0, 1, 7, 10)):
+    reader = reader_of(small_data)
+    for step, (images, found) in enumerate(trained_on(reader, 10, size=7)):
         assert images.shape == (7, SIZE, SIZE, 3)
         assert images.dtype == np.float32
-        assert found.tolist() == [labels[index] for index in global_batch(60, 3, step, 7)[0]]
+        assert found.tolist() == [labels[index] for index in global_batch(reader.shards, 3, step, 7)[0]]
 
 
-@pytest.mark.parametrize("first_step", [0, 1, 4, 5, 6])
-def test_a_resumed_run_sees_the_identical_remainder(small_data: Path, first_step: int) -> None:
-    whole = trained_on(small_data, 1, 2, 7, 7)
-    rest = trained_on(small_data, 1, 2, 7, 7 - first_step, first_step=first_step, threads=1)
-    assert as_bytes(rest) == as_bytes(whole)[first_step:]
+@pytest.mark.parametrize("factor", [1, 3])
+def test_neither_the_queue_nor_what_is_read_at_once_changes_anything(
+    small: Path, factor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = trained_on_together(reader_of(small), 9, 2, size=4)
+    monkeypatch.setattr("shardtune.input.pipeline.READ_AT_ONCE", 4 * factor)
+    monkeypatch.setattr("shardtune.input.pipeline.QUEUE_UNIT", 6)
+    assert trained_on_together(reader_of(small), 9, 2, size=4, input_queue_memory_factor=factor) == expected
 
 
-def test_seed_and_epoch_change_what_is_seen(small_data: Path) -> None:
-    first = trained_on(small_data, 0, 1, 60, 2)
-    assert as_bytes(first) != as_bytes(trained_on(small_data, 0, 1, 60, 2, seed=4))
-    epochs = [{image.tobytes() for image in images} for images, _ in first]
-    assert not epochs[0] & epochs[1]  # the same photographs, each augmented anew
-    plain = trained_on(small_data, 0, 1, 60, 2, augmentation="none")
-    epochs = [{image.tobytes() for image in images} for images, _ in plain]
-    assert epochs[0] == epochs[1]
-    assert len(epochs[0]) == 60
+def test_a_seed_is_of_one_example_in_one_epoch_of_one_run() -> None:
+    epochs, examples = np.divmod(np.arange(200), 50)
+    seen = {tuple(pair) for seed in (0, 1, 2**40, 2**63 - 1) for pair in example_seeds(seed, epochs, examples).tolist()}
+    assert len(seen) == 800
+    assert example_seeds(1, epochs, examples)[70:].tolist() == example_seeds(1, epochs[70:], examples[70:]).tolist()
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_what_is_seen_depends_on_the_seed_and_on_the_augmentation(small: Path) -> None:
+    first = trained_on_together(reader_of(small), 2, 1, size=14)
+    assert first != trained_on_together(reader_of(small), 2, 1, size=14, seed=4)
+    plain = trained_on_together(reader_of(small), 2, 1, size=14, augmentation="none")
+    assert sorted(plain[0]) == sorted(plain[1])
+
+
+def test_a_worker_without_examples_is_refused(small: Path) -> None:
+    with pytest.raises(UsageError, match="at least one example of a global batch, but 3 workers share 2: start fewer"):
+        trained_on(reader_of(small), 1, 0, 3, size=2)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5, 30])
 @pytest.mark.parametrize(("batch_size", "examples"), [(8, 21), (7, 21), (4, 10), (50, 21), (1, 2)])
 def test_evaluation_sees_each_example_once_in_the_same_batches(
     small_data: Path, ranks: int, batch_size: int, examples: int
 ) -> None:
     expected = [fields(record)["image/class/label"] for record in records(small_data, "validation")][:examples]
-    alone = evaluated(small_data, 0, 1, batch_size, examples)
-    assert [label for _, labels in alone for label in labels] == expected
-    parts = [evaluated(small_data, rank, ranks, batch_size, examples) for rank in range(ranks)]
+    reader = reader_of(small_data, "validation")
+    alone = evaluated(reader, 0, 1, batch_size, examples)
+    assert [label for batch in alone for label, _ in batch] == expected
+    parts = [evaluated(reader, rank, ranks, batch_size, examples) for rank in range(ranks)]
     assert sum(map(len, parts)) == len(alone) == -(-examples // batch_size)
-    dealt = [parts[number % ranks][number // ranks] for number in range(len(alone))]
-    assert as_bytes(dealt) == as_bytes(alone)
+    assert [parts[number % ranks][number // ranks] for number in range(len(alone))] == alone
 
 
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_corrupted_record_ends_in_our_error_with_its_place(small_data: Path, tmp_path: Path, split: Split) -> None:
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_skipped_records_are_replaced_alike_on_any_number_of_ranks(tmp_path: Path, ranks: int) -> None:
+    bad, steps, size = [0, 4, 5, 12], 6, 6
+    corrupt(write(tmp_path, [5, 3, 5]), bad)
+    replaced = {0: 1, 4: 6, 5: 6, 12: 1}
+    reader = reader_of(tmp_path, on_corrupt="skip")
+    seen = trained_on_together(reader, steps, ranks, size=size)
+    order = [global_batch(reader.shards, 3, step, size)[0].tolist() for step in range(steps)]
+    assert [[label - 1 for label, _ in step] for step in seen] == [[replaced.get(i, i) for i in step] for step in order]
+    assert seen == trained_on_together(reader_of(tmp_path, on_corrupt="skip"), steps, 1, size=size)
+    assert reader.corrupt == set(bad)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_evaluation_leaves_corrupt_records_out_of_their_batches(tmp_path: Path, ranks: int) -> None:
+    bad = [1, 6, 7, 8]
+    corrupt(write(tmp_path, [5, 5, 1], "validation"), bad, "validation")
+    reader = reader_of(tmp_path, "validation", "skip")
+    parts = [evaluated(reader, rank, ranks, 3, 11) for rank in range(ranks)]
+    batches = sorted([label - 1 for label, _ in batch] for part in parts for batch in part)
+    assert batches == [[0, 2], [3, 4, 5], [9, 10]]  # and none for 6, 7, 8
+
+
+def test_corrupt_records_are_counted_when_they_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corrupt(write(tmp_path, [5, 3, 5]), [0, 4, 5, 12])
+    for at_once in (1, 512):  # what is read ahead is not told
+        monkeypatch.setattr("shardtune.input.pipeline.READ_AT_ONCE", at_once)
+        reader = reader_of(tmp_path, on_corrupt="skip")
+        batches = training_batches(
+            reader, World(), global_batch_size=2, image_size=SIZE, augmentation="none", seed=3, first_step=0, threads=2
+        )
+        told = [found for _, _, found in islice(batches, 6)]
+        assert told == [set(global_batch(reader.shards, 3, step, 2)[0].tolist()) & {0, 4, 5, 12} for step in range(6)]
+
+
+def test_a_corrupt_record_is_reported_in_place_of_the_batch_that_it_is_in(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shardtune.input.pipeline.READ_AT_ONCE", 2)
+    copy = Path(shutil.copytree(small, tmp_path / "copy"))
+    order = global_batch((5, 3, 6), 3, 0, 14)[0].tolist()
+    for place in range(14):
+        corrupt(copy, order[place : place + 1])
+        with pytest.raises(
+            DataError, match=rf"passes its CRC, but in record {order[place]} of its split, at byte \d+ of {copy}"
+        ):
+            trained_on(reader_of(copy), 7, size=2)
+        assert len(trained_on(reader_of(copy), place // 2, size=2)) == place // 2
+        corrupt(copy, order[place : place + 1])  # mended
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_both_pipelines_report_corrupt_records(small_data: Path, tmp_path: Path, split: Split) -> None:
     copy = Path(shutil.copytree(small_data, tmp_path / "copy"))
-    shard = copy / Manifest.load(copy).splits[split][1].name
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
+    corrupt(copy, [20], split)
+    reader = reader_of(copy, split)
+    with pytest.raises(DataError, match=r"in record 20 of its split, at byte \d+ of .*, the CRC of its data"):
+        trained_on(reader, 8, size=8) if split == "train" else evaluated(reader, 0, 1, 8, 21)
 
-    def go_through() -> Any:
-        return trained_on(copy, 0, 1, 8, 8) if split == "train" else evaluated(copy, 0, 1, 8, 21)
 
-    with pytest.raises(DataError, match=rf"in record \d+ of its split, at byte \d+ of {shard}, the CRC of its data"):
-        go_through()
+def test_a_shard_that_cannot_be_read_is_what_the_system_says_it_is(tmp_path: Path) -> None:
+    reader = reader_of(write(tmp_path, [2, 2]))
+    (tmp_path / "train-00001-of-00002").unlink()
+    with pytest.raises(FileNotFoundError, match="train-00001-of-00002"):
+        trained_on(reader, 1, size=4)
+
+
+BOX = {f"image/object/bbox/{side}": [value] for side, value in (("ymin", 0.0), ("xmin", 0.0), ("ymax", 2.0), ("xmax", 1.0))}
+JPEG = encoded(picture(np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ({"image/encoded": [JPEG]}, "image/class/label"),
+        ({"image/encoded": [b"no jpeg"], "image/class/label": [1]}, "JPEG"),
+        ({"image/encoded": [JPEG[:-200]], "image/class/label": [1]}, "JPEG"),
+        ({"image/encoded": [JPEG], "image/class/label": [1], **BOX}, "box"),
+    ],
+)
+def test_a_record_without_an_image_is_named(tmp_path: Path, features: dict[str, Any], words: str) -> None:
+    sound = encode({"image/encoded": [JPEG], "image/class/label": [1]})
+    content = frame(sound) + frame(encode(features))
+    write(tmp_path, [1])
+    (tmp_path / "train-00000-of-00001").write_bytes(content)
+    digest = write_offsets(tmp_path, np.array([0, len(frame(sound))], np.uint64))
+    entry = Shard("train-00000-of-00001", 2, len(content), "")
+    Manifest(["a"], {"train": [entry], "validation": []}, {"train": [2], "validation": [0]}, digest, {}).save(tmp_path)
+    with pytest.raises(
+        DataError, match=rf"Every record .* but record 1 of its split, at byte {len(frame(sound))} of .* does not \(.*{words}"
+    ):
+        trained_on(reader_of(tmp_path), 1, size=2, augmentation="inception")
+
+
+def test_a_run_resumes_at_the_same_cost_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = repeated(tmp_path, 1000, 1000)
+    pread, reads = os.pread, []
+    monkeypatch.setattr(os, "pread", lambda *place: reads.append(place) or pread(*place))
+    for step in (0, 10**6 // 2 // 64, 10**6 // 64, 10**9):
+        reads.clear()
+        epoch_order.cache_clear()
+        ((_, labels),) = trained_on(reader, 1, size=64, first_step=step, augmentation="none")
+        assert epoch_order.cache_info().misses <= 2
+        assert len(reads) <= 3 * READ_AT_ONCE
+        assert labels.tolist() == [index % 1000 + 1 for index in global_batch(reader.shards, 3, step, 64)[0]]

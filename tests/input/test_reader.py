@@ -1,13 +1,19 @@
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shardtune.dataset.manifest import SPLITS, Manifest, Split, read_offsets
 from shardtune.errors import DataError
-from shardtune.input.reader import RecordReader
+from shardtune.input import reader as module
+from tests.input.shards import corrupt, reader_of, write
+from tests.launching import ENVIRONMENT
 from tests.records import records
 
 
@@ -19,18 +25,54 @@ def copy(small_data: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_records_are_those_that_tensorflow_reads_in_their_order(small_data: Path, split: Split) -> None:
-    reader = RecordReader(small_data, Manifest.load(small_data), split)
+    reader = reader_of(small_data, split)
     expected = records(small_data, split)
-    assert len(reader) == len(expected)
+    assert len(reader) == len(expected) == sum(reader.shards)
     assert reader.read(np.arange(len(reader))) == expected
-    some = np.array([3, 20, 0, 3, 19])
-    assert reader.read(some) == [expected[index] for index in some]
+    assert reader.read(np.array([], np.int64)) == []
+
+
+@given(st.lists(st.integers(0, 59), max_size=80))
+def test_any_records_come_in_the_order_asked_for(small_data: Path, indices: list[int]) -> None:
+    expected = records(small_data, "train")
+    assert reader_of(small_data).read(np.array(indices, np.int64)) == [expected[index] for index in indices]
+
+
+def test_empty_shards_are_passed_over(tmp_path: Path) -> None:
+    reader = reader_of(write(tmp_path, [0, 3, 0, 0, 2, 0]))
+    assert reader.read(np.arange(5)) == records(tmp_path, "train")
+
+
+def test_neighbours_are_read_at_once(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pread, reads = os.pread, []
+
+    def counted(file: int, size: int, start: int) -> bytes:
+        reads.append(size)
+        return pread(file, size, start)
+
+    monkeypatch.setattr(os, "pread", counted)
+    reader = reader_of(small_data)
+    wholes = [shard.bytes for shard in Manifest.load(small_data).splits["train"]]
+    reader.read(np.random.default_rng(0).permutation(60))
+    assert reads == wholes
+    reads.clear()
+    reader.read(np.array([0, 14]))  # the gap is smaller than MAX_GAP
+    assert reads == wholes[:1]
+    monkeypatch.setattr(module, "MAX_GAP", 0)
+    reads.clear()
+    reader.read(np.array([2, 1, 4]))
+    assert len(reads) == 2
+    monkeypatch.setattr(module, "MAX_READ", 1)
+    reads.clear()
+    reader.read(np.arange(60))
+    assert len(reads) == 60
 
 
 @pytest.mark.parametrize("index", [0, 14, 15, 59])  # first and last of the first shard, first of the second, last of all
 def test_every_flipped_byte_is_found_and_named(copy: Path, index: int) -> None:
     manifest = Manifest.load(copy)
-    reader = RecordReader(copy, manifest, "train")
+    reader, skipping = reader_of(copy), reader_of(copy, on_corrupt="skip")
+    following = records(copy, "train")[(index + 1) % 60]
     starts = read_offsets(copy, manifest)["train"]
     shard = copy / manifest.splits["train"][index // 15].name
     start = int(starts[index])
@@ -38,44 +80,105 @@ def test_every_flipped_byte_is_found_and_named(copy: Path, index: int) -> None:
     file = os.open(shard, os.O_RDWR)
     for position in range(start, end):
         (byte,) = os.pread(file, 1, position)
-        os.pwrite(file, bytes([byte ^ 0x40]), position)
+        os.pwrite(file, bytes([byte ^ 1 << position % 8]), position)
         with pytest.raises(DataError, match=f"in record {index} of its split, at byte {start} of {shard}, .*does not match"):
             reader.read(np.array([index]))
+        assert skipping.read(np.array([index])) == [following]
         os.pwrite(file, bytes([byte]), position)
     os.close(file)
     assert reader.read(np.array([index])) == records(copy, "train")[index : index + 1]
+    assert skipping.corrupt == {index}
 
 
 def test_damage_in_one_record_leaves_its_neighbours_readable(copy: Path, small_data: Path) -> None:
-    manifest = Manifest.load(copy)
-    start = int(read_offsets(copy, manifest)["train"][7])
-    path = copy / manifest.splits["train"][0].name
-    content = bytearray(path.read_bytes())
-    content[start + 20] ^= 1
-    path.write_bytes(content)
-    assert RecordReader(copy, manifest, "train").read(np.array([6, 8])) == [records(small_data, "train")[i] for i in (6, 8)]
+    corrupt(copy, [7])
+    assert reader_of(copy).read(np.array([6, 8])) == [records(small_data, "train")[i] for i in (6, 8)]
 
 
-def test_a_missing_or_resized_shard_is_found_at_once(copy: Path) -> None:
-    manifest = Manifest.load(copy)
-    path = copy / manifest.splits["validation"][1].name
+def test_skipped_records_are_replaced_by_the_next_sound_one_and_counted(tmp_path: Path) -> None:
+    expected = records(write(tmp_path, [4, 2, 4]), "train")
+    corrupt(tmp_path, [1, 4, 5, 9])
+    reader = reader_of(tmp_path, on_corrupt="skip")
+    assert reader.read(np.array([9, 5, 4, 0, 1, 9])) == [expected[i] for i in (0, 6, 6, 0, 2, 0)]
+    assert reader.corrupt == {1, 4, 5, 9}
+
+
+def test_a_damaged_shard_is_not_gone_through_for_each_of_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = records(write(tmp_path, [30, 2]), "train")
+    path = tmp_path / "train-00000-of-00002"
+    path.write_bytes(bytes(path.stat().st_size))  # a disk that gives zeros
+    pread, reads = os.pread, []
+    monkeypatch.setattr(os, "pread", lambda *arguments: reads.append(arguments) or pread(*arguments))
+    monkeypatch.setattr(module, "MAX_READ", 1)
+    reader = reader_of(tmp_path, on_corrupt="skip")
+    assert reader.read(np.arange(30)) == expected[30:31] * 30
+    assert len(reads) == 60  # each record once, and what stands for each once
+
+
+def test_where_nothing_is_sound_skipping_ends(tmp_path: Path) -> None:
+    corrupt(write(tmp_path, [2, 1]), [0, 1, 2])
+    with pytest.raises(DataError, match="at least one sound record, but all 3 are corrupt"):
+        reader_of(tmp_path, on_corrupt="skip").read(np.array([1]))
+
+
+@pytest.mark.parametrize("on_corrupt", ["error", "skip"])
+def test_a_missing_or_resized_shard_is_found_at_once(copy: Path, on_corrupt: str) -> None:
+    path = copy / Manifest.load(copy).splits["validation"][1].name
     content = path.read_bytes()
     for damaged in (content[:-1], content + b"\0", b""):
         path.write_bytes(damaged)
         with pytest.raises(
-            DataError, match=f"{path} has {len(content)} bytes by its manifest, but it has {len(damaged)} bytes"
+            DataError, match=f"{path} has {len(content)} bytes by its manifest .*, but it has {len(damaged)} bytes"
         ):
-            RecordReader(copy, manifest, "validation")
+            reader_of(copy, "validation", on_corrupt)
     path.unlink()
-    with pytest.raises(DataError, match=f"{path} has {len(content)} bytes by its manifest, but it is missing"):
-        RecordReader(copy, manifest, "validation")
+    with pytest.raises(DataError, match=f"{path} has {len(content)} bytes by its manifest .*, but it is missing"):
+        reader_of(copy, "validation", on_corrupt)
 
 
-def test_swapped_shards_are_found(copy: Path) -> None:
-    manifest = Manifest.load(copy)
-    first, second = (copy / shard.name for shard in manifest.splits["train"][:2])
-    a, b = first.read_bytes(), second.read_bytes()
-    first.write_bytes(b)
-    second.write_bytes(a)
-    with pytest.raises(DataError, match="by its manifest, but it has"):
-        RecordReader(copy, manifest, "train")
+@pytest.mark.parametrize("on_corrupt", ["error", "skip"])
+def test_another_shard_of_the_same_size_is_no_corrupt_record(tmp_path: Path, on_corrupt: str) -> None:
+    path = write(tmp_path, [3]) / "train-00000-of-00001"
+    reader = reader_of(tmp_path, on_corrupt=on_corrupt)
+    first, second, third = np.split(
+        np.frombuffer(path.read_bytes(), np.uint8), read_offsets(tmp_path, Manifest.load(tmp_path))["train"][1:]
+    )
+    assert len(first) != len(third)
+    path.write_bytes(b"".join(part.tobytes() for part in (third, second, first)))
+    with pytest.raises(DataError, match=f"{path} .* stays as written, but its record at byte 0 has another length: build"):
+        reader.read(np.array([0]))
+
+
+@pytest.mark.parametrize("on_corrupt", ["error", "skip"])
+def test_a_shard_that_shrinks_while_it_is_open_is_found(tmp_path: Path, on_corrupt: str) -> None:
+    path = write(tmp_path, [5]) / "train-00000-of-00001"
+    reader = reader_of(tmp_path, on_corrupt=on_corrupt)
+    reader.read(np.array([0]))
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(DataError, match=f"{path} .* stays as written, but its record at byte .* has another length"):
+        reader.read(np.array([4]))
+
+
+def test_more_shards_than_a_process_may_open_are_read_by_many_threads(tmp_path: Path) -> None:
+    write(tmp_path, [1] * 600)
+    code = """
+import os, resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+import numpy as np
+from tests.input.shards import reader_of
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+reader = reader_of(Path(sys.argv[1]))
+orders = [np.random.default_rng(seed).permutation(600) for seed in range(4)]
+with ThreadPoolExecutor(4) as pool:
+    found = list(pool.map(reader.read, orders))
+assert all(len({*records}) == 600 for records in found)
+assert all(found[0][i] == found[1][j] for i, j in zip(np.argsort(orders[0]), np.argsort(orders[1])))
+opened = len(os.listdir("/proc/self/fd"))
+del reader
+print(opened - len(os.listdir("/proc/self/fd")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"{module.MAX_OPEN}\n"), done.stderr

@@ -11,10 +11,10 @@ from typing import Any
 from shardtune.build import images
 from shardtune.build.plan import Plan, ShardPlan
 from shardtune.dataset.manifest import MANIFEST_NAME, Split
+from shardtune.dataset.manifest import WORK_NAME as WORK_NAME  # in the output directory
 from shardtune.errors import DataError
 from shardtune.files import atomic_write, sha256_of, write_json
 
-WORK_NAME = ".shardtune"  # in the output directory
 RECIPE_NAME = "recipe.json"
 RECEIPTS_NAME = "receipts"
 SHARD = re.compile(r"\.?(train|validation)-\d{5,}-of-\d{5,}(\.tmp)?")  # or what is to become one

@@ -16,8 +16,10 @@ SCHEMA_VERSION = 1
 MANIFEST_NAME = "dataset.json"
 LABELS_NAME = "labels.txt"
 OFFSETS_NAME = "offsets.bin"
+WORK_NAME = ".shardtune"  # folder of what a build keeps for its next attempt
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
+Starts = npt.NDArray[np.uint64]  # where the records of a split start, each in its shard
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,17 @@ class Manifest:
     def examples(self, split: Split) -> int:
         return sum(shard.examples for shard in self.splits[split])
 
+    @property
+    def sha256(self) -> str:
+        """Digest of all that it holds: equal for equal data sets, wherever they lie."""
+        return _digest(self._value())
+
     def save(self, directory: Path) -> None:
         """Write `directory/dataset.json`, with a digest of its own content."""
-        value = {"schema_version": SCHEMA_VERSION, **asdict(self)}
-        write_json(directory / MANIFEST_NAME, {**value, "manifest_sha256": _digest(value)})
+        write_json(directory / MANIFEST_NAME, {**self._value(), "manifest_sha256": self.sha256})
+
+    def _value(self) -> dict[str, Any]:
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
     @staticmethod
     def load(directory: Path) -> "Manifest":
@@ -113,7 +122,7 @@ def write_offsets(directory: Path, offsets: npt.NDArray[np.uint64]) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_offsets(directory: Path, manifest: Manifest) -> dict[Split, npt.NDArray[np.uint64]]:
+def read_offsets(directory: Path, manifest: Manifest) -> dict[Split, Starts]:
     """For each split, the start in bytes of each record in its shard, in manifest order, uint64.
 
     Raises:

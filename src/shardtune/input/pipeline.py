@@ -1,52 +1,68 @@
 """Batches for one rank, as tf.data: training goes on for ever in shuffled order, evaluation sees each example once."""
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from shardtune.input import augment, order
+from shardtune.config import Augmentation
+from shardtune.errors import DataError, UsageError
+from shardtune.input import augment
+from shardtune.input.order import Indices, global_batch, part
 from shardtune.input.reader import RecordReader
 from shardtune.world import World
 
 FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/class/label": tf.io.FixedLenFeature([], tf.int64)}
+SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
+READ_AT_ONCE = 256  # records: half of those that are mixed with each other, so that many of them are neighbours
+QUEUE_UNIT = 1024  # records: what research/inception took for the size of a shard
+BATCHES_AHEAD = 1
+
+Places = Callable[[int], tuple[Indices, Indices]]  # of a batch's number: its examples [n], and the seed of each [n, 2]
+Decode = Callable[[Any, Any], tuple[Any, Any]]  # of a record and its seed: image and label
 
 
 def training_batches(
     reader: RecordReader,
     world: World,
     *,
-    batch_size: int,
+    global_batch_size: int,
     image_size: int,
-    augmentation: Literal["light", "none"],
+    augmentation: Augmentation,
     seed: int,
     first_step: int,
     threads: int,
-) -> Iterator[tuple[Any, Any]]:
-    """This rank's part of every global batch from `first_step` on.
+    input_queue_memory_factor: int = 1,
+) -> Iterator[tuple[Any, Any, set[int]]]:
+    """This rank's part of every global batch from `first_step` on; parts differ by at most one example.
 
-    Yields (images float32 [batch_size, image_size, image_size, 3] in −1 to 1, labels int64 [batch_size]).
-    Which examples a step sees, and how each is augmented, does not depend on the number of ranks.
+    Yields (images float32 [n, image_size, image_size, 3] in −1 to 1, labels int64 [n], numbers of the corrupt records that
+    others stand for). Which examples a step sees, and how each is augmented, does not depend on the number of ranks.
+
+    Raises:
+        UsageError: a rank would have no example.
+        DataError: while it yields: a record is damaged or is no image, or a shard has changed.
     """
-    mine = slice(world.rank * batch_size, (world.rank + 1) * batch_size)
+    if global_batch_size < world.size:
+        raise UsageError(
+            f"Each worker has at least one example of a global batch, but {world.size} workers share {global_batch_size}: "
+            f"start fewer workers."
+        )
+    begin, end = part(global_batch_size, world)
 
-    def read(step: Any) -> Any:
-        batch, epochs = order.global_batch(len(reader), seed, int(step), batch_size * world.size)
-        # One seed for each example and epoch; the run's seed is mixed in where it cannot collide with an epoch.
-        seeds = np.stack([(np.int64(seed) << 32) + epochs, batch], axis=1)
-        return np.array(reader.read(batch[mine]), object), seeds[mine]
+    def places(step: int) -> tuple[Indices, Indices]:
+        examples, epochs = global_batch(reader.shards, seed, step, global_batch_size)
+        return examples[begin:end], example_seeds(seed, epochs[begin:end], examples[begin:end])
 
-    def decode(record: Any, example_seed: Any) -> Any:
-        features = tf.io.parse_single_example(record, FEATURES)
-        image = augment.training_image(features["image/encoded"], image_size, augmentation, example_seed)
-        return tf.ensure_shape(image, (image_size, image_size, 3)), features["image/class/label"]
+    def decode(record: Any, example_seed: Any) -> tuple[Any, Any]:
+        jpeg, label, boxes = parse(record, boxes=augmentation == "inception")
+        return augment.training_image(jpeg, boxes, image_size, augmentation, example_seed), label
 
-    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max)
-    records = steps.map(lambda step: _numpy(read, step, batch_size, (tf.string, tf.int64)))
-    records = records.unbatch()
-    images = records.map(decode, num_parallel_calls=threads).batch(batch_size, drop_remainder=True)
-    return _with_our_errors(images.prefetch(2), reader)
+    steps = range(first_step, np.iinfo(np.int64).max)
+    batches = _batches(reader, places, decode, steps, end - begin, QUEUE_UNIT * input_queue_memory_factor, threads)
+    for images, labels, corrupt in batches:
+        yield images, labels, set(corrupt[corrupt >= 0].tolist())
 
 
 def evaluation_batches(
@@ -55,36 +71,110 @@ def evaluation_batches(
     """This rank's share of the first `examples` examples, in whole batches dealt out in turn.
 
     Dealing batches, not examples, keeps every image in the same batch for any number of ranks, and so its logits
-    the same to the last bit. Yields like `training_batches`; the last batch of the split may be smaller.
+    the same to the last bit. Yields (images, labels) like `training_batches`; the last batch of the split may be smaller,
+    and so are batches that corrupt records are left out of.
+
+    Raises:
+        DataError: while it yields: a record is damaged or is no image, or a shard has changed.
     """
 
-    def read(start: Any) -> Any:
-        indices = np.arange(int(start), min(int(start) + batch_size, examples), dtype=np.int64)
-        return np.array(reader.read(indices), object)
+    def places(number: int) -> tuple[Indices, Indices]:
+        indices = np.arange(number * batch_size, min((number + 1) * batch_size, examples), dtype=np.int64)
+        return indices, np.zeros((len(indices), 2), np.int64)
 
-    def decode(record: Any) -> Any:
-        features = tf.io.parse_single_example(record, FEATURES)
-        image = augment.central(features["image/encoded"], image_size)
-        return tf.ensure_shape(image, (image_size, image_size, 3)), features["image/class/label"]
+    def decode(record: Any, _: Any) -> tuple[Any, Any]:
+        jpeg, label, _ = parse(record, boxes=False)
+        return augment.central(jpeg, image_size), label
 
-    starts = tf.data.Dataset.range(world.rank * batch_size, examples, world.size * batch_size)
-    records = starts.map(lambda start: _numpy(read, start, None, (tf.string,))).unbatch()
-    images = records.map(decode, num_parallel_calls=threads).batch(batch_size)
-    return _with_our_errors(images.prefetch(2), reader)
-
-
-def _numpy(function: Any, argument: Any, batch_size: int | None, types: tuple[Any, ...]) -> Any:
-    # stateful=False: a stateful op would make TensorFlow's deterministic mode run the whole pipeline serially.
-    outputs = tf.numpy_function(function, [argument], types, stateful=False)
-    for output, kind in zip(outputs, types, strict=True):
-        output.set_shape([batch_size] if kind == tf.string else [batch_size, 2])
-    return outputs if len(outputs) > 1 else outputs[0]
+    numbers = range(world.rank, -(-examples // batch_size), world.size)
+    for images, labels, corrupt in _batches(reader, places, decode, numbers, batch_size, QUEUE_UNIT, threads):
+        sound = corrupt < 0
+        if np.all(sound):
+            yield images, labels
+        elif np.any(sound):
+            yield images[sound], labels[sound]
 
 
-def _with_our_errors(dataset: Any, reader: RecordReader) -> Iterator[tuple[Any, Any]]:
+def example_seeds(seed: int, epochs: Indices, examples: Indices) -> Indices:
+    """What each example's augmentation is a function of, int64 [n, 2]: a hash of seed and epoch, and the example."""
+    keys = {
+        epoch: np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] for epoch in np.unique(epochs).tolist()
+    }
+    return np.stack([np.array([keys[epoch] for epoch in epochs.tolist()], np.uint64).view(np.int64), examples], axis=1)
+
+
+def parse(record: Any, *, boxes: bool) -> Any:
+    """JPEG bytes, label, and float32 [n, 4] boxes of an Example; no box where they are not asked for."""
+    sides = {name: tf.io.VarLenFeature(tf.float32) for name in SIDES} if boxes else {}
+    features = tf.io.parse_single_example(record, FEATURES | sides)
+    objects = tf.stack([features[name].values for name in sides], axis=1) if boxes else None
+    return features["image/encoded"], features["image/class/label"], objects
+
+
+def _batches(
+    reader: RecordReader, places: Places, decode: Decode, numbers: range, size: int, queue: int, threads: int
+) -> Iterator[tuple[Any, Any, Indices]]:
+    """The batches of these `numbers`, of `size` examples but for the last: images, labels, and the number of each example
+    that is corrupt, −1 for the others. Up to `queue` records wait to be decoded."""
+    at_once = max(1, min(READ_AT_ONCE, queue) // size)  # batches
+    failures: list[Exception] = []
+
+    def read(first: Any) -> Any:
+        try:
+            parts = [places(number) for number in numbers[first : first + at_once]]
+            examples, seeds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            records = np.array(reader.read(examples), object)
+            return records, seeds, np.array([index if index in reader.corrupt else -1 for index in examples.tolist()])
+        except Exception as error:  # TensorFlow would make text of it
+            failures.append(error)
+            raise
+
+    def shaped(*read: Any) -> Any:
+        for tensor, shape in zip(read, ([None], [None, 2], [None]), strict=True):
+            tensor.set_shape(shape)
+        return read
+
+    def decoded(record: Any, seed: Any, corrupt: Any) -> Any:
+        return *decode(record, seed), corrupt
+
+    options = tf.data.Options()
+    # One thread an image: sums over an image then have one order of their terms, whatever the machine.
+    options.threading.max_intra_op_parallelism = 1
+    options.threading.private_threadpool_size = threads
+    options.autotune.enabled = False  # every size is given, so that memory stays what it is
+    types = (tf.string, tf.int64, tf.int64)
+    dataset = (
+        tf.data.Dataset.range(0, len(numbers), at_once)
+        # stateful=False: a stateful op would make TensorFlow's deterministic mode run the whole pipeline serially.
+        .map(lambda first: shaped(*tf.numpy_function(read, [first], types, stateful=False)))
+        .prefetch(max(1, queue // (at_once * size) - 1))  # one more is in use
+        .unbatch()
+        # No more than `threads` run; the others are done, and wait for one before them that takes longer.
+        .map(decoded, num_parallel_calls=2 * threads)
+        .batch(size)
+        .prefetch(BATCHES_AHEAD)
+        .with_options(options)
+    )
+    done = 0
     try:
-        yield from dataset
-    except tf.errors.OpError:
-        if reader.failure:
-            raise reader.failure from None
-        raise
+        for images, labels, corrupt in dataset:
+            yield images, labels, corrupt.numpy()
+            done += 1
+    except tf.errors.OpError as error:
+        if failures:
+            raise failures[0] from None
+        raise (_undecodable(reader, decode, *places(numbers[done])) or error) from None
+
+
+def _undecodable(reader: RecordReader, decode: Decode, examples: Indices, seeds: Indices) -> DataError | None:
+    """The error about the first example of a batch that is no image; TensorFlow's does not say which it is."""
+    for example, seed in zip(examples, seeds, strict=True):
+        try:
+            with tf.device("CPU"):
+                decode(tf.constant(reader.read(example[np.newaxis])[0]), tf.constant(seed))
+        except tf.errors.OpError as error:
+            return DataError(
+                f"Every record holds an RGB JPEG, a label, and boxes within the image, but {reader.place(int(example))} does "
+                f"not ({(error.message or '').splitlines()[0]}): build the data set again."
+            )
+    return None

@@ -6,9 +6,10 @@ from typing import Any
 
 from shardtune import devices
 from shardtune.config import EvalConfig
-from shardtune.dataset.manifest import Manifest
+from shardtune.dataset.manifest import Manifest, Starts
 from shardtune.errors import CheckpointError, DataError
 from shardtune.files import write_json
+from shardtune.input.index import open_data_set
 from shardtune.input.pipeline import evaluation_batches
 from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint, inception
@@ -25,8 +26,8 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
         DataError, CheckpointError: no examples, no checkpoint, or one that was trained on other classes.
     """
     threads = devices.claim(world)
-    manifest, run, (step, path) = world.from_root(lambda: _find(config))
-    reader = RecordReader(config.data_dir, manifest, config.subset)
+    manifest, starts, run, (step, path) = world.from_root(lambda: _find(config, world))
+    reader = RecordReader(config.data_dir, manifest, config.subset, starts, config.on_corrupt)
     examples = min(len(reader), config.num_examples or len(reader))
     image_size = run["config"]["image_size"]
     model = inception.build(manifest.num_classes, image_size, batch_norm_decay=0.99, seed=0)
@@ -38,10 +39,13 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
     started = time.monotonic()
     counts = count(model, batches, world)
     seconds = time.monotonic() - started
+    if not counts.examples:
+        raise DataError(f"Evaluation needs a sound record, but all {examples} asked for are corrupt: see shardtune verify.")
     if world.is_root:
         config.eval_dir.mkdir(parents=True, exist_ok=True)
         result = {
             "examples": counts.examples,
+            "corrupt_records": examples - counts.examples,
             "top_1": counts.top_1,
             "top_5": counts.top_5,
             "precision_at_1": counts.precision_at_1,
@@ -51,13 +55,16 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
             "images_per_second": round(examples / seconds, 2),
         }
         write_json(config.eval_dir / "eval.json", result)
+    corrupt = sorted(set().union(*world.gather(reader.corrupt)))
+    if corrupt:
+        say(world, f"{examples - counts.examples} corrupt record(s) were left out: the first is {reader.place(corrupt[0])}.")
     say(world, str(counts))
     return counts
 
 
-def _find(config: EvalConfig) -> tuple[Manifest, dict[str, Any], tuple[int, Path]]:
+def _find(config: EvalConfig, world: World) -> tuple[Manifest, Starts, dict[str, Any], tuple[int, Path]]:
     """The data set, the run's configuration, and its newest checkpoint, if they fit together."""
-    manifest = Manifest.load(config.data_dir)
+    manifest, starts = open_data_set(config.data_dir, world)
     if not manifest.examples(config.subset):
         raise DataError(f"Evaluation needs examples, but the {config.subset} split of {config.data_dir} is empty.")
     run = checkpoint.load_run_config(config.checkpoint_dir)
@@ -69,4 +76,4 @@ def _find(config: EvalConfig) -> tuple[Manifest, dict[str, Any], tuple[int, Path
     newest = checkpoint.newest(config.checkpoint_dir)
     if newest is None:
         raise CheckpointError(f"There is no checkpoint yet in {config.checkpoint_dir}: run shardtune train first.")
-    return manifest, run, newest
+    return manifest, starts[config.subset], run, newest

@@ -1,6 +1,5 @@
 """`shardtune train`: the whole run, from flags to the last checkpoint."""
 
-import hashlib
 from typing import Any
 
 import google_crc32c
@@ -9,9 +8,10 @@ import tensorflow as tf
 
 from shardtune import devices
 from shardtune.config import TrainConfig, as_json
-from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
+from shardtune.dataset.manifest import Manifest, Starts
 from shardtune.errors import DataError, UsageError, WorldError
 from shardtune.files import write_json
+from shardtune.input.index import open_data_set
 from shardtune.input.pipeline import training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint, inception, pretrained
@@ -30,8 +30,8 @@ def train(config: TrainConfig, world: World) -> None:
         DataError, CheckpointError, UsageError, WorldError: see the modules that raise them.
     """
     threads = devices.claim(world)
-    manifest = world.from_root(lambda: _prepare(config, world))
-    reader = RecordReader(config.data_dir, manifest, "train")
+    manifest, starts = world.from_root(lambda: _prepare(config, world))
+    reader = RecordReader(config.data_dir, manifest, "train", starts, config.on_corrupt)
     global_batch = config.batch_size * world.size
     steps = config.steps(len(reader), world.size)
     schedule = Schedule.of(config.initial_learning_rate, world.size, steps, len(reader) / global_batch)
@@ -64,16 +64,19 @@ def train(config: TrainConfig, world: World) -> None:
     batches = training_batches(
         reader,
         world,
-        batch_size=config.batch_size,
+        global_batch_size=global_batch,
         image_size=config.image_size,
         augmentation=config.augment,
         seed=config.seed,
         first_step=first_step,
         threads=threads,
+        input_queue_memory_factor=config.input_queue_memory_factor,
     )
+    replaced: set[int] = set()
     run_step = make_step(model, optimizer, world, config.batch_size)
     with Ticker(world, "steps", steps, start=first_step, weight=global_batch, rate_unit="images") as ticker:
-        for step, (images, labels) in zip(range(first_step, steps), batches, strict=False):
+        for step, (images, labels, corrupt) in zip(range(first_step, steps), batches, strict=False):
+            replaced |= corrupt
             rate = schedule.rate(step)
             loss = run_step(images, labels, tf.constant(rate, tf.float32))
             done = step + 1
@@ -93,9 +96,12 @@ def train(config: TrainConfig, world: World) -> None:
                 if world.is_root:
                     checkpoint.save(config.train_dir, done, {name: v.numpy() for name, v in variables.items()})
     require_equal(world, variables)
+    everywhere = sorted(set().union(*world.gather(replaced)))
     if world.is_root:
         outcome = {"outcome": "finished", "step": steps, "images_per_second": round(ticker.rate, 2)}
-        write_json(config.train_dir / "outcome.json", outcome)
+        write_json(config.train_dir / "outcome.json", outcome | {"corrupt_records": len(everywhere)})
+    if everywhere:
+        say(world, f"{len(everywhere)} corrupt record(s) were replaced by others: the first is {reader.place(everywhere[0])}.")
     say(world, f"Finished {steps} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
 
 
@@ -127,16 +133,16 @@ def require_equal(world: World, variables: dict[str, Any]) -> None:
             )
 
 
-def _prepare(config: TrainConfig, world: World) -> Manifest:
+def _prepare(config: TrainConfig, world: World) -> tuple[Manifest, Starts]:
     """Read the manifest, and record the configuration, or check that the run began with the same one. For rank 0."""
-    manifest = Manifest.load(config.data_dir)
+    manifest, starts = open_data_set(config.data_dir, world)
     if not manifest.examples("train"):
         raise DataError(f"Training needs at least one example, but {config.data_dir} has none in its training split.")
     run = {
         "config": as_json(config),
         "workers": world.size,
         "labels": manifest.labels,
-        "data_sha256": hashlib.sha256((config.data_dir / MANIFEST_NAME).read_bytes()).hexdigest(),
+        "data_sha256": manifest.sha256,
     }
     config.train_dir.mkdir(parents=True, exist_ok=True)
     if checkpoint.newest(config.train_dir) is None:  # nothing is done yet that another configuration would spoil
@@ -147,12 +153,13 @@ def _prepare(config: TrainConfig, world: World) -> Manifest:
             f"A run goes on with the configuration it began with, but {config.train_dir} began with another "
             f"({'; '.join(changed)}): give the same flags, workers and data, or another --train_dir."
         )
-    return manifest
+    return manifest, starts["train"]
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What would make the rest of the run another one than it began as. Folders may move, and reports be more frequent."""
     free = {"data_dir", "train_dir", "pretrained_model_checkpoint_path", "save_every", "log_every"}
+    free |= {"on_corrupt", "input_queue_memory_factor"}
     old, new = ({**run["config"], **{k: v for k, v in run.items() if k != "config"}} for run in (before, now))
     return [f"{key} was {old.get(key)}, is {new[key]}" for key in new if key not in free and old.get(key) != new[key]]
 

@@ -1,0 +1,65 @@
+"""Data sets whose examples can be told apart: label n is example n − 1."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shardtune.build.example import encode
+from shardtune.dataset.manifest import SPLITS, Manifest, Shard, Split, read_offsets, write_offsets
+from shardtune.dataset.tfrecord import frame
+from shardtune.input.reader import RecordReader
+from tests.pictures import encoded, picture
+
+
+def write(directory: Path, shards: Sequence[int], split: Split = "train") -> Path:
+    """A data directory with so many examples in each shard of one split; returns it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(len(shards))
+    offsets, entries, number = [], [], 0
+    for position, examples in enumerate(shards):
+        content = b""
+        for number in range(number + 1, number + examples + 1):  # noqa: B020
+            offsets.append(len(content))
+            jpeg = encoded(picture(generator, 24, 20), quality=90)
+            content += frame(
+                encode({"image/encoded": [jpeg], "image/class/label": [number], "image/class/text": [b"n%d" % number]})
+            )
+        name = f"{split}-{position:05d}-of-{len(shards):05d}"
+        (directory / name).write_bytes(content)
+        entries.append(Shard(name, examples, len(content), ""))
+    digest = write_offsets(directory, np.array(offsets, np.uint64))
+    counts = {name: [int(name == split)] * number for name in SPLITS}
+    splits = {name: entries if name == split else [] for name in SPLITS}
+    Manifest([f"n{label + 1}" for label in range(number)], splits, counts, digest, {}).save(directory)
+    return directory
+
+
+def reader_of(directory: Path, split: Split = "train", on_corrupt: str = "error") -> RecordReader:
+    manifest = Manifest.load(directory)
+    return RecordReader(directory, manifest, split, read_offsets(directory, manifest)[split], on_corrupt)  # type: ignore[arg-type]
+
+
+def repeated(directory: Path, examples: int, times: int) -> RecordReader:
+    """So many shards of so many examples each that are one and the same file."""
+    one = write(directory / "one", [examples])
+    (only,) = Manifest.load(one).splits["train"]
+    entries = [Shard(f"train-{number:05d}-of-{times:05d}", examples, only.bytes, "") for number in range(times)]
+    for entry in entries:
+        (directory / entry.name).symlink_to(one / only.name)
+    starts = np.tile(read_offsets(one, Manifest.load(one))["train"], times)
+    counts = {"train": [times] * examples, "validation": [0] * examples}
+    manifest = Manifest([f"n{label + 1}" for label in range(examples)], {"train": entries, "validation": []}, counts, "", {})
+    return RecordReader(directory, manifest, "train", starts)
+
+
+def corrupt(directory: Path, indices: Sequence[int], split: Split = "train") -> None:
+    """Flip a bit in the middle of the records of these examples."""
+    manifest = Manifest.load(directory)
+    starts = read_offsets(directory, manifest)[split]
+    places = [(shard, place) for shard in manifest.splits[split] for place in range(shard.examples)]
+    for index in indices:
+        path = directory / places[index][0].name
+        content = bytearray(path.read_bytes())
+        content[int(starts[index]) + 100] ^= 1
+        path.write_bytes(content)
