@@ -1,9 +1,10 @@
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
-from shardtune.files import atomic_write, write_json
+from shardtune.files import PIECE_BYTES, atomic_write, sha256_of, write_json
 
 
 def test_content_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -48,3 +49,16 @@ def test_json_is_text_that_people_can_read(tmp_path: Path) -> None:
     assert "Gänseblümchen" in text
     assert text.endswith("}\n")
     assert json.loads(text) == {"label": "Gänseblümchen", "n": [1, 2]}
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1])
+def test_a_file_is_digested_whole(tmp_path: Path, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    (tmp_path / "file").write_bytes(data)
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_named() -> None:
+    path = Path("/proc/self/mem")  # can be opened, but nothing is at its first byte
+    with pytest.raises(OSError, match=r"Input/output error: '/proc/self/mem'"):
+        sha256_of(path)

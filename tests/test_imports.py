@@ -16,11 +16,11 @@ SOURCE = Path(shardtune.__file__).parent
 LAYERS = (
     ("__main__",),
     ("cli",),
-    ("build", "train", "judge", "preview"),
+    ("build", "doctor", "train", "judge", "preview"),
     ("input", "model", "scoring"),
     ("config", "devices", "locking", "progress"),
     ("dataset", "world"),
-    ("files",),
+    ("files", "launcher"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

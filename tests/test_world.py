@@ -1,34 +1,15 @@
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shardtune.errors import DataError, WorldError
-from shardtune.world import Backend, World, launched_size
+from shardtune.world import Backend, OverHorovod, World
 from tests.launching import ENVIRONMENT
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({}, None),
-        ({"HOME": "/root"}, None),
-        ({"HOROVOD_SIZE": "3", "HOROVOD_RANK": "0"}, 3),
-        ({"OMPI_COMM_WORLD_SIZE": "8"}, 8),
-        ({"PMI_SIZE": "4", "PMI_RANK": "1"}, 4),
-        ({"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2"}, 2),
-        # An sbatch script's own process: the job has 8 tasks, but nobody started 8 of these.
-        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}, None),
-        # mpirun -n 2 within a job step of one task: the innermost launcher counts.
-        ({"OMPI_COMM_WORLD_SIZE": "2", "SLURM_STEP_NUM_TASKS": "1"}, 2),
-        ({"HOROVOD_SIZE": "4", "OMPI_COMM_WORLD_SIZE": "1"}, 4),
-        ({"OMPI_COMM_WORLD_SIZE": "1"}, 1),
-    ],
-)
-def test_launched_size(environ: dict[str, str], expected: int | None) -> None:
-    assert launched_size(environ) == expected
 
 
 @pytest.mark.parametrize("numbers", [(0, 1, 0, 1), (7, 8, 3, 4), (2, 3, 0, 1)])
@@ -72,6 +53,18 @@ def test_a_launcher_and_a_backend_that_disagree_are_an_error(backend: Backend) -
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize("backend", ["mpi", "horovod"])
+def test_an_mpi_that_the_launcher_does_not_know_is_an_error_before_it_starts(backend: Backend) -> None:
+    # In a process of its own, which has no version of Open MPI to be the launcher's.
+    environ = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_VERSION": "99.0"}
+    code = f"from shardtune.world import World; World.from_environment({backend!r}, {environ})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert re.search(r"WorldError: A launcher starts processes of its own MPI, but this mpirun is not of .+: put", done.stderr)
+    assert done.returncode == 1
+
+
 def test_collectives_of_one() -> None:
     world, tensors = World(), [1.0, 2.0]
     assert world.broadcast("x") == "x"
@@ -81,6 +74,22 @@ def test_collectives_of_one() -> None:
     with pytest.raises(SystemExit) as end:
         world.abort(3)
     assert end.value.code == 3
+
+
+def test_messages_to_oneself_are_collected_in_order_and_once() -> None:
+    world = World()
+    assert world.collect() == []
+    world.post(1)
+    world.post(2)
+    assert world.collect() == [1, 2]
+    assert world.collect() == []
+    assert World().collect() == []
+
+
+@pytest.mark.parametrize("send", [lambda world: world.scatter([1]), lambda world: world.post(1), World.collect])
+def test_there_are_no_messages_over_horovod(send: Callable[[World], object]) -> None:
+    with pytest.raises(WorldError, match="start this command with mpirun"):
+        send(World(_communicator=OverHorovod(None)))
 
 
 def test_from_root_gives_the_result_or_the_very_error() -> None:

@@ -14,18 +14,19 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from shardtune.config import BuildConfig, EvalConfig, InspectConfig, TrainConfig, VerifyConfig
+from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, TrainConfig, VerifyConfig
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, UsageError
 from shardtune.world import Backend, World
 
 DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks."
-Stage = Callable[[Any], tuple[Backend, Callable[[Any, World], Any]]]
+Stage = Callable[[Any], tuple[Backend | None, Callable[[Any, World], Any]]]
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
     | Annotated[VerifyConfig, tyro.conf.PositionalRequiredArgs, tyro.conf.subcommand("verify")]
     | Annotated[InspectConfig, tyro.conf.PositionalRequiredArgs, tyro.conf.subcommand("inspect")]
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
+    | Annotated[DoctorConfig, tyro.conf.subcommand("doctor")]
 )
 
 
@@ -50,7 +51,8 @@ def lead(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> Non
     try:
         config = configure()
         backend, run = stage(config)
-        world = World.from_environment(backend, os.environ)
+        if backend is not None:
+            world = World.from_environment(backend, os.environ)
         run(config, world)
     except StoppedError as stop:
         if world.is_root:
@@ -78,8 +80,12 @@ def _parse(arguments: list[str]) -> Any:
         raise UsageError(f"{re.split(' Argument helptext| For full helptext', words)[0]}: see shardtune --help.") from None
 
 
-def _stage(config: Any) -> tuple[Backend, Callable[[Any, World], Any]]:
+def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
     """What to run for a configuration, and over what its ranks talk. Imported here: building needs no TensorFlow."""
+    if isinstance(config, DoctorConfig):
+        from shardtune.doctor.doctor import diagnose
+
+        return None, diagnose  # whether the ranks can talk is what it looks for
     if isinstance(config, BuildConfig):
         from shardtune.build.builder import build
 

@@ -28,13 +28,14 @@ class BuildConfig:
     """Turn a folder of labelled images (one sub-folder a class) into sharded TFRecords. Runs on any number of MPI ranks."""
 
     train_directory: Path
-    """Folder of training images: train_directory/label/image.jpg."""
+    """Folder of training images: train_directory/label/image.jpg. A label of which no image is usable is an error."""
     output_directory: Path
     """Where shards, labels.txt and dataset.json go; made if it does not exist."""
     validation_directory: Path | None = None
     """Folder of validation images, laid out like train_directory."""
     validation_fraction: float = 0.0
-    """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation."""
+    """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation.
+    A class of a single image is only trained on."""
     validation_examples: int = 0
     """Without a validation_directory: how many images of train_directory are held out, from each class in proportion."""
     labels_file: Path | None = None
@@ -65,9 +66,9 @@ class BuildConfig:
     max_rejects: int = 0
     """How many images may be unusable before the build fails; each is listed in rejects.jsonl."""
     overwrite: bool = False
-    """Replace what another build, finished or not, left in output_directory."""
+    """Replace what another build left in output_directory, or a finished data set."""
     num_threads: int = 1
-    """Accepted for command lines of research/inception, and without effect: ranks share the work (mpirun -n 8)."""
+    """Without effect, for command lines of research/inception: a rank is one thread, and mpirun -n 8 starts 8 of them."""
 
     def __post_init__(self) -> None:
         for name in ("train_shards", "validation_shards", "num_threads"):
@@ -181,8 +182,9 @@ class TrainConfig:
     on_corrupt: OnCorrupt = "error"
     """error: stop at a record whose checksum does not match. skip: take the next sound one instead, and count."""
     input_queue_memory_factor: int = 1
-    """How many times 1,024 records each worker may hold between disk and decoder: 1 is about 60 MB for photographs of 60 KB.
-    Decoded images (1.1 MB each at 299 pixels) come on top: up to 4 batches. The order of examples does not depend on it."""
+    """How many times 1,024 records each worker may hold between disk and decoder: each is about 60 MB for photographs of
+    60 KB, and reading takes up to 30 MB more. Decoded images (1.1 MB each at 299 pixels) come on top: up to 3 batches.
+    The order of examples does not depend on it."""
     seed: int = 0
     """Decides initial weights, the order of examples, and augmentation; at least 0."""
     deterministic: bool = False
@@ -296,6 +298,17 @@ class EvalConfig:
     def __post_init__(self) -> None:
         _require(self.batch_size > 0, "batch_size is above 0", self.batch_size)
         _require(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Say what is installed, whether it works together, and what to do where it does not.
+    Under a launcher (mpirun -n 2 shardtune doctor), also whether the ranks reach each other, and how fast."""
+
+    directory: Path = Path()
+    """Directory whose disk is tried: where the data set lies or will lie."""
+    json: bool = False
+    """Print one JSON object, for programs, in place of the table."""
 
 
 def seconds_of(duration: str) -> float:

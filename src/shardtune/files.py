@@ -58,7 +58,7 @@ def write_json(path: Path, value: Any) -> None:
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE_BYTES))
-    with path.open("rb", buffering=0) as file:
+    with naming(path), path.open("rb", buffering=0) as file:
         while size := file.readinto(piece):
             digest.update(piece[:size])
     return digest.hexdigest()

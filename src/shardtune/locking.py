@@ -40,16 +40,17 @@ def hold(directory: Path, world: World) -> Iterator[None]:
 
 def _lock(directory: Path) -> int:
     directory.mkdir(parents=True, exist_ok=True)
-    lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(lock, 200, 0).decode(errors="replace")
-        os.close(lock)
-        raise WorldError(
-            f"One job at a time writes into a directory, but {holder} holds {directory}: wait until it ends, or give another."
-        ) from None
     with naming(directory / LOCK_NAME):
+        lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 200, 0).decode(errors="replace")
+            os.close(lock)
+            raise WorldError(
+                f"One job at a time writes into a directory, but {holder} holds {directory}: "
+                f"wait until it ends, or give another."
+            ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
     return lock

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from shardtune.config import Augmentation, InspectConfig
 from shardtune.errors import DataError
@@ -18,8 +18,9 @@ from shardtune.world import World
 
 EXAMPLES = 8
 EPOCHS = 5  # how often each is drawn
-SIZE = 299  # pixels that the network sees
-SIDE = 149  # pixels of them on the sheet
+SIDE = 149  # pixels
+GAP = 4
+HEADING = 20
 COLUMNS: list[tuple[Augmentation, int]] = [("none", 1), ("light", EPOCHS), ("inception", EPOCHS)]
 
 
@@ -54,14 +55,18 @@ def augmented_sheet(reader: RecordReader) -> Image.Image:
     They are what a run of seed 0 sees in its first epochs.
     """
     indices = np.unique(np.linspace(0, len(reader) - 1, EXAMPLES, dtype=np.int64))
-    sheet = Image.new("RGB", (sum(times for _, times in COLUMNS) * SIDE, len(indices) * SIDE), "white")
+    drawn = [(name, epoch) for name, times in COLUMNS for epoch in range(times)]
+    step = SIDE + GAP
+    sheet = Image.new("RGB", (len(drawn) * step, HEADING + len(indices) * step), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, (name, epoch) in enumerate(drawn):
+        draw.text((column * step, 2), f"{name}, epoch {epoch}", "black", ImageFont.load_default(14))
     for row, (index, record) in enumerate(zip(indices, reader.read(indices), strict=True)):
         jpeg, _, boxes = parse(record, boxes=True)
-        drawn = [(name, epoch) for name, times in COLUMNS for epoch in range(times)]
         for column, (name, epoch) in enumerate(drawn):
             (seed,) = example_seeds(0, np.array([epoch]), np.array([index]))
-            picture = _picture(training_image(jpeg, boxes, SIZE, name, tf.constant(seed)))
-            sheet.paste(picture.resize((SIDE, SIDE)), (column * SIDE, row * SIDE))
+            image = training_image(jpeg, boxes, SIDE, name, tf.constant(seed))
+            sheet.paste(_picture(image), (column * step, HEADING + row * step))
     return sheet
 
 

@@ -41,7 +41,7 @@ class Ticker:
         self._done, self._note = start, ""
         console = Console(file=sys.stdout)
         # mpirun gives rank 0 a terminal to write to even where its own output goes to a file, but none to read from.
-        on_terminal = console.is_terminal and sys.stdin.isatty()
+        on_terminal = world.is_root and console.is_terminal and sys.stdin.isatty()
         self._prints = world.is_root and not on_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not on_terminal)

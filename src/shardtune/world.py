@@ -3,6 +3,7 @@
 A world of size 1 answers every collective rightly, so no caller asks "am I distributed?".
 """
 
+import ctypes
 import os
 import socket
 import sys
@@ -11,20 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 from shardtune.errors import RootFailedError, WorldError
+from shardtune.launcher import detect
 
 T = TypeVar("T")
 Backend = Literal["mpi", "horovod"]
 
-# How many processes each launcher says that it started, asked in this order. SLURM_NTASKS is not
-# among them: an sbatch script's own process has it too; SLURM_STEP_NUM_TASKS is there only under srun.
-SIZE_VARIABLES = ("HOROVOD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 POSTED = 1  # the tag of posted messages, which come between those of collectives
 MPI_ONLY = "Messages between single ranks go over MPI, not over Horovod: start this command with mpirun."
-
-
-def launched_size(environ: Mapping[str, str]) -> int | None:
-    """Number of processes that a launcher started, or None where no launcher did."""
-    return next((int(environ[name]) for name in SIZE_VARIABLES if name in environ), None)
 
 
 class Communicator(Protocol):
@@ -168,21 +162,28 @@ class World:
         """The world that the launcher made: of size 1 without one.
 
         Raises:
-            WorldError: a launcher started n processes, and the backend is missing or sees another number.
+            WorldError: a launcher started n processes, and the backend is missing, is another one than the launcher
+                knows, or sees another number.
         """
-        launched = launched_size(environ)
-        if launched is None:
+        launcher = detect(environ)
+        if launcher is None:
             return World()
         try:
-            world = from_mpi() if backend == "mpi" else from_horovod()
-        except (ImportError, RuntimeError) as error:
+            if backend == "mpi":
+                launcher.require_mpi(mpi_library(), "mpi4py")
+                world = from_mpi()
+            else:
+                if launcher.libraries is not None:
+                    launcher.require_mpi(horovod_built()["mpi"], "Horovod")
+                world = from_horovod()
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise WorldError(
-                f"A launcher started {launched} process(es), so {backend} must be usable here, but it is not "
+                f"A launcher started {launcher.size} process(es), so {backend} must be usable here, but it is not "
                 f"({error}): run launch/setup.sh, or start the command without a launcher."
             ) from error
-        if world.size != launched:
+        if world.size != launcher.size:
             raise WorldError(
-                f"The launcher started {launched} processes but {backend} sees {world.size}: use the mpirun or "
+                f"The launcher started {launcher.size} processes but {backend} sees {world.size}: use the mpirun or "
                 f"srun --mpi=… of the MPI that {backend} was built with."
             )
         return world
@@ -253,10 +254,39 @@ class World:
         return self.broadcast(self.at_root(work))
 
 
+def mpi_library() -> str:
+    """Name and version of the MPI that mpi4py loads. Does not start it."""
+    import mpi4py
+
+    mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+    from mpi4py import MPI
+
+    return _first_words(MPI.Get_library_version())
+
+
+def horovod_built() -> dict[str, Any]:
+    """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
+    import horovod.tensorflow as hvd
+    from horovod.tensorflow.mpi_ops import _basics
+
+    built = {"mpi": None, "gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built())}
+    if not hvd.mpi_built():
+        return built
+    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()  # the longest of any MPI's
+    _basics.MPI_LIB_CTYPES.MPI_Get_library_version(text, ctypes.byref(length))
+    return {**built, "mpi": _first_words(text.value.decode())}
+
+
+def _first_words(version: str) -> str:
+    return " ".join(version.splitlines()[0].split(",")[0].split())
+
+
 def from_mpi() -> World:
     """The world of mpi4py's COMM_WORLD. Initialises MPI."""
     from mpi4py import MPI
 
+    if not MPI.Is_initialized():
+        MPI.Init_thread()
     comm = MPI.COMM_WORLD
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
     return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), OverMpi(comm))

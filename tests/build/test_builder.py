@@ -1,5 +1,9 @@
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +84,22 @@ def test_the_same_images_give_the_same_bytes_and_another_seed_others(images: Pat
     assert first == again
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert other.splits != first.splits
+
+
+def test_the_order_of_directory_entries_does_not_matter(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    @contextmanager
+    def in_order(folder: Path, *, backwards: bool) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with scandir(folder) as entries:
+            yield iter(sorted(entries, key=lambda entry: entry.name, reverse=backwards))
+
+    options = {"validation_fraction": 0.34, "duplicates": "skip"}
+    for backwards in (False, True):
+        monkeypatch.setattr(os, "scandir", partial(in_order, backwards=backwards))
+        made(images, tmp_path / str(backwards), **options)
+    assert contents(tmp_path / "False") == contents(tmp_path / "True")
+    made(images, tmp_path / "False", **options)  # finds nothing changed
 
 
 DAMAGE = {"empty": b"", "unsupported": b"<html>not found</html>", "truncated": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01"}
@@ -171,6 +191,14 @@ def test_folders_that_are_no_classes_are_an_error(images: Path, tmp_path: Path) 
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("inside", ["data", "red/data", "../images/data"])
+def test_shards_among_the_folders_of_images_are_an_error(images: Path, inside: str) -> None:
+    with pytest.raises(DataError, match=f"output_directory {images / inside} would be one of them or lie in one"):
+        made(images, images / inside)
+    made(images, images)  # shards beside the folders are in nobody's way, this time and next time
+    made(images, images)
+
+
 def test_a_file_name_that_is_no_text_is_an_error(images: Path, tmp_path: Path) -> None:
     (images / "red" / b"caf\xe9.jpg".decode("utf-8", "surrogateescape")).write_bytes(b"x")
     with pytest.raises(DataError, match=r"UTF-8.*caf"):
@@ -224,6 +252,13 @@ def test_a_training_image_that_is_a_validation_image_too(images: Path, tmp_path:
     assert skipping.class_counts == {"train": [6, 6, 5], "validation": [2, 2, 3]}
 
 
+@pytest.mark.parametrize("options", [{"validation_fraction": 0.5}, {"validation_examples": 6}])
+def test_a_class_of_one_image_is_only_trained_on(images: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    for path in sorted((images / "green").iterdir())[1:]:
+        path.unlink()
+    assert made(images, tmp_path / "data", **options).class_counts == {"train": [3, 1, 3], "validation": [3, 0, 3]}
+
+
 def test_more_is_not_held_out_than_leaves_an_image_a_class(images: Path, tmp_path: Path) -> None:
     assert made(images, tmp_path / "a", validation_examples=15).class_counts == {"train": [1, 1, 1], "validation": [5, 5, 5]}
     with pytest.raises(DataError, match="give at most --validation_examples 15"):
@@ -233,7 +268,7 @@ def test_more_is_not_held_out_than_leaves_an_image_a_class(images: Path, tmp_pat
 def test_a_class_whose_images_are_all_rejected_is_an_error(images: Path, tmp_path: Path) -> None:
     for path in (images / "green").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="none of green could be stored"):
+    with pytest.raises(DataError, match="all of green were rejected or skipped"):
         made(images, tmp_path / "data", max_rejects=100)
     assert not (tmp_path / "data" / MANIFEST_NAME).exists()
 

@@ -72,6 +72,12 @@ def test_any_features_are_read_as_they_were_written(features: dict[str, Feature]
     assert encode(dict(reversed(features.items()))) == record
 
 
+def test_equal_values_of_other_bytes_are_kept_apart() -> None:
+    for values in ([0.0], [-0.0], [0], [1], [1.0]):
+        features = {"x": values}
+        assert encode(features) == by_tensorflow(features).SerializeToString(deterministic=True)
+
+
 def test_features_without_values_are_read() -> None:
     kinds = [tf.train.Feature(), tf.train.Feature(float_list=tf.train.FloatList()), tf.train.Feature(bytes_list={})]
     example = tf.train.Example(features=tf.train.Features(feature={str(n): kind for n, kind in enumerate(kinds)}))

@@ -26,7 +26,7 @@ def test_no_classes_are_an_error(tmp_path: Path) -> None:
         class_folders(tmp_path)
 
 
-@pytest.mark.parametrize("name", [b"two\nlines", b"latin-1-\xe9"])
+@pytest.mark.parametrize("name", [b"two\nlines", "two\u2028lines".encode(), b"latin-1-\xe9"])
 def test_a_class_name_is_one_line_of_text(tmp_path: Path, name: bytes) -> None:
     (Path(str(tmp_path)) / name.decode("utf-8", "surrogateescape")).mkdir()
     with pytest.raises(DataError, match=r"one line of UTF-8, but .*rename it"):
@@ -38,6 +38,7 @@ def test_a_class_name_is_one_line_of_text(tmp_path: Path, name: bytes) -> None:
     [
         ("red\nblue\n", ["red", "blue"]),  # the order of the file, not of the alphabet
         ("red\r\nblue", ["red", "blue"]),
+        ("\ufeffred\nblue", ["red", "blue"]),  # as Windows begins a text
         ("\n  red \n\n blue\n\n", ["red", "blue"]),
         ("two words\nGänseblümchen\n", ["two words", "Gänseblümchen"]),
     ],

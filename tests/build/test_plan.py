@@ -109,10 +109,16 @@ def test_held_out_examples_are_shared_out_by_size(counts: list[int], data: st.Da
     held = shares(counts, total)
     for part, count in zip(held, counts, strict=True):
         assert 0 <= part <= count - 1
-        assert part <= total * count / sum(counts) + 1
-    assert sum(held) <= total
+        assert part >= min(int(total * count / sum(counts)), count - 1)
+    assert sum(held) == total
     if all(total * count / sum(counts) + 1 <= count - 1 for count in counts):
-        assert sum(held) == total
+        assert all(part <= total * count / sum(counts) + 1 for part, count in zip(held, counts, strict=True))
+
+
+def test_what_a_class_cannot_give_others_do() -> None:
+    assert shares([1, 1, 1, 97], 50) == [0, 0, 0, 50]
+    assert shares([2, 2, 16], 15) == [1, 1, 13]
+    assert shares([3, 3], 100) == [2, 2]
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,9 @@ def test_a_full_disk_is_told_and_a_larger_one_helps(slow: Reference, disk: Path,
     assert done.returncode == 1
     assert "Traceback" not in done.stdout
     complaints = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
-    assert 1 <= len(complaints) <= ranks  # both ranks may come to the end of it at once
-    assert all("No space left on device" in complaint and str(output) in complaint for complaint in complaints)
+    full = [complaint for complaint in complaints if "No space left on device" in complaint and str(output) in complaint]
+    assert 1 <= len(full) <= ranks  # both ranks may come to the end of it at once, or the launcher stops the other one
+    assert all("Stopped by a signal" in complaint for complaint in complaints if complaint not in full)
     kept = slow.finished_shards(output)
     assert kept
     subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)

@@ -2,11 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 
 from shardtune.errors import DataError, RootFailedError
 from shardtune.world import World
+
+LARGE, MESSAGES = 1_000_000, 5
 
 
 def main(backend: str, size: int) -> None:
@@ -15,20 +18,24 @@ def main(backend: str, size: int) -> None:
     assert world.gather(world.rank) == list(range(size))
     assert world.broadcast(f"from {world.rank}") == "from 0"
     assert world.from_root(lambda: world.rank) == 0
+    assert world.at_root(lambda: world.rank) == (0 if world.is_root else None)
 
     def fail() -> None:
         raise DataError("on purpose")
 
-    try:
-        world.from_root(fail)
-    except RootFailedError:
-        assert not world.is_root
-    except DataError:
-        assert world.is_root
-    else:
-        raise AssertionError("from_root swallowed the error")
+    for call in (world.at_root, world.from_root):
+        try:
+            call(fail)
+        except RootFailedError:
+            assert not world.is_root
+        except DataError:
+            assert world.is_root
+        else:
+            raise AssertionError(f"{call} swallowed the error")
     world.barrier()
 
+    if backend == "mpi":
+        messages(world)
     if backend == "horovod":
         import tensorflow as tf
 
@@ -38,6 +45,29 @@ def main(backend: str, size: int) -> None:
             assert np.array_equal(vector, np.full(3, size * (size - 1) / 2))
             assert float(scalar) == size * (size - 1)
     sys.stdout.write(f"rank {world.rank} of {world.size} ok\n")
+
+
+def messages(world: World) -> None:
+    """What one rank tells another, among collectives and larger than any buffer for what nobody waits for."""
+    made = []
+
+    def parts() -> Iterator[bytes]:
+        for rank in range(world.size):
+            made.append(rank)
+            yield bytes([rank]) * LARGE
+
+    assert world.scatter(parts() if world.is_root else ()) == bytes([world.rank]) * LARGE
+    assert made == (list(range(world.size)) if world.is_root else [])
+    for number in range(MESSAGES):
+        world.post((world.rank, number, bytes(LARGE if number == 1 else 1)))
+    assert world.broadcast(world.rank) == 0  # no message gets in its way
+    received: list[tuple[int, int, bytes]] = []
+    while world.is_root and len(received) < MESSAGES * world.size:
+        received += world.collect()
+    for rank in range(world.size if world.is_root else 0):
+        assert [number for source, number, _ in received if source == rank] == list(range(MESSAGES))
+    world.barrier()
+    assert not world.is_root or world.collect() == []
 
 
 if __name__ == "__main__":

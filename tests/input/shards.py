@@ -40,6 +40,19 @@ def reader_of(directory: Path, split: Split = "train", on_corrupt: str = "error"
     return RecordReader(directory, manifest, split, read_offsets(directory, manifest)[split], on_corrupt)  # type: ignore[arg-type]
 
 
+def repeated(directory: Path, examples: int, times: int) -> RecordReader:
+    """So many shards of so many examples each that are one and the same file."""
+    one = write(directory / "one", [examples])
+    (only,) = Manifest.load(one).splits["train"]
+    entries = [Shard(f"train-{number:05d}-of-{times:05d}", examples, only.bytes, "") for number in range(times)]
+    for entry in entries:
+        (directory / entry.name).symlink_to(one / only.name)
+    starts = np.tile(read_offsets(one, Manifest.load(one))["train"], times)
+    counts = {"train": [times] * examples, "validation": [0] * examples}
+    manifest = Manifest([f"n{label + 1}" for label in range(examples)], {"train": entries, "validation": []}, counts, "", {})
+    return RecordReader(directory, manifest, "train", starts)
+
+
 def corrupt(directory: Path, indices: Sequence[int], split: Split = "train") -> None:
     """Flip a bit in the middle of the records of these examples."""
     manifest = Manifest.load(directory)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from shardtune.build.example import encode
 from shardtune.config import Augmentation
-from shardtune.dataset.manifest import SPLITS, Manifest, Shard, Split, read_offsets, write_offsets
+from shardtune.dataset.manifest import SPLITS, Manifest, Shard, Split, write_offsets
 from shardtune.dataset.tfrecord import frame
 from shardtune.errors import DataError, UsageError
 from shardtune.input.order import epoch_order, global_batch
 from shardtune.input.pipeline import READ_AT_ONCE, evaluation_batches, example_seeds, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.world import World
-from tests.input.shards import corrupt, reader_of, write
+from tests.input.shards import corrupt, reader_of, repeated, write
 from tests.pictures import encoded, picture
 from tests.records import fields, records
 
@@ -243,19 +243,12 @@ def test_a_record_without_an_image_is_named(tmp_path: Path, features: dict[str, 
 
 
 def test_a_run_resumes_at_the_same_cost_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 1,000,000 examples in 1,000 shards that are one file.
-    (only,) = Manifest.load(write(tmp_path / "one", [1000])).splits["train"]
-    starts = np.tile(read_offsets(tmp_path / "one", Manifest.load(tmp_path / "one"))["train"], 1000)
-    entries = [Shard(f"train-{number:05d}-of-01000", 1000, only.bytes, "") for number in range(1000)]
-    for entry in entries:
-        (tmp_path / entry.name).symlink_to(tmp_path / "one" / only.name)
-    manifest = Manifest(["a"], {"train": entries, "validation": []}, {"train": [10**6], "validation": [0]}, "", {})
+    reader = repeated(tmp_path, 1000, 1000)
     pread, reads = os.pread, []
     monkeypatch.setattr(os, "pread", lambda *place: reads.append(place) or pread(*place))
     for step in (0, 10**6 // 2 // 64, 10**6 // 64, 10**9):
         reads.clear()
         epoch_order.cache_clear()
-        reader = RecordReader(tmp_path, manifest, "train", starts)
         ((_, labels),) = trained_on(reader, 1, size=64, first_step=step, augmentation="none")
         assert epoch_order.cache_info().misses <= 2
         assert len(reads) <= 3 * READ_AT_ONCE

@@ -42,6 +42,7 @@ class Account:
         self._reported = time.monotonic()
         self._heard: dict[int, tuple[float, Report]] = {}
         self._shown = Counter[str]()
+        self._bytes_untimed = 0  # of images before the clock last started
         self._ticker = Ticker(world, "images", images)
         self.shards: dict[str, WrittenShard] = {}
 
@@ -98,8 +99,9 @@ class Account:
         self._shown = counts
         if new["reused"]:
             self._ticker.skip(new["reused"])
+            self._bytes_untimed = counts["bytes"] - new["bytes"]
         if new["images"]:
-            speed = counts["bytes"] / 1e6 / self._ticker.seconds
+            speed = (counts["bytes"] - self._bytes_untimed) / 1e6 / self._ticker.seconds
             self._ticker.advance(f"{counts['rejected']} rejected, {speed:.1f} MB/s", new["images"])
 
     def _tell_where_all_were(self) -> None:

@@ -63,7 +63,7 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
     image_options = ImageOptions(config.check, config.exif, config.max_side, config.quality)
     with Account(world, images) as account:
         for shard in world.scatter(_shares(planned, directory, world.size) if world.is_root else ()):
-            before = resume.finished_shard(directory, shard.name)
+            before = resume.finished_shard(directory, shard)
             written = before or write_shard(shard, directory, names, image_options, account)
             if not before:
                 resume.finish_shard(directory, written)

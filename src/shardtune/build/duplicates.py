@@ -1,5 +1,6 @@
 """Files with identical bytes: found before the plan is made where it must keep them together, and reported afterwards."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ def digest(data: bytes) -> bytes:
     return xxhash.xxh3_128_digest(data)
 
 
-def digest_of_none(path: str) -> bytes:
+def digest_of_none(path: Path) -> bytes:
     """What stands for the digest of a file that cannot be read: it is like no other, and the build will reject it."""
-    return digest(b"unreadable\0" + path.encode())
+    return digest(b"unreadable\0" + os.fsencode(path))
 
 
 def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world: World) -> Digests:
@@ -31,25 +32,26 @@ def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world:
     """
     known = world.at_root(lambda: _Known(root, listing(), cache))
     mine = world.scatter(known.unknown_by_rank(world.size) if world.is_root else ())
-    digests = b"".join(_digest_file(root, mine.path(index)) for index in range(len(mine)))
+    digests = b"".join(_digest_or_none(root / mine.path(index)) for index in range(len(mine)))
     everything = world.gather(digests)
     return world.at_root(lambda: known.complete(b"".join(everything)))
 
 
-def _digest_file(root: Path, path: str) -> bytes:
+def _digest_or_none(path: Path) -> bytes:
+    """The digest of a file, or zeros if it cannot be read."""
     try:
-        return digest(images.read(root / path))
+        return digest(images.read(path))
     except images.RejectedError:
-        return digest_of_none(path)
+        return bytes(DIGEST_BYTES)
 
 
 class _Known:
     """The cache, and which files it lacks. On disk: (digest of root, path, size and time; digest of content) end to end."""
 
     def __init__(self, root: Path, listing: Listing, cache: Path) -> None:
-        self._listing, self._cache = listing, cache
+        self._root, self._listing, self._cache = root, listing, cache
         keys = bytearray()
-        place = str(root.resolve()).encode()
+        place = os.fsencode(root.resolve())
         for index in range(len(listing)):
             status = f"\0{listing.sizes[index]}\0{listing.mtimes[index]}".encode()
             keys += digest(b"\0".join((place, listing.name(index))) + status)
@@ -59,13 +61,11 @@ class _Known:
         self._digests = np.zeros_like(self._keys)
         # Searched by the first half of the key, then compared whole: of two with one first half, one is read again.
         self._old = self._old[np.argsort(self._old[:, 0], kind="stable")]
-        at = np.searchsorted(self._old[:, 0], self._keys[:, 0])
-        at[at == len(self._old)] = 0
+        hit = np.zeros(len(listing), bool)
         if len(self._old):
+            at = np.searchsorted(self._old[:, 0], self._keys[:, 0]).clip(max=len(self._old) - 1)
             hit = np.all(self._old[at, :2] == self._keys, axis=1)
             self._digests[hit] = self._old[at[hit], 2:]
-        else:
-            hit = np.zeros(len(listing), bool)
         self._missing: Indices = np.flatnonzero(~hit)
 
     def unknown_by_rank(self, ranks: int) -> Iterator[Listing]:
@@ -77,11 +77,17 @@ class _Known:
             yield self._listing.take(part)
 
     def complete(self, digests: bytes) -> Digests:
-        self._digests[self._missing] = as_digests(digests)
-        if len(self._missing):
-            new = np.concatenate([self._keys, self._digests], axis=1)
+        """Digests of all files, from those of the unknown ones. What cannot be read is not kept: next time it may be."""
+        found = as_digests(digests)
+        self._digests[self._missing] = found
+        readable = found.any(axis=1)
+        if readable.any():
+            new = np.concatenate([self._keys[self._missing], found], axis=1)[readable]
             with atomic_write(self._cache) as file:
-                file.write(np.concatenate([self._old, new[self._missing]]).astype(">u8").tobytes())
+                for rows in (self._old, new):
+                    file.write(rows.astype(">u8").data)
+        for index in self._missing[~readable]:
+            self._digests[index] = as_digests(digest_of_none(self._root / self._listing.path(index)))
         return self._digests
 
 

@@ -54,6 +54,8 @@ def encode(features: Mapping[str, Feature]) -> bytes:
     for name, values in sorted(features.items()):
         if isinstance(values[0], bytes) and len(values) == 1:
             parts += _before_bytes(name, len(values[0])), values[0]
+        elif isinstance(values[0], float):  # packed first: -0.0 and 0.0 are equal, and the cache would take one for the other
+            parts.append(_entry(name, "float", (struct.pack(f"<{len(values)}f", *values),)))
         else:
             parts.append(_entry(name, type(values[0]).__name__, tuple(values)))
     return b"".join([_head(1, sum(map(len, parts))), *parts])  # Example.features = 1
@@ -83,13 +85,13 @@ def _before_bytes(name: str, size: int) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _entry(name: str, kind: str, values: tuple[Any, ...]) -> bytes:
-    """A whole feature with its name. `kind`, the type of the values, keeps 1 and 1.0 apart in the cache."""
+    """A whole feature with its name; `kind` is the type of the values, of which floats come packed into one."""
     if kind == "bytes":
         feature = _field(BYTES, b"".join(_field(1, value) for value in values))
     elif kind == "int":
         feature = _field(INTEGERS, _field(1, b"".join(map(_varint, values))))
     else:
-        feature = _field(FLOATS, _field(1, struct.pack(f"<{len(values)}f", *values)))
+        feature = _field(FLOATS, _field(1, *values))
     return _before_feature(name, len(feature)) + feature
 
 

@@ -30,8 +30,10 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
         DataError: more than `max_rejects` images are unusable, or all training images of a class. The shards stay.
     """
     rejects = [reject for shard in written for reject in shard.rejects]
+    figures, groups = _identical(planned, written)
     stored = sum(len(shard.offsets) for shard in written)
     _write_lines(directory / REJECTS_NAME, rejects)
+    _write_lines(directory / DUPLICATES_NAME, groups)
     _require_few(rejects, max_rejects, stored, directory)
     counts: dict[str, list[int]] = {
         split: _class_counts((s for s in written if s.split == split), len(planned.labels)) for split in SPLITS
@@ -39,11 +41,9 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
     if 0 in counts["train"]:
         name = planned.labels[counts["train"].index(0)]
         raise DataError(
-            f"Each class has at least one image to train on, but none of {name} could be stored: see "
-            f"{directory / REJECTS_NAME}, add images, or leave the class out."
+            f"Each class has at least one image to train on, but all of {name} were rejected or skipped: see "
+            f"{REJECTS_NAME} and {DUPLICATES_NAME} in {directory}, add images, or leave the class out."
         )
-    figures, groups = _identical(planned, written)
-    _write_lines(directory / DUPLICATES_NAME, groups)
     with atomic_write(directory / LABELS_NAME) as file:
         file.write("".join(f"{name}\n" for name in planned.labels).encode())
     skipped = sum(len(files) for files, _ in planned.skipped.values())
@@ -78,7 +78,8 @@ def _require_few(rejects: list[dict[str, str]], most: int, stored: int, director
 
 
 def _identical(planned: Plan, written: list[WrittenShard]) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Groups of identical images among those stored and those skipped; what was rejected is like no other."""
+    """Groups of identical files among all that were found; what cannot be read is like no other."""
+    rejected = {(reject["split"], reject["path"]) for shard in written for reject in shard.rejects}
     files: list[tuple[Split, Any, bool]] = []
     digests = []
     for split, listing in planned.sources.items():
@@ -91,9 +92,11 @@ def _identical(planned: Plan, written: list[WrittenShard]) -> tuple[dict[str, in
 
     def describe(index: int) -> dict[str, Any]:
         part = int(np.searchsorted(starts, index, side="right")) - 1
-        split, listing, stored = files[part]
+        split, listing, kept = files[part]
         at = index - int(starts[part])
-        return {"split": split, "path": listing.path(at), "label": int(listing.labels[at]), "stored": stored}
+        path = listing.path(at)
+        stored = kept and (split, path) not in rejected
+        return {"split": split, "path": path, "label": int(listing.labels[at]), "stored": stored}
 
     return duplicates.report(np.concatenate(digests), describe)
 

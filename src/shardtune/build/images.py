@@ -237,8 +237,11 @@ def _rgb(image: ImageFile) -> Image.Image:
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         picture = image.point(lambda ink: 255 - ink)  # Pillow takes every CMYK JPEG for one of Adobe's, which are inverted
     if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture.convert("RGBA"))
+        if picture.mode != "RGBA":  # of a huge image, no copy more than it takes
+            picture = picture.convert("RGBA")
+        white = Image.new("RGB", picture.size, "white")
+        white.paste(picture, mask=picture)
+        return white
     return picture.convert("RGB")
 
 

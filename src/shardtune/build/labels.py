@@ -1,5 +1,6 @@
 """Class names and their numbers."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def class_folders(directory: Path) -> list[str]:
     if not names:
         raise DataError(f"Images lie in folders named by class, but {directory} has no sub-folders: make one for each class.")
     for name in names:
-        if "\n" in name or (not name.isprintable() and not _is_text(name)):
+        if name.splitlines() != [name] or not _is_text(name):
             raise DataError(f"A class name is one line of UTF-8, but {directory} has a folder {name!r}: rename it.")
     return names
 
@@ -30,12 +31,12 @@ def read_labels(path: Path) -> list[str]:
         DataError: it cannot be read, is empty, or names a class twice.
     """
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"A labels file holds one class name a line in UTF-8, but {path} cannot be read: {error}.") from error
     if not names:
         raise DataError(f"A labels file holds one class name a line, but {path} is empty: list the classes.")
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"A labels file names each class once, but {path} has {twice[0]!r} twice: remove one.")
     return names

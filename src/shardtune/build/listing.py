@@ -1,6 +1,7 @@
 """The image files of a data set, as columns: a million objects would take a gigabyte, and these take 70 MB."""
 
 import os
+import stat
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Listing:
         mtimes: modification times in nanoseconds, int64 [files].
     """
 
-    names: bytes
+    names: bytes | bytearray
     ends: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32]
     sizes: npt.NDArray[np.int64]
@@ -37,7 +38,7 @@ class Listing:
         return len(self.ends)
 
     def name(self, index: int) -> bytes:
-        return self.names[self.ends[index - 1] if index else 0 : self.ends[index]]
+        return bytes(self.names[self.ends[index - 1] if index else 0 : self.ends[index]])
 
     def path(self, index: int) -> str:
         return self.name(index).decode()
@@ -49,7 +50,7 @@ class Listing:
         for position, index in enumerate(indices):
             names += self.name(index)
             ends[position] = len(names)
-        return Listing(bytes(names), ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
+        return Listing(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
 
 
 def scan(directory: Path, labels: Sequence[str]) -> Listing:
@@ -74,22 +75,25 @@ def scan(directory: Path, labels: Sequence[str]) -> Listing:
                 column.append(value)
         if len(ends) == before:
             raise DataError(f"Each class has at least one image, but {directory / name} is empty: add images or remove it.")
-    return Listing(bytes(names), np.array(ends, np.int64), *(np.array(column) for column in columns))
+    return Listing(names, np.array(ends, np.int64), *(np.array(column) for column in columns))
 
 
 def _files(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, os.stat_result]]:
     """Relative path and status of each file below `folder`; a link that leads back to a folder above is not followed."""
-    status = folder.stat()
-    identity = status.st_dev, status.st_ino
+    own = folder.stat()
+    identity = own.st_dev, own.st_ino
     if identity in above:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            path = f"{prefix}/{entry.name}"
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir() and not entry.name.lower().endswith(IMAGE_SUFFIXES):
+            path = f"{prefix}/{entry.name}"
+            try:
+                status = entry.stat()
+            except OSError:
+                status = entry.stat(follow_symlinks=False)  # of a link that leads nowhere
+            if stat.S_ISDIR(status.st_mode) and not entry.name.lower().endswith(IMAGE_SUFFIXES):
                 yield from _files(Path(entry.path), path, above | {identity})
             else:
-                # The file's own time and size, through links; a dangling link's own.
-                yield path, entry.stat(follow_symlinks=Path(entry.path).exists() if entry.is_symlink() else True)
+                yield path, status

@@ -95,13 +95,16 @@ def first_of_each(groups: Indices) -> npt.NDArray[np.bool_]:
 def shares(counts: Sequence[int], total: int) -> list[int]:
     """How many images of each class to hold out, `total` in all, in proportion to the classes' sizes.
 
-    Largest remainders get what rounding leaves. At least one image of each class is left for training.
+    Largest remainders get what rounding leaves, and what a class cannot give: one image of each is left for training.
     """
+    most = [max(0, count - 1) for count in counts]
     exact = [total * count / max(1, sum(counts)) for count in counts]
-    held = [int(part) for part in exact]
-    for index in sorted(range(len(counts)), key=lambda i: (held[i] - exact[i], i))[: total - sum(held)]:
-        held[index] += 1
-    return [min(part, max(0, count - 1)) for part, count in zip(held, counts, strict=True)]
+    held = [min(int(part), limit) for part, limit in zip(exact, most, strict=True)]
+    while (lacking := min(total, sum(most)) - sum(held)) > 0:
+        can_give = [i for i in range(len(counts)) if held[i] < most[i]]
+        for i in sorted(can_give, key=lambda i: (held[i] - exact[i], i))[:lacking]:
+            held[i] += 1
+    return held
 
 
 def fraction_of(counts: Sequence[int], fraction: float) -> list[int]:

@@ -19,8 +19,14 @@ def find_labels(config: BuildConfig) -> list[str]:
     """Class names: every directory of images has a folder for each.
 
     Raises:
-        DataError: a directory or a labels file is not as it must be.
+        DataError: a directory or a labels file is not as it must be, or shards would lie among the folders of images.
     """
+    for root in _roots(config).values():
+        if root.resolve() in config.output_directory.resolve().parents:
+            raise DataError(
+                f"The folders in {root} are classes, but output_directory {config.output_directory} would be one of them or "
+                f"lie in one: give a directory elsewhere."
+            )
     names = labels.read_labels(config.labels_file) if config.labels_file else labels.class_folders(config.train_directory)
     for root in _roots(config).values():
         labels.require_same(names, root, ignore_unlisted=config.ignore_unlisted)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shardtune.build.plan import Plan
+from shardtune.build import images
+from shardtune.build.plan import Plan, ShardPlan
 from shardtune.dataset.manifest import MANIFEST_NAME, Split
 from shardtune.dataset.manifest import WORK_NAME as WORK_NAME  # in the output directory
 from shardtune.errors import DataError
@@ -16,7 +17,7 @@ from shardtune.files import atomic_write, sha256_of, write_json
 
 RECIPE_NAME = "recipe.json"
 RECEIPTS_NAME = "receipts"
-SHARD_PATTERN = r"(train|validation)-\d{5,}-of-\d{5,}"
+SHARD = re.compile(r"\.?(train|validation)-\d{5,}-of-\d{5,}(\.tmp)?")  # or what is to become one
 
 
 @dataclass
@@ -59,18 +60,20 @@ def recipe(plan: Plan, options: dict[str, Any]) -> dict[str, Any]:
 def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
     """Make `directory` ready to go on with the build that `wanted` describes; returns whether that is finished already.
 
-    What is there of another build is removed if `overwrite`, or if none of its shards is finished.
+    Args:
+        overwrite: remove shards that are not this build's, and a whole data set even if it is.
 
     Raises:
-        DataError: a finished shard, or a whole data set, of another build is there.
+        DataError: shards of another build are there.
     """
     work = directory / WORK_NAME
     before = _read_json(work / RECIPE_NAME)
-    started = any((work / RECEIPTS_NAME).glob("*.json"))
     finished = (directory / MANIFEST_NAME).exists()
-    if before == wanted and not overwrite:
+    if before == wanted and not (finished and overwrite):
         (work / RECEIPTS_NAME).mkdir(exist_ok=True)
         return finished
+    shards = [path for path in directory.iterdir() if SHARD.fullmatch(path.name)]
+    started = any(path.suffix != ".tmp" for path in shards)
     if (started or finished) and not overwrite:
         raise DataError(
             f"A build goes on with what it began with, but {directory} was begun with other input "
@@ -78,9 +81,8 @@ def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
         )
     (directory / MANIFEST_NAME).unlink(missing_ok=True)  # first: without it nothing else counts
     shutil.rmtree(work / RECEIPTS_NAME, ignore_errors=True)
-    for path in directory.iterdir():
-        if re.fullmatch(rf"\.?{SHARD_PATTERN}(\.tmp)?", path.name):
-            path.unlink()
+    for path in shards:
+        path.unlink()
     (work / RECEIPTS_NAME).mkdir(exist_ok=True)
     write_json(work / RECIPE_NAME, wanted)
     return False
@@ -89,9 +91,11 @@ def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
 def _changes(before: dict[str, Any] | None, now: dict[str, Any]) -> str:
     if before is None:
         return "no record of it is left"
-    told = [f"{key} was {before.get(key)}, is {now[key]}" for key in now if key != "sources" and before.get(key) != now[key]]
+    differ = [key for key in before | now if before.get(key) != now.get(key)]
+    told = [f"{key} was {before.get(key)}, is {now.get(key)}" for key in differ if key not in ("labels", "sources")]
     if not told:  # what is held out follows from the options
-        told = [f"{key} changed" for key, value in now["sources"].items() if before["sources"].get(key) != value]
+        old, new = before["sources"], now["sources"]
+        told = [f"{key} changed" for key in old | new if old.get(key) != new.get(key)] or ["the order of labels changed"]
     return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
 
 
@@ -99,16 +103,19 @@ def has_receipt(directory: Path, name: str) -> bool:
     return _receipt(directory, name).exists()
 
 
-def finished_shard(directory: Path, name: str) -> WrittenShard | None:
-    """The receipt of a shard, if an earlier attempt finished it and it is still what that wrote."""
-    value = _read_json(_receipt(directory, name))
+def finished_shard(directory: Path, shard: ShardPlan) -> WrittenShard | None:
+    """The receipt of a shard, if an earlier attempt finished it, it is still what that wrote, and none of its images that
+    could not be read can be read now."""
+    value = _read_json(_receipt(directory, shard.name))
     if value is None:
         return None
     try:
-        same = sha256_of(directory / name) == value["sha256"]
+        if sha256_of(directory / shard.name) != value["sha256"]:
+            return None
     except FileNotFoundError:
         return None
-    return WrittenShard(**value) if same else None
+    unreadable = (shard.root / reject["path"] for reject in value["rejects"] if reject["reason"] == "unreadable")
+    return None if any(map(_can_be_read, unreadable)) else WrittenShard(**value)
 
 
 def finish_shard(directory: Path, shard: WrittenShard) -> None:
@@ -121,6 +128,14 @@ def finish_shard(directory: Path, shard: WrittenShard) -> None:
 def end(directory: Path) -> None:
     """Remove the receipts: the data set is finished, and its manifest tells what they told."""
     shutil.rmtree(directory / WORK_NAME / RECEIPTS_NAME, ignore_errors=True)
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        images.read(path)
+    except images.RejectedError:
+        return False
+    return True
 
 
 def _receipt(directory: Path, name: str) -> Path:

@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Protocol
 
 from shardtune.build import images
+from shardtune.build.account import Account
 from shardtune.build.duplicates import digest, digest_of_none
 from shardtune.build.example import image_example
 from shardtune.build.plan import ShardPlan
@@ -13,15 +13,8 @@ from shardtune.dataset.tfrecord import frame
 from shardtune.files import atomic_write
 
 
-class Progress(Protocol):
-    """Is told what the writer does."""
-
-    def next_image(self, path: str, size: int) -> None: ...
-    def rejected(self) -> None: ...
-
-
 def write_shard(
-    shard: ShardPlan, directory: Path, names: list[str], options: images.ImageOptions, progress: Progress
+    shard: ShardPlan, directory: Path, names: list[str], options: images.ImageOptions, account: Account
 ) -> WrittenShard:
     """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported."""
     done = WrittenShard(shard.split, shard.name)
@@ -29,16 +22,16 @@ def write_shard(
     with atomic_write(directory / shard.name) as file:
         for index in range(len(shard.sources)):
             path, label = shard.sources.path(index), int(shard.sources.labels[index])
-            progress.next_image(path, int(shard.sources.sizes[index]))
+            account.next_image(path, int(shard.sources.sizes[index]))
+            place, data = shard.root / path, b""
             try:
-                data = images.read(shard.root / path)
+                data = images.read(place)
                 image = images.convert(data, options)
             except images.RejectedError as reject:
-                progress.rejected()
-                digests += digest_of_none(path)
+                account.rejected()
                 done.rejects.append({"split": shard.split, "path": path, "reason": reject.code, "detail": reject.detail})
             except Exception as error:  # ours or a decoder's: which image brings it out is what helps
-                raise RuntimeError(f"{shard.root / path}: {error!r}") from error
+                raise RuntimeError(f"{place}: {error!r}") from error
             else:
                 record = frame(image_example(image, path, label, names[label - 1], shard.boxes.get(path, ())))
                 file.write(record)
@@ -48,6 +41,6 @@ def write_shard(
                 done.bytes += len(record)
                 if image.reencoded:
                     done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
-                digests += digest(data)
+            digests += digest(data) if data else digest_of_none(place)
     done.sha256, done.digests = whole.hexdigest(), digests.hex()
     return done

@@ -23,7 +23,7 @@ def frame(data: bytes) -> bytes:
     return b"".join((length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))))
 
 
-def data_length(header: bytes) -> int:
+def data_length(header: bytes | memoryview) -> int:
     """How many bytes of data follow the first `HEADER_BYTES` of a record.
 
     Raises:
@@ -32,12 +32,12 @@ def data_length(header: bytes) -> int:
     if len(header) < HEADER_BYTES:
         raise ValueError(f"it ends after {len(header)} bytes, within its length")
     length, crc = struct.unpack("<QI", header)
-    if masked_crc32c(header[:8]) != crc:
+    if masked_crc32c(bytes(header[:8])) != crc:
         raise ValueError("the CRC of its length does not match")
     return int(length)
 
 
-def unframe(record: bytes) -> bytes:
+def unframe(record: bytes | memoryview) -> bytes:
     """The data of one whole TFRecord.
 
     Raises:
@@ -46,7 +46,7 @@ def unframe(record: bytes) -> bytes:
     size = HEADER_BYTES + data_length(record[:HEADER_BYTES]) + FOOTER_BYTES
     if size != len(record):
         raise ValueError(f"it has {len(record)} bytes where its length says {size}")
-    data = record[HEADER_BYTES:-FOOTER_BYTES]
+    data = bytes(record[HEADER_BYTES:-FOOTER_BYTES])
     if masked_crc32c(data) != struct.unpack("<I", record[-FOOTER_BYTES:])[0]:
         raise ValueError("the CRC of its data does not match")
     return data

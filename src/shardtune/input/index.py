@@ -127,14 +127,16 @@ def _scan(path: Path) -> _Scanned:
         digest.update(record)
         scanned.starts.append(start)
         try:
-            features = tf.io.parse_single_example(unframe(record), FEATURES)
+            example = unframe(record)
         except ValueError:
             continue  # a corrupt record is what the reader reports, or skips
-        except tf.errors.InvalidArgumentError as error:
+        try:
+            features = tf.io.parse_single_example(example, FEATURES)
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # the latter where TensorFlow quotes its bytes
             raise DataError(
-                f"Every record is a tf.train.Example of research/inception's fields, but the one at byte {start} of {path} "
-                f"is not ({error.message.splitlines()[0]}): give another data_dir."
-            ) from None
+                f"Every record is a tf.train.Example with the fields of research/inception, but the one at byte {start} of "
+                f"{path} is not: give another data_dir."
+            ) from error
         label, text = int(features["image/class/label"]), features["image/class/text"].numpy().decode(errors="replace")
         if not 1 <= label <= MAX_LABEL:
             raise DataError(

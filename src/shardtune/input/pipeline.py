@@ -15,9 +15,9 @@ from shardtune.world import World
 
 FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/class/label": tf.io.FixedLenFeature([], tf.int64)}
 SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
-READ_AT_ONCE = 512  # records: as many as are mixed with each other, so that many of them are neighbours
+READ_AT_ONCE = 256  # records: half of those that are mixed with each other, so that many of them are neighbours
 QUEUE_UNIT = 1024  # records: what research/inception took for the size of a shard
-BATCHES_AHEAD = 2
+BATCHES_AHEAD = 1
 
 Places = Callable[[int], tuple[Indices, Indices]]  # of a batch's number: its examples [n], and the seed of each [n, 2]
 Decode = Callable[[Any, Any], tuple[Any, Any]]  # of a record and its seed: image and label
@@ -140,7 +140,7 @@ def _batches(
     options = tf.data.Options()
     # One thread an image: sums over an image then have one order of their terms, whatever the machine.
     options.threading.max_intra_op_parallelism = 1
-    options.threading.private_threadpool_size = threads + 1  # one more for reading
+    options.threading.private_threadpool_size = threads
     options.autotune.enabled = False  # every size is given, so that memory stays what it is
     types = (tf.string, tf.int64, tf.int64)
     dataset = (
@@ -149,7 +149,8 @@ def _batches(
         .map(lambda first: shaped(*tf.numpy_function(read, [first], types, stateful=False)))
         .prefetch(max(1, queue // (at_once * size) - 1))  # one more is in use
         .unbatch()
-        .map(decoded, num_parallel_calls=threads)
+        # No more than `threads` run; the others are done, and wait for one before them that takes longer.
+        .map(decoded, num_parallel_calls=2 * threads)
         .batch(size)
         .prefetch(BATCHES_AHEAD)
         .with_options(options)

@@ -89,7 +89,7 @@ class RecordReader:
         for shard, first, last in self._runs(places, shards):
             run = places[first:last]
             begin = int(self._starts[run[0]])
-            data = self._open(self._paths[shard]).read(int(self._stops[run[-1]]) - begin, begin)
+            data = memoryview(self._open(self._paths[shard]).read(int(self._stops[run[-1]]) - begin, begin))
             for index in run.tolist():
                 found[index] = self._sound(shard, index, data[self._starts[index] - begin : self._stops[index] - begin])
         return [found[index] for index in indices.tolist()]
@@ -108,7 +108,7 @@ class RecordReader:
                 yield int(shards[first]), first, i
                 first = i
 
-    def _sound(self, shard: int, index: int, record: bytes) -> bytes | None:
+    def _sound(self, shard: int, index: int, record: memoryview) -> bytes | None:
         """The data of a record whose CRCs match."""
         start, size = int(self._starts[index]), int(self._stops[index] - self._starts[index])
         try:

@@ -1,0 +1,40 @@
+import re
+import time
+
+import pytest
+
+from shardtune.build.account import Account
+from shardtune.build.resume import WrittenShard
+from shardtune.world import World
+
+
+def shard(number: int, *, stored: int, rejected: int = 0) -> WrittenShard:
+    rejects = [{"path": f"a/{number}.jpg"}] * rejected
+    return WrittenShard("train", f"train-{number:05d}-of-00002", offsets=[0] * stored, rejects=rejects)
+
+
+def test_all_shards_are_heard_of_and_all_images_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    shards = [shard(0, stored=2), shard(1, stored=1, rejected=1)]
+    with Account(World(), 4) as account:
+        account.finished(shards[0], reused=True)
+        account.next_image("a/2.jpg", 10)
+        account.next_image("a/3.jpg", 10)
+        account.rejected()
+        account.finished(shards[1], reused=False)
+        account.wait(2)
+    assert account.shards == {one.name: one for one in shards}
+    [line] = capsys.readouterr().out.splitlines()
+    assert line.startswith("images 4 of 4: 1 rejected, ")
+
+
+def test_what_was_written_before_the_clock_started_does_not_count_in_the_rates(capsys: pytest.CaptureFixture[str]) -> None:
+    with Account(World(), 1002) as account:
+        for _ in range(1000):
+            account.next_image("a/1.jpg", 10_000_000)
+        account.finished(shard(0, stored=1000), reused=False)
+        account.finished(shard(1, stored=1), reused=True)
+        time.sleep(0.05)  # rates of no time at all are of any size
+        account.next_image("a/2.jpg", 10_000_000)
+        account.finished(shard(2, stored=1), reused=False)
+    megabytes, images = re.findall(r"([\d.]+) (?:MB|images)/s", capsys.readouterr().out)
+    assert float(megabytes) / float(images) < 100  # it is 10, and would be 10,010

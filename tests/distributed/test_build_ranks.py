@@ -1,0 +1,35 @@
+"""Any number of ranks builds the same bytes, of images of all kinds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.faults.reference import Reference
+from tests.launching import run
+from tests.pictures import CLASSES, encoded, picture, plant
+from tests.records import contents
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """36 images that are stored, encoded anew, rejected, skipped, held out, or have boxes."""
+    directory = tmp_path_factory.mktemp("mixed")
+    images, generator = plant(directory / "images", per_class=8), np.random.default_rng(1)
+    for name in CLASSES:
+        (images / name / "gray.jpg").write_bytes(encoded(picture(generator).convert("L")))
+        (images / name / "empty.jpg").write_bytes(b"")
+        (images / name / "copy.jpg").write_bytes((images / "blue" / "blue-00.jpg").read_bytes())
+        (images / name / "dangling.jpg").symlink_to("nowhere")
+    (directory / "boxes.csv").write_text("blue-01,0,0,0.5,0.5\nred-02,0.25,0,1,1\n")
+    options = {"train_shards": 4, "validation_shards": 2, "validation_fraction": 0.25, "duplicates": "skip", "max_rejects": 6}
+    return Reference.of(images, directory / "data", **options, bounding_box_file=directory / "boxes.csv")
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_any_number_of_ranks_builds_the_same_bytes(mixed: Reference, tmp_path: Path, ranks: int) -> None:
+    done = run(mixed.command(tmp_path), launcher="mpirun", ranks=ranks, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == "Finished writing all 27 images in data set."
+    assert contents(tmp_path) == mixed.files
+    assert all(mixed.files[name] for name in ("rejects.jsonl", "duplicates.jsonl"))

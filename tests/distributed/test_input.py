@@ -1,0 +1,43 @@
+"""Damaged and foreign data under real Horovod workers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.input.shards import corrupt
+from tests.launching import shardtune
+
+TRAIN = ["--image_size", 75, "--batch_size", 4, "--max_steps", 9, "--augment", "inception"]
+
+
+@pytest.fixture
+def damaged(small_data: Path, tmp_path: Path) -> Path:
+    """The 60 + 21 examples of `small_data` with four corrupt ones in each split."""
+    copy = Path(shutil.copytree(small_data, tmp_path / "copy"))
+    for split in ("train", "validation"):
+        corrupt(copy, [0, 7, 8, 20], split)  # type: ignore[arg-type]
+    return copy
+
+
+def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, tmp_path: Path) -> None:
+    for name in ("dataset.json", "offsets.bin"):
+        (damaged / name).unlink()
+    shutil.rmtree(damaged / ".shardtune", ignore_errors=True)
+    run, skip = tmp_path / "run", ("--on_corrupt", "skip")
+    said = shardtune("train", "--data_dir", damaged, "--train_dir", run, *TRAIN, *skip, launcher="horovodrun --mpi", ranks=2)
+    assert f"its index is kept in {damaged / '.shardtune-index'}" in said
+    # 9 steps of 8 are more than an epoch: all four have come.
+    assert f"4 corrupt record(s) were replaced by others: the first is record 0 of its split, at byte 0 of {damaged}" in said
+    assert json.loads((run / "outcome.json").read_text())["corrupt_records"] == 4
+    arguments = ("--data_dir", damaged, "--checkpoint_dir", run, "--eval_dir", tmp_path, "--batch_size", 4, *skip)
+    said = shardtune("eval", *arguments, launcher="horovodrun --gloo", ranks=3)
+    assert "4 corrupt record(s) were left out: the first is record 0 of its split" in said
+    result = json.loads((tmp_path / "eval.json").read_text())
+    assert (result["examples"], result["corrupt_records"]) == (17, 4)
+
+
+def test_a_corrupt_record_ends_all_workers(damaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"Every record passes its CRC, but in record \d+ of its split, at byte \d+ of"):
+        shardtune("train", "--data_dir", damaged, "--train_dir", tmp_path / "run", *TRAIN, launcher="horovodrun --mpi", ranks=3)

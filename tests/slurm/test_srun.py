@@ -1,0 +1,44 @@
+"""Commands started by a real srun."""
+
+import re
+import sys
+from pathlib import Path
+
+from shardtune.dataset.manifest import MANIFEST_NAME
+from tests.records import contents
+from tests.slurm.cluster import Cluster
+
+# srun --mpi=pmix over both nodes would need two hosts: their PMIx servers would use the same names here.
+TWO_TASKS = ("--nodes=1", "--ntasks=2")
+
+
+def build(data: Path, images: Path) -> list[str]:
+    arguments = {"train_directory": images / "train", "output_directory": data, "train_shards": 4}
+    return [sys.executable, "-m", "shardtune", "build", *(f"--{name}={value}" for name, value in arguments.items())]
+
+
+def test_tasks_that_pmix_joins_build_one_data_set(slurm: Cluster, small_images: Path, tmp_path: Path) -> None:
+    joined = slurm.run("srun", "--mpi=pmix", *TWO_TASKS, *build(tmp_path / "joined", small_images))
+    assert joined.returncode == 0, joined.stdout
+    assert joined.stdout.count("Finished writing all 60 images in data set.") == 1
+    alone = slurm.run("srun", "--ntasks=1", *build(tmp_path / "alone", small_images))
+    assert alone.returncode == 0, alone.stdout
+    assert contents(tmp_path / "joined") == contents(tmp_path / "alone")
+
+
+def test_tasks_that_nothing_joins_say_what_to_type(slurm: Cluster, small_images: Path, tmp_path: Path) -> None:
+    done = slurm.run("srun", "--mpi=none", *TWO_TASKS, *build(tmp_path / "data", small_images))
+    assert done.returncode == 1
+    said = [line for line in done.stdout.splitlines() if not line.startswith("srun: ")]
+    assert len(said) == 2  # one sentence from each
+    for line in said:
+        assert re.fullmatch(r"shardtune: Tasks of srun find each other by --mpi, but 2 were .*: type srun --mpi=pmix.*", line)
+    assert not (tmp_path / "data" / MANIFEST_NAME).exists()
+
+
+def test_the_process_of_an_sbatch_script_is_alone(slurm: Cluster, small_images: Path, tmp_path: Path) -> None:
+    command = " ".join(build(tmp_path / "data", small_images))
+    job = ("sbatch", "--wait", "--ntasks=4", f"--output={tmp_path}/log", f"--wrap={command}")
+    done = slurm.run(*job)
+    assert done.returncode == 0, done.stdout + (tmp_path / "log").read_text()
+    assert (tmp_path / "data" / MANIFEST_NAME).is_file()
