@@ -113,11 +113,16 @@ class TrainConfig:
     train_dir: Path
     """Run directory: checkpoints, metrics.jsonl, config.json. A run that was cut short goes on from its last checkpoint."""
     pretrained_model_checkpoint_path: Path | None = None
-    """Checkpoint in the layout of inception-v3-2016-03-01 (model.ckpt-157585) to start from."""
+    """Weights to start from, of whatever kind: the release inception-v3-2016-03-01 (its folder or model.ckpt-157585), TF-Slim's
+    inception_v3.ckpt, a Keras .h5, .weights.h5 or .keras file of InceptionV3, or the train_dir of another run."""
+    pretrained_ema: bool = False
+    """Start from the averaged weights (ExponentialMovingAverage) that the release and runs of shardtune hold too."""
     fine_tune: bool = False
     """Start the final layers (logits and auxiliary logits) at random: for another set of classes than the checkpoint's."""
     freeze_until: str | None = None
     """Keep this block of Inception v3 (mixed0 … mixed10) and all below it as they are: faster, and better on little data."""
+    freeze_trunk: bool = False
+    """Train the final layers and the auxiliary head alone: the same as --freeze_until mixed10."""
     image_size: int = 299
     """Side in pixels of the square that the network sees, 75 or more. Below 107 there is no auxiliary head."""
     batch_size: int = 32
@@ -130,8 +135,15 @@ class TrainConfig:
     """sgd: Nesterov momentum 0.9. adam: Adam with its usual constants."""
     initial_learning_rate: float = 0.001
     """Learning rate of one worker. It climbs to this times the number of workers, then falls to 0 along a cosine."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Of the activations; weights and logits stay float32. mixed_float16 scales the loss, by a factor that it finds itself."""
+    batch_norm: Literal["per_worker", "synced", "frozen"] = "per_worker"
+    """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one with the whole batch
+    would. frozen: by the moving statistics of the checkpoint, which then do not change."""
     batch_norm_decay: float = 0.99
     """Decay of the moving mean and variance of batch normalisation; lower it for runs of less than 500 steps."""
+    moving_average_decay: float = 0.9999
+    """Decay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
     augment: Literal["light", "none"] = "light"
     """light: random crop, flip and mild colour. none: the central crop that evaluation sees."""
     seed: int = 0
@@ -145,7 +157,8 @@ class TrainConfig:
         _require(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
         for name in ("batch_size", "save_every", "log_every", "initial_learning_rate"):
             _require(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
-        _require(0 <= self.batch_norm_decay < 1, "batch_norm_decay lies in 0 to 1", self.batch_norm_decay)
+        for name in ("batch_norm_decay", "moving_average_decay"):
+            _require(0 <= getattr(self, name) < 1, f"{name} lies in 0 to 1", getattr(self, name))
         _require(
             self.epochs is None or self.max_steps is None,
             "The length of a run is given by epochs or by max_steps, not by both",
@@ -154,10 +167,21 @@ class TrainConfig:
         for name in ("epochs", "max_steps"):
             value = getattr(self, name)
             _require(value is None or 0 < value < math.inf, f"{name} is above 0 and finite", value)
+        starts = {
+            "fine_tune": self.fine_tune,
+            "pretrained_ema": self.pretrained_ema,
+            "batch_norm frozen": self.batch_norm == "frozen",
+        }
+        for name, given in starts.items():
+            _require(
+                not given or self.pretrained_model_checkpoint_path is not None,
+                f"{name} starts from pretrained_model_checkpoint_path",
+                f"--{name} alone",
+            )
         _require(
-            not self.fine_tune or self.pretrained_model_checkpoint_path is not None,
-            "fine_tune starts from pretrained_model_checkpoint_path",
-            "--fine_tune alone",
+            not (self.freeze_trunk and self.freeze_until),
+            "What is frozen is given by freeze_until or by freeze_trunk, not by both",
+            f"--freeze_trunk --freeze_until {self.freeze_until}",
         )
 
     def steps(self, examples: int, workers: int) -> int:
@@ -184,6 +208,8 @@ class EvalConfig:
     """Evaluate only the first so many examples (default: all)."""
     batch_size: int = 50
     """Examples per worker and step."""
+    ema: bool = True
+    """Evaluate the averaged weights; --no_ema: those of the last step."""
 
     def __post_init__(self) -> None:
         _require(self.batch_size > 0, "batch_size is above 0", self.batch_size)

@@ -82,9 +82,7 @@ def build(
         return keras.layers.Conv2D(**{**config, "name": name, "dtype": precision, "kernel_initializer": _initial(name, seed)})
 
     def norm(name: str) -> Any:
-        return BatchNormalization(
-            batch_norm, batch_norm_decay, world or World(), name=f"{name}.BatchNorm", dtype=precision
-        )
+        return BatchNormalization(batch_norm, batch_norm_decay, world or World(), name=f"{name}.BatchNorm", dtype=precision)
 
     def auxiliary(x: Any, filters: int, kernel: tuple[int, ...], name: str) -> Any:
         x = norm(name)(convolution(name, {"filters": filters, "kernel_size": kernel, "use_bias": False})(x))

@@ -66,8 +66,8 @@ def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool =
             name.startswith((*FINAL_LAYERS, AUXILIARY_CONVOLUTION)) for name in missing + unexpected + other
         )
         raise CheckpointError(
-            f"This network has {len(wanted)} variables for {model.output['logits'].shape[-1]} classes at {model.input.shape[1]} "
-            f"pixels, but in {path}, {source.kind}, of these are {wrong}: "
+            f"This network has {len(wanted)} variables ({model.output['logits'].shape[-1]} classes, {model.input.shape[1]} "
+            f"pixels), but of them are in {path}, {source.kind}, {wrong}: "
             + ("add --fine_tune to start such layers at random." if final else "give another checkpoint.")
         )
     for name in given:

@@ -30,8 +30,10 @@ TRAINING_STATE = re.compile(
     r".*/(ExponentialMovingAverage|RMSProp|RMSProp_1|Momentum|Adam|Adam_1|avg)|global_step|beta[12]_power|(optimizer|loss_scale)/.*"
 )
 # What the readers' libraries raise on files that are cut short, damaged or another thing.
-UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, EOFError, NotImplementedError)
-UNREADABLE += (BadZipFile, safetensors.SafetensorError, tf.errors.OpError)
+UNREADABLE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, EOFError, NotImplementedError),
+    *(BadZipFile, safetensors.SafetensorError, tf.errors.OpError),
+)
 
 # TF-Slim's names: the stem, then each block's branches.
 _SLIM_STEM = "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 Conv2d_3b_1x1 Conv2d_4a_3x3"
@@ -140,7 +142,9 @@ def _index(path: Path) -> Path:
 
 def _is_source(path: Path) -> bool:
     return path.is_file() and (
-        _is_table(path) or any(_starts(path, magic) for magic in (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04")) or _starts(path, b"{", at=8)
+        _is_table(path)
+        or any(_starts(path, magic) for magic in (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"))
+        or _starts(path, b"{", at=8)
     )
 
 

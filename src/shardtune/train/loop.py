@@ -15,9 +15,11 @@ from shardtune.files import write_json
 from shardtune.input.pipeline import training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint, inception, pretrained
+from shardtune.model.averages import Averages
 from shardtune.model.checkpoint import RUN_CONFIG_NAME, load_run_config
 from shardtune.progress import Ticker, say
 from shardtune.train import metrics
+from shardtune.train.loss_scale import LossScale
 from shardtune.train.schedule import Schedule
 from shardtune.train.step import average_moving_statistics, make_optimizer, make_step
 from shardtune.world import World
@@ -39,13 +41,19 @@ def train(config: TrainConfig, world: World) -> None:
     model = inception.build(
         manifest.num_classes,
         config.image_size,
-        batch_norm_decay=config.batch_norm_decay,
         seed=config.seed,
-        freeze_until=config.freeze_until,
+        precision=config.precision,
+        batch_norm=config.batch_norm,
+        batch_norm_decay=config.batch_norm_decay,
+        world=world,
+        freeze_until=inception.WHOLE_TRUNK if config.freeze_trunk else config.freeze_until,
     )
     optimizer = make_optimizer(config.optimizer, model)
-    variables = state(model, optimizer)
-    first_step = world.from_root(lambda: _restore(config, world, model, variables))
+    changing = inception.changing_variables(model)
+    averages = Averages(changing, config.moving_average_decay)
+    loss_scale = LossScale() if config.precision == "mixed_float16" else None
+    variables = state(model, optimizer, averages, loss_scale)
+    first_step = world.from_root(lambda: _restore(config, world, model, variables, averages))
     for variable, value in zip(variables.values(), world.broadcast([v.numpy() for v in variables.values()]), strict=True):
         variable.assign(value)
 
@@ -71,11 +79,11 @@ def train(config: TrainConfig, world: World) -> None:
         first_step=first_step,
         threads=threads,
     )
-    run_step = make_step(model, optimizer, world, config.batch_size)
+    run_step = make_step(model, optimizer, averages, loss_scale, world, batch_size=config.batch_size, seed=config.seed)
     with Ticker(world, "steps", steps, start=first_step, weight=global_batch, rate_unit="images") as ticker:
         for step, (images, labels) in zip(range(first_step, steps), batches, strict=False):
             rate = schedule.rate(step)
-            loss = run_step(images, labels, tf.constant(rate, tf.float32))
+            loss = run_step(tf.constant(step, tf.int64), images, labels, tf.constant(rate, tf.float32))
             done = step + 1
             note = None
             # Reading the loss waits for the device, so it is read only when it is told.
@@ -89,7 +97,7 @@ def train(config: TrainConfig, world: World) -> None:
             else:
                 ticker.advance(note)
             if done % config.save_every == 0 or done == steps:
-                average_moving_statistics(model, world)
+                average_moving_statistics({**changing, **averages.variables}, world)
                 if world.is_root:
                     checkpoint.save(config.train_dir, done, {name: v.numpy() for name, v in variables.items()})
     require_equal(world, variables)
@@ -104,11 +112,13 @@ def _log(config: TrainConfig, world: World, values: dict[str, float]) -> None:
         metrics.append(config.train_dir / "metrics.jsonl", values)
 
 
-def state(model: Any, optimizer: Any) -> dict[str, Any]:
-    """All that a run must keep: the network's variables by their 2016 names, the optimizer's beneath `optimizer/`."""
+def state(model: Any, optimizer: Any, averages: Averages, loss_scale: LossScale | None) -> dict[str, Any]:
+    """All that a run must keep: the network's variables by their 2016 names, their averaged twins, and what is beneath
+    `optimizer/` and `loss_scale/`."""
     # By position: Keras's own names carry a counter of all layers that the process ever made.
     slots = {f"optimizer/{position:04d}": variable for position, variable in enumerate(optimizer.variables)}
-    return {**inception.named_variables(model), **slots}
+    scale = loss_scale.variables if loss_scale else {}
+    return {**inception.named_variables(model), **averages.variables, **slots, **scale}
 
 
 def require_equal(world: World, variables: dict[str, Any]) -> None:
@@ -157,7 +167,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [f"{key} was {old.get(key)}, is {new[key]}" for key in new if key not in free and old.get(key) != new[key]]
 
 
-def _restore(config: TrainConfig, world: World, model: Any, variables: dict[str, Any]) -> int:
+def _restore(config: TrainConfig, world: World, model: Any, variables: dict[str, Any], averages: Averages) -> int:
     """Load the run's newest checkpoint, or else the pretrained one, and return the steps done. For rank 0."""
     newest = checkpoint.newest(config.train_dir)
     if newest:
@@ -167,6 +177,6 @@ def _restore(config: TrainConfig, world: World, model: Any, variables: dict[str,
         return step
     if config.pretrained_model_checkpoint_path:
         path = config.pretrained_model_checkpoint_path
-        count = pretrained.restore(model, path, fine_tune=config.fine_tune)
-        say(world, f"Restored {count} variables from {path}.")
+        say(world, str(pretrained.restore(model, path, fine_tune=config.fine_tune, averaged=config.pretrained_ema)))
+    averages.reset()
     return 0
