@@ -67,12 +67,12 @@ def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool =
         )
         raise CheckpointError(
             f"This network has {len(wanted)} variables ({model.output['logits'].shape[-1]} classes, {model.input.shape[1]} "
-            f"pixels), but of them are in {path}, {source.kind}, {wrong}: "
+            f"pixels), but of them are in {source.path}, {source.kind}, {wrong}: "
             + ("add --fine_tune to start such layers at random." if final else "give another checkpoint.")
         )
     for name in given:
         wanted[name].assign(source.arrays[name])
-    return Restored(source.kind, path, given, [name for name in wanted if name.startswith(random)])
+    return Restored(source.kind, source.path, given, [name for name in wanted if name.startswith(random)])
 
 
 def listed(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
+import numpy as np
 import safetensors
 import tensorflow as tf
 
@@ -67,11 +68,13 @@ class Source:
 
     Attributes:
         kind: what it is, in the words of a message.
+        path: where it is.
         arrays: by names of 2016; names that the network has not are kept as they are in the file.
         lacks: beginnings of names that such a file never has.
     """
 
     kind: str
+    path: Path
     arrays: dict[str, Array]
     lacks: tuple[str, ...] = ()
 
@@ -100,7 +103,7 @@ def read(path: Path, *, averaged: bool, trunk: list[str]) -> Source:
     path = _file(path)
     try:
         if _starts(path, b"\x89HDF\r\n\x1a\n") or _starts(path, b"PK\x03\x04"):
-            source = Source("a Keras file", keras_files.read(path, trunk), ("aux_logits/",))
+            source = Source("a Keras file", path, keras_files.read(path, trunk), ("aux_logits/",))
             if averaged:
                 raise _no_twins(path)
             return source
@@ -171,7 +174,7 @@ def _of_tensorflow(path: Path, averaged: bool) -> Source:
         ours = f"{layers[layer]}{part}" if layer in layers else name
         is_dense = ours.endswith(("logits/weights", "FC/weights")) and array.ndim == 4  # a convolution of 1×1 there
         arrays[ours] = array[0, 0] if is_dense else array
-    return Source(slim.kind, arrays)
+    return Source(slim.kind, path, arrays)
 
 
 def _chosen(kind: str, path: Path, names: Iterable[str], tensor: Callable[[str], Array], averaged: bool) -> Source:
@@ -182,7 +185,8 @@ def _chosen(kind: str, path: Path, names: Iterable[str], tensor: Callable[[str],
         if not twins:
             raise _no_twins(path)
         chosen |= twins
-    return Source(kind, {name: tensor(stored) for name, stored in chosen.items()})
+    arrays = {name: np.asarray(tensor(stored)) for name, stored in chosen.items()}
+    return Source(kind, path, {name: array for name, array in arrays.items() if array.dtype.kind == "f"})
 
 
 def _no_twins(path: Path) -> CheckpointError:
