@@ -81,6 +81,14 @@ def test_a_run_starts_from_the_averaged_weights_of_another(run: Path, small_data
         assert json.loads((tmp_path / "eval.json").read_text())["averaged"] == averaged
 
 
+@pytest.mark.exhaustive
+def test_float16_trains_and_keeps_its_loss_scale(small_data: Path, tmp_path: Path) -> None:
+    shardtune("train", "--data_dir", small_data, "--train_dir", tmp_path, *TRAIN, "--precision", "mixed_float16")
+    tensors = load(newest(tmp_path)[1])  # type: ignore[index]
+    assert (tensors["loss_scale/scale"], tensors["loss_scale/finite_steps"]) == (2**15, 6)
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+
+
 def test_a_finished_run_is_not_trained_again(run: Path, small_data: Path) -> None:
     before = sorted((path.name, path.stat().st_mtime_ns) for path in (run / "checkpoints").iterdir())
     said = shardtune("train", "--data_dir", small_data, "--train_dir", run, *TRAIN, launcher="horovodrun --mpi", ranks=2)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from shardtune.errors import CheckpointError
-from shardtune.model import checkpoint, inception, sources
+from shardtune.model import checkpoint, inception, slim, sources
 from shardtune.model.averages import TWIN
 from shardtune.model.inception import named_variables, trunk_names
 from shardtune.model.pretrained import restore
@@ -336,6 +336,6 @@ def test_a_tf_slim_checkpoint_computes_what_tf_slim_s_graph_computes(
 
 
 def test_each_layer_has_one_name_in_tf_slim() -> None:
-    names = sources.slim_names()
+    names = slim.layer_names()
     assert len(names) == len(set(names.values())) == 98
     assert set(trunk_names()) < set(names.values())

@@ -20,7 +20,7 @@ BATCH, STEPS = 4, 20
     [("mixed8", ("mixed_8x8x2048a/", "mixed_8x8x2048b/", "logits/")), (inception.WHOLE_TRUNK, ("logits/",))],
 )
 def test_frozen_parts_are_bit_identical_after_20_steps(freeze_until: str, trains: tuple[str, ...]) -> None:
-    model = inception.build(4, 75, freeze_until=freeze_until, batch_norm_decay=0.9)
+    model = inception.build(4, 75, freeze_until=freeze_until)
     optimizer, averages = make_optimizer("sgd", model), Averages(changing_variables(model), 0.99)
     step = make_step(model, optimizer, averages, None, World(), batch_size=BATCH, seed=0)
     generator = np.random.default_rng(0)
