@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.launching import shardtune
 
 FLAGS = ("--batch_size", 16, "--initial_learning_rate", 0.01, "--precision", "mixed_bfloat16")
-RUNS = [("checkpoint", 0.99), ("random weights", 0.99), ("checkpoint", 0.9997), ("checkpoint", 0.9), ("random weights", 0.9)]
+RUNS = [("checkpoint", 0.9), ("random weights", 0.9), ("checkpoint", 0.99), ("random weights", 0.99), ("checkpoint", 0.9997)]
 
 
 def main() -> None:
