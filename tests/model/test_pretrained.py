@@ -101,6 +101,13 @@ def test_a_network_without_an_auxiliary_head_leaves_it_out(small_model: Any, val
     assert len(restore(small_model, path).given) == len(values)
 
 
+def test_one_with_an_auxiliary_head_wants_nothing_else_in_its_place(larger_model: Any, tmp_path: Path) -> None:
+    values = random_values(named_variables(larger_model))
+    path = checkpoint.save(tmp_path, 1, {**values, "aux_logits/proj/biases": np.zeros(128, np.float32)})
+    with pytest.raises(CheckpointError, match=r"1 unexpected \(aux_logits/proj/biases\): give another checkpoint"):
+        restore(larger_model, path)
+
+
 def test_averaged_weights_take_the_place_of_those_that_have_them(
     small_model: Any, values: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -133,6 +133,21 @@ def test_keras_files(of_keras: Any, small_model: Any, suffix: str, top: bool, tm
         assert np.allclose(small_model(images, training=False)["pool"], pool, rtol=1e-4, atol=1e-6)
 
 
+def test_weights_in_the_layout_of_keras_2(of_keras: Any, small_model: Any, tmp_path: Path) -> None:
+    # That of inception_v3_weights_tf_dim_ordering_tf_kernels.h5: layers without weights are groups too.
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in of_keras.layers]
+        for layer in of_keras.layers:
+            group = file.create_group(layer.name)
+            group.attrs["weight_names"] = [f"{layer.name}/{variable.name}:0".encode() for variable in layer.weights]
+            for variable in layer.weights:
+                group[f"{layer.name}/{variable.name}:0"] = variable.numpy()
+    restore(small_model, tmp_path / "w.h5")
+    images = np.random.default_rng(1).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float32)
+    logits = small_model(images, training=False)["logits"]
+    assert np.allclose(logits[:, 1:], of_keras(images, training=False), rtol=1e-4, atol=1e-6)
+
+
 def test_what_keras_files_lack_starts_at_random(of_keras: Any, tmp_path: Path) -> None:
     model = inception.build(4, 107)
     restored = restore(model, written_by_keras(of_keras, tmp_path / "w.weights.h5"))
@@ -178,9 +193,12 @@ def archive(folder: Path) -> bytes:
 def linked(folder: Path) -> bytes:
     """HDF5 in Keras's layout that points to arrays in another file."""
     with h5py.File(folder / "secret", "w") as file:
-        file["a"] = np.zeros((3, 3, 3, 32), np.float32)
+        file.attrs["layer_names"] = ["a"]
+        file["a/kernel"] = np.zeros(8, np.float32)
+        file["b"] = np.zeros((3, 3, 3, 32), np.float32)
     with h5py.File(folder / "made", "w") as file:
-        file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(folder / "secret"), "a")
+        file["model_weights"] = h5py.ExternalLink(str(folder / "secret"), "/")
+        file["layers/conv2d/vars/0"] = h5py.ExternalLink(str(folder / "secret"), "b")
         file.create_dataset("layers/conv2d_1/vars/0", (8,), "f4", external=[(str(folder / "secret"), 0, 32)])
     return (folder / "made").read_bytes()
 
@@ -202,7 +220,7 @@ FOREIGN: list[tuple[Callable[[Path], bytes], str]] = [
     (lambda _: b"\0" * 5000, "is none, or not all of one"),
     (pickled, "is none, or not all of one"),
     (archive, "no item named 'model.weights.h5'"),
-    (linked, "0 convolutions"),
+    (linked, "0 convolutions, 0 batch normalisations and 0 other layers"),
     (bomb, "declares more data"),
     (other_keras_model, "0 convolutions, 0 batch normalisations and 1 other layers"),
 ]
