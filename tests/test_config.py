@@ -47,6 +47,7 @@ def test_a_build_that_cannot_be_is_refused(wrong: dict[str, Any], received: str)
         ({"max_steps": 0}, "0"),
         ({"max_steps": -5}, "-5"),
         ({"epochs": 3.0, "max_steps": 7}, "--epochs 3.0 --max_steps 7"),
+        ({"moving_average_decay": 1.0}, "1.0"),
         ({"fine_tune": True}, "--fine_tune alone"),
         ({"accumulate": 0}, "0"),
         ({"keep_checkpoints": 0}, "0"),
@@ -59,6 +60,9 @@ def test_a_build_that_cannot_be_is_refused(wrong: dict[str, Any], received: str)
         ({"time_limit": "soon"}, "soon"),
         ({"time_limit": "0m"}, "0m"),
         ({"profile": "10-20"}, "10-20"),
+        ({"pretrained_ema": True}, "--pretrained_ema alone"),
+        ({"batch_norm": "frozen"}, "--batch_norm frozen alone"),
+        ({"freeze_trunk": True, "freeze_until": "mixed3"}, "--freeze_trunk --freeze_until mixed3"),
     ],
 )
 def test_a_training_run_that_cannot_be_is_refused(wrong: dict[str, Any], received: str) -> None:

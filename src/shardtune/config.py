@@ -171,8 +171,8 @@ class TrainConfig:
     batch_norm: Literal["per_worker", "synced", "frozen"] = "per_worker"
     """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one with the whole batch
     would. frozen: by the moving statistics of the checkpoint, which then do not change."""
-    batch_norm_decay: float = 0.99
-    """Decay of the moving mean and variance of batch normalisation; lower it for runs of less than 500 steps."""
+    batch_norm_decay: float = 0.9
+    """Decay of the moving mean and variance of batch normalisation. The reference's 0.9997 is for 10,000 steps and more."""
     moving_average_decay: float = 0.9999
     """Decay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
     augment: Augmentation = "light"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shardtune.config import Optimizer, TrainConfig
 from shardtune.model.inception import LOGITS_LAYER, named_variables
 from shardtune.train import dropout
+from shardtune.train.loss_scale import FIRST
 from shardtune.train.state import State
 from shardtune.train.step import Step, Told, pieces
 from shardtune.world import Alone, World
@@ -156,3 +157,25 @@ def test_averages_follow() -> None:
         decay = (1 + step) / (10 + step)
         expected = decay * expected + (1 - decay) * kernel.numpy()
     assert np.allclose(state.averages.variables["logits/logits/weights/ExponentialMovingAverage"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_loss_scale_changes_no_step(optimizer: Optimizer) -> None:
+    plain, scaled = small(CLASSES, SIDE), small(CLASSES, SIDE)
+    [told] = stepped(plain, 1, 0.1, replace(CONFIG, optimizer=optimizer))
+    assert stepped(scaled, 1, 0.1, replace(CONFIG, optimizer=optimizer, precision="mixed_float16"))[0].loss == told.loss
+    assert np.allclose(plain.get_layer(LOGITS_LAYER).kernel, scaled.get_layer(LOGITS_LAYER).kernel, atol=1e-6)
+
+
+def test_a_step_whose_gradients_overflow_changes_no_weight() -> None:
+    config = replace(CONFIG, optimizer="adam", precision="mixed_float16")
+    state = State(small(CLASSES, SIDE), config)
+    run = Step(state, World(), config, (0, BATCH), BATCH)
+    after = [*state.model.trainable_variables, *state.optimizer.variables]
+    before = [variable.numpy() for variable in after]
+    state.loss_scale.scale.assign(np.inf)
+    assert run(IMAGES, LABELS, 0, 0.001, asks=False).gradient_norm == 0
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True) if b.name != "learning_rate")
+    state.loss_scale.scale.assign(FIRST)
+    assert run(IMAGES, LABELS, 1, 0.001, asks=False).gradient_norm > 0
+    assert not np.array_equal(before[0], after[0])

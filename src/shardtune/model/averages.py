@@ -31,7 +31,7 @@ class Averages:
         step = tf.cast(step, tf.float32)
         decay = tf.minimum(self._decay, (1 + step) / (10 + step))
         for twin, variable in zip(self.variables.values(), self._sources, strict=True):
-            twin.assign_sub((1 - decay) * (twin - variable.value))
+            twin.assign_sub((1 - decay) * (twin - tf.convert_to_tensor(variable)))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ Its layers and variables go by the names of the 2016 release, whatever Keras cal
 
 import re
 import zlib
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
@@ -55,7 +56,7 @@ def build(
     seed: int = 0,
     precision: Precision = "float32",
     batch_norm: Kind = "per_worker",
-    batch_norm_decay: float = 0.99,
+    batch_norm_decay: float = 0.9,
     world: World | None = None,
     freeze_until: str | None = None,
 ) -> Any:
@@ -78,50 +79,65 @@ def build(
         UsageError: freeze_until names no block.
     """
 
-    def convolution(name: str, config: dict[str, Any]) -> Any:
-        return keras.layers.Conv2D(**{**config, "name": name, "dtype": precision, "kernel_initializer": _initial(name, seed)})
-
-    def norm(name: str) -> Any:
-        return BatchNormalization(batch_norm, batch_norm_decay, world or World(), name=f"{name}.BatchNorm", dtype=precision)
-
-    def auxiliary(x: Any, filters: int, kernel: tuple[int, ...], name: str) -> Any:
-        x = norm(name)(convolution(name, {"filters": filters, "kernel_size": kernel, "use_bias": False})(x))
-        return keras.layers.ReLU(dtype=precision)(x)
-
-    def dense(x: Any, name: str) -> Any:
-        return keras.layers.Dense(num_classes, name=name, dtype="float32", kernel_initializer=_initial(name, seed))(x)
-
-    original = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
-    names = {
-        layer.name: name.replace("/", ".")
-        for kind in (keras.layers.Conv2D, keras.layers.BatchNormalization)
-        for name, layer in zip(trunk_names(), _as_made(original, kind), strict=True)
-    }
-
-    def ours(layer: Any) -> Any:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return norm(names[layer.name])
-        if isinstance(layer, keras.layers.Conv2D):
-            return convolution(names[layer.name], layer.get_config())
-        return type(layer).from_config({**layer.get_config(), "dtype": precision})
-
-    trunk = keras.models.clone_model(original, clone_function=ours)
+    layers = _Layers(seed, precision, batch_norm, batch_norm_decay, world or World())
+    trunk = layers.trunk(image_size)
     pool = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(trunk.output)
-    outputs = {"logits": dense(pool, LOGITS_LAYER), "pool": pool}
+    outputs = {"logits": layers.dense(num_classes, LOGITS_LAYER)(pool), "pool": pool}
     if image_size >= SMALLEST_SIZE_WITH_AUXILIARY_HEAD:
         x = keras.layers.AveragePooling2D(5, strides=3, dtype=precision)(trunk.get_layer("mixed7").output)
-        x = auxiliary(x, 128, (1, 1), "aux_logits.proj")
-        x = auxiliary(x, 768, x.shape[1:3], "aux_logits.Conv")
-        outputs["aux_logits"] = dense(keras.layers.Flatten(dtype="float32")(x), "aux_logits.FC")
+        for name, filters, kernel in (("aux_logits.proj", 128, (1, 1)), ("aux_logits.Conv", 768, x.shape[1:3])):
+            x = layers.convolution(name, filters=filters, kernel_size=kernel, use_bias=False)(x)
+            x = keras.layers.ReLU(dtype=precision)(layers.norm(name)(x))
+        outputs["aux_logits"] = layers.dense(num_classes, "aux_logits.FC")(keras.layers.Flatten(dtype="float32")(x))
     model = keras.Model(trunk.input, outputs)
     if freeze_until is not None:
         _freeze(model, freeze_until)
     return model
 
 
-def _initial(name: str, seed: int) -> Any:
-    """A layer's initial weights: a function of its name and the seed alone."""
-    return keras.initializers.TruncatedNormal(stddev=_STDDEVS.get(name, _STDDEV), seed=zlib.crc32(f"{seed} {name}".encode()))
+@dataclass(frozen=True)
+class _Layers:
+    """Makes layers of one precision. Their initial weights are a function of their names and the seed alone."""
+
+    seed: int
+    precision: Precision
+    batch_norm: Kind
+    batch_norm_decay: float
+    world: World
+
+    def convolution(self, name: str, **options: Any) -> Any:
+        return keras.layers.Conv2D(
+            **{**options, "name": name, "dtype": self.precision, "kernel_initializer": self._initial(name)}
+        )
+
+    def norm(self, name: str) -> Any:
+        name = f"{name}.BatchNorm"
+        return BatchNormalization(self.batch_norm, self.batch_norm_decay, self.world, name=name, dtype=self.precision)
+
+    def dense(self, num_classes: int, name: str) -> Any:
+        return keras.layers.Dense(num_classes, name=name, dtype="float32", kernel_initializer=self._initial(name))
+
+    def trunk(self, image_size: int) -> Any:
+        """keras.applications' graph with layers of our own."""
+        original = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
+        names = {
+            layer.name: name.replace("/", ".")
+            for kind in (keras.layers.Conv2D, keras.layers.BatchNormalization)
+            for name, layer in zip(trunk_names(), _as_made(original, kind), strict=True)
+        }
+
+        def ours(layer: Any) -> Any:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                return self.norm(names[layer.name])
+            if isinstance(layer, keras.layers.Conv2D):
+                return self.convolution(**{**layer.get_config(), "name": names[layer.name]})
+            return type(layer).from_config({**layer.get_config(), "dtype": self.precision})
+
+        return keras.models.clone_model(original, clone_function=ours)
+
+    def _initial(self, name: str) -> Any:
+        seed = zlib.crc32(f"{self.seed} {name}".encode())
+        return keras.initializers.TruncatedNormal(stddev=_STDDEVS.get(name, _STDDEV), seed=seed)
 
 
 def _as_made(model: Any, kind: type) -> list[Any]:

@@ -42,7 +42,8 @@ def read(path: Path, trunk: list[str]) -> dict[str, Array]:
 
 def _layers(file: Any) -> list[dict[str, Array]]:
     """Variables of each layer that has some, layers of one class in the order of model.layers."""
-    root = file["model_weights"] if file.get("model_weights", getclass=True) is h5py.Group else file
+    whole = isinstance(file.get("model_weights", getlink=True), h5py.HardLink)  # a whole model's, in Keras 2's layout
+    root = file["model_weights"] if whole else file
     order = [name.decode() if isinstance(name, bytes) else name for name in root.attrs.get("layer_names", [])]
     layers: dict[tuple[Any, ...], dict[str, Array]] = {}
     for name, dataset in _datasets(root).items():

@@ -53,26 +53,25 @@ def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool =
         kernel = f"{AUXILIARY_CONVOLUTION}weights"
         if kernel in wanted and kernel in shapes and shapes[kernel] != wanted[kernel].shape:
             random += (AUXILIARY_CONVOLUTION,)
-    given = [name for name in wanted if not name.startswith(random)]
+    given = {name: variable for name, variable in wanted.items() if not name.startswith(random)}
     # Below 107 pixels the network has no place for an auxiliary head.
-    unexpected = [name for name in shapes if name not in wanted and not name.startswith(AUXILIARY_HEAD)]
+    no_place = () if "aux_logits" in model.output else (AUXILIARY_HEAD,)
     missing = [name for name in given if name not in shapes]
-    other = [name for name in given if name in shapes and shapes[name] != wanted[name].shape]
-    if missing or unexpected or other:
-        told = [f"{name} {list(shapes[name])} where {list(wanted[name].shape)} belongs" for name in other]
+    unexpected = [name for name in shapes if name not in wanted and not name.startswith(no_place)]
+    other = [name for name in given if name in shapes and shapes[name] != given[name].shape]
+    if wrong := missing + unexpected + other:
+        told = [f"{name} {list(shapes[name])} where {list(given[name].shape)} belongs" for name in other]
         parts = {"missing": missing, "unexpected": unexpected, "of another shape": told}
-        wrong = "; ".join(f"{len(names)} {what} ({listed(names)})" for what, names in parts.items() if names)
-        final = not fine_tune and all(
-            name.startswith((*FINAL_LAYERS, AUXILIARY_CONVOLUTION)) for name in missing + unexpected + other
-        )
+        final = not fine_tune and all(name.startswith((*FINAL_LAYERS, AUXILIARY_CONVOLUTION)) for name in wrong)
         raise CheckpointError(
             f"This network has {len(wanted)} variables ({model.output['logits'].shape[-1]} classes, {model.input.shape[1]} "
-            f"pixels), but of them are in {path}, {source.kind}, {wrong}: "
-            + ("add --fine_tune to start such layers at random." if final else "give another checkpoint.")
+            f"pixels), but of them are in {source.path}, {source.kind}, "
+            + "; ".join(f"{len(names)} {what} ({listed(names)})" for what, names in parts.items() if names)
+            + (": add --fine_tune to start such layers at random." if final else ": give another checkpoint.")
         )
-    for name in given:
-        wanted[name].assign(source.arrays[name])
-    return Restored(source.kind, path, given, [name for name in wanted if name.startswith(random)])
+    for name, variable in given.items():
+        variable.assign(source.arrays[name])
+    return Restored(source.kind, source.path, list(given), [name for name in wanted if name not in given])
 
 
 def listed(names: Sequence[str]) -> str:
