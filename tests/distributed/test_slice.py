@@ -99,5 +99,5 @@ def test_ranks_with_different_weights_are_told_which(tmp_path: Path) -> None:
         "require_equal(w, {'same': same}); "
         "require_equal(w, {'same': same, 'conv0/weights': other})"
     )
-    with pytest.raises(AssertionError, match="1 variable.s. differ between rank 0 and rank 1 of 2 on .*, conv0/weights first"):
+    with pytest.raises(AssertionError, match=r"1 variable.s. differ between rank 0 and rank 1 of 2 on .*, conv0/weights first"):
         launch(["-c", code], launcher="mpirun", ranks=2)
