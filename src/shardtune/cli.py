@@ -105,9 +105,6 @@ def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
     if isinstance(config, TrainConfig):
         from shardtune.train.loop import train
 
-        if config.timeline:  # Horovod reads this when it starts
-            config.train_dir.mkdir(parents=True, exist_ok=True)
-            os.environ["HOROVOD_TIMELINE"] = str(config.train_dir / "timeline.json")
         return "horovod", train
     from shardtune.judge.evaluate import evaluate
 

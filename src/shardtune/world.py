@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 from shardtune.errors import RootFailedError, WorldError
@@ -30,6 +31,7 @@ class Communicator(Protocol):
     def post(self, value: Any) -> None: ...
     def collect(self) -> list[Any]: ...
     def sum_tensors(self, tensors: list[Any]) -> list[Any]: ...
+    def trace(self, path: Path) -> None: ...
     def abort(self, status: int) -> NoReturn: ...
 
 
@@ -57,6 +59,9 @@ class Alone:
 
     def sum_tensors(self, tensors: list[Any]) -> list[Any]:
         return tensors
+
+    def trace(self, path: Path) -> None:
+        pass
 
     def abort(self, status: int) -> NoReturn:
         sys.exit(status)
@@ -101,6 +106,9 @@ class OverMpi:
     def sum_tensors(self, tensors: list[Any]) -> list[Any]:
         raise WorldError("Tensors are reduced by Horovod, not by MPI: start this command with horovodrun.")
 
+    def trace(self, path: Path) -> None:
+        raise WorldError("Only Horovod writes a timeline: start this command with horovodrun.")
+
     def abort(self, status: int) -> NoReturn:
         self._comm.Abort(status)
         os._exit(status)  # Abort does not return; this is for the type checker
@@ -129,6 +137,9 @@ class OverHorovod:
 
     def sum_tensors(self, tensors: list[Any]) -> list[Any]:
         return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum))
+
+    def trace(self, path: Path) -> None:
+        self._hvd.start_timeline(str(path))
 
     def abort(self, status: int) -> NoReturn:
         # Not sys.exit: Horovod's exit handler would wait for ranks that are blocked in a collective.
@@ -224,6 +235,10 @@ class World:
     def sum_tensors(self, tensors: list[Any]) -> list[Any]:
         """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function."""
         return self._communicator.sum_tensors(tensors)
+
+    def trace(self, path: Path) -> None:
+        """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on."""
+        self._communicator.trace(path)
 
     def abort(self, status: int) -> NoReturn:
         """End this process, and with it every rank of the job, with a non-zero status."""

@@ -24,10 +24,10 @@ HOST = re.escape(socket.gethostname())
 def test_one_rank_that_is_asked_to_stop_stops_all(
     small_data: Path, tmp_path: Path, over: str, number: signal.Signals, rank: int
 ) -> None:
-    job = Disturbed(small_data, tmp_path, *LONG, over=over)
-    assert job.wait_for_steps(5)
-    job.rank(rank).send_signal(number)
-    status, said = job.end(timeout=60)
+    with Disturbed(small_data, tmp_path, *LONG, over=over) as job:
+        assert job.wait_for_steps(5)
+        job.rank(rank).send_signal(number)
+        status, said = job.end(timeout=60)
     left = outcome(tmp_path)
     assert left.pop("step") == max(metrics(tmp_path, "loss"))
     assert left == {"outcome": "stopped", "attempt": 1, "reason": f"signal {number.name} on rank {rank}", "corrupt_records": 0}
@@ -55,11 +55,11 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(small_data: Path, tmp
 
 @pytest.mark.parametrize("over", ["mpi", "gloo"])
 def test_a_silent_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Path, over: str) -> None:
-    job = Disturbed(small_data, tmp_path, *LONG, "--hang_timeout", 5, over=over)
-    assert job.wait_for_steps(5)
-    job.rank(1).send_signal(signal.SIGSTOP)
-    began = time.monotonic()
-    status, said = job.end(timeout=60)
+    with Disturbed(small_data, tmp_path, *LONG, "--hang_timeout", 5, over=over) as job:
+        assert job.wait_for_steps(5)
+        job.rank(1).send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        status, said = job.end(timeout=60)
     assert status != 0
     assert time.monotonic() - began < 5 + 15  # 10 are promised, of a machine that does nothing else
     assert re.search(rf"shardtune: No step ended within 5 s: rank 1 of 2 on {HOST} does not answer;", said)
@@ -70,10 +70,10 @@ def test_a_silent_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("over", ["mpi", "gloo"])
 def test_a_dead_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Path, over: str) -> None:
-    job = Disturbed(small_data, tmp_path, *LONG, over=over)
-    assert job.wait_for_steps(5)
-    job.rank(1).send_signal(signal.SIGKILL)
-    status, said = job.end(timeout=30)
+    with Disturbed(small_data, tmp_path, *LONG, over=over) as job:
+        assert job.wait_for_steps(5)
+        job.rank(1).send_signal(signal.SIGKILL)
+        status, said = job.end(timeout=30)
     assert status != 0
     # mpirun ends the others before they can say anything, and names the rank itself.
     named = {

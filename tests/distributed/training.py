@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -44,11 +46,19 @@ def train(data: Path, run: Path, *flags: object, over: str, ranks: int, environm
 
 
 class Disturbed:
-    """A job that is to be disturbed after some steps."""
+    """A job that is to be disturbed after some steps; killed at the end of the block if it has not ended."""
 
     def __init__(self, data: Path, run: Path, *flags: object, over: str, ranks: int = 2) -> None:
         self._run, self._ranks = run, ranks
         self._job = launching.start(command(data, run, *flags, ranks=ranks), launcher=LAUNCHERS[over], ranks=ranks)
+
+    def __enter__(self) -> "Disturbed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._job.poll() is None:
+            os.killpg(self._job.pid, signal.SIGKILL)
+            self._job.communicate()
 
     def wait_for_steps(self, count: int) -> bool:
         """Return when as many are done, or False when the job has ended before."""

@@ -102,6 +102,8 @@ def _attempt(config: TrainConfig, world: World, build_model: BuildModel, request
 
 def _run(config: TrainConfig, world: World, build_model: BuildModel, threads: int, attempt: Attempt) -> None:
     require_agreement(config, world)
+    if config.timeline:
+        world.trace(config.train_dir / "timeline.json")
     manifest, starts = world.from_root(lambda: open_data_set(config.data_dir, world))
     fixed = world.from_root(lambda: open_run(config, manifest, world.size))
     readers = {split: RecordReader(config.data_dir, manifest, split, starts[split], config.on_corrupt) for split in SPLITS}

@@ -31,16 +31,14 @@ def sum_over_workers(
 
     Args:
         tensors: gradients, float32, in the order of the forward pass; with compression they travel in half precision.
-        exact: float32 tensors that go with the last group, never compressed.
+        exact: float32 tensors that go with the last group, never in half precision.
     """
-    sums: list[Any] = [None] * len(tensors)
     groups = groups_of([tensor.shape.num_elements() for tensor in tensors])
-    for number, group in enumerate(groups):
-        last = exact if number == len(groups) - 1 else []
-        packed = [tf.cast(tensors[place], tf.float16) if compression == "fp16" else tensors[place] for place in group]
-        summed = world.sum_tensors([*packed, *last])
-        for place, tensor in zip(group, summed, strict=False):
-            sums[place] = tf.cast(tensor, tf.float32)
-        if last:
-            exact = summed[len(group) :]
-    return sums, exact
+    packed = [[tensors[place] for place in group] for group in groups]
+    if compression == "fp16":  # a group travels in one precision
+        packed = [[tf.cast(tensor, tf.float16) for tensor in group] for group in packed] + [exact]
+    else:
+        packed[-1] += exact
+    summed = [tf.cast(tensor, tf.float32) for group in packed for tensor in world.sum_tensors(group)]
+    places = [place for group in groups for place in group]
+    return [summed[places.index(place)] for place in range(len(tensors))], summed[len(tensors) :]
