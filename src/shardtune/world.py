@@ -311,6 +311,7 @@ def from_horovod() -> World:
     """The world of Horovod's global process set. Initialises Horovod."""
     # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
+    os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")  # none yet, but `trace` may start one
     import horovod.tensorflow as hvd
 
     hvd.init()
