@@ -131,8 +131,7 @@ def _run(config: TrainConfig, world: World, build_model: BuildModel, threads: in
     say(
         world,
         f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {schedule.steps} steps of "
-        f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × at most {config.batch_size}; learning rate "
-        f"{schedule.base:g} to {schedule.peak:g} in {schedule.warmup} steps, then {schedule.decay}."
+        f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {-(-fixed.global_batch // world.size)}; {schedule}."
         + ("" if "aux_logits" in state.model.output else " No auxiliary head below 107 pixels."),
     )
     trainer.run()

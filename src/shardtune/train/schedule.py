@@ -46,6 +46,10 @@ class Schedule:
             decay_steps=config.num_epochs_per_decay * steps_per_epoch,
         )
 
+    def __str__(self) -> str:
+        after = "a cosine to 0" if self.decay == "cosine" else f"{self.decay} decay" if self.decay != "constant" else "constant"
+        return f"learning rate {self.base:g} to {self.peak:g} in {self.warmup} steps, then {after}"
+
     @property
     def peak(self) -> float:
         return self.base * self.scale

@@ -19,8 +19,8 @@ from shardtune.files import write_json
 from shardtune.train.ranklog import RankLog
 from shardtune.world import World
 
-PHASES = ("validating", "saving", "waiting for input", "in a step")  # in the order in which they come between two steps
-VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = PHASES
+PHASES = ("starting", "validating", "saving", "waiting for input", "in a step")  # in the order in which they come
+STARTING, VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = PHASES
 COMPILING = 300.0  # seconds more for what is traced and compiled the first time
 ROLL_CALL = 2.0  # seconds until the reports of all ranks that live are there
 LOOK_EVERY = 0.2  # seconds
@@ -44,7 +44,7 @@ class Watchdog:
         self._world, self._timeout, self._log, self._tell = world, timeout, log, tell
         self._hosts = world.gather(socket.gethostname())
         self._stacks = log.path.open("a", encoding="utf-8")
-        self._place, self._deadline = (0, PHASES[0]), float("inf")
+        self.beat(0, STARTING, compiles=True)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
