@@ -36,7 +36,7 @@ class WorldError(ShardtuneError):
 
 
 class RootFailedError(WorldError):
-    """Raised on every other rank when rank 0 failed at work done for all of them."""
+    """Raised on every other rank when rank 0 failed at work done for all of them, or when one has said which rank is lost."""
 
 
 class TrainingError(ShardtuneError):

@@ -168,7 +168,7 @@ def test_a_loss_scale_changes_no_step(optimizer: Optimizer) -> None:
 
 
 def test_a_step_whose_gradients_overflow_changes_no_weight() -> None:
-    config = replace(CONFIG, optimizer="adam", precision="mixed_float16")
+    config = replace(CONFIG, optimizer="adam", precision="mixed_float16", weight_decay=0.1, clip_norm=1.0)
     state = State(small(CLASSES, SIDE), config)
     run = Step(state, World(), config, (0, BATCH), BATCH)
     after = [*state.model.trainable_variables, *state.optimizer.variables]

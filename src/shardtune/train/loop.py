@@ -128,10 +128,11 @@ def _run(config: TrainConfig, world: World, build_model: BuildModel, threads: in
     if world.is_root:
         attempt.outcome.write("running", step=done)
     epochs = schedule.steps * fixed.global_batch / len(readers["train"])
+    each = -(-fixed.global_batch // world.size)
     say(
         world,
         f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {schedule.steps} steps of "
-        f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {-(-fixed.global_batch // world.size)}; {schedule}."
+        f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {each}; {schedule}."
         + ("" if "aux_logits" in state.model.output else " No auxiliary head below 107 pixels."),
     )
     trainer.run()

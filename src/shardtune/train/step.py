@@ -106,24 +106,27 @@ class Step:
         for statistic, value in zip(self._statistics, statistics, strict=True):
             statistic.assign(value)
         self._state.optimizer.learning_rate.assign(rate_and_asks[0])
-        if self._state.loss_scale:
-            gradients = self._state.loss_scale.unscaled(gradients)
-            finite = self._state.loss_scale.update(gradients)
-            norm = tf.cond(finite, lambda: self._update(gradients), lambda: tf.constant(0.0))
-        else:
-            norm = self._update(gradients)
+        norm = self._update(gradients)
         self._state.averages.update(place[0])
         return tf.stack([loss, norm, asks, tf.cast(waited, tf.float32)])
 
     def _update(self, gradients: list[Any]) -> Any:
-        """Change the weights; returns the gradients' norm."""
-        config = self._config
+        """Change the weights, unless gradients overflowed; returns the gradients' norm."""
+        config, scale = self._config, self._state.loss_scale
+        finite = None
+        if scale:
+            gradients = scale.unscaled(gradients)
+            finite = scale.update(gradients)
         gradients = add_weight_decay(config.optimizer, gradients, self._variables, config.weight_decay)
         norm = tf.linalg.global_norm(gradients)
         if config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm, use_norm=norm)
-        self._state.optimizer.apply(gradients, self._variables)
-        return norm
+
+        def apply() -> Any:
+            self._state.optimizer.apply(gradients, self._variables)
+            return norm
+
+        return apply() if finite is None else tf.cond(finite, apply, lambda: tf.constant(0.0))
 
     def _gradients(self, images: Any, labels: Any, place: Any) -> list[Any]:
         """What these examples add to the gradients of the global batch's mean loss (× the loss scale), and to that loss."""
