@@ -43,6 +43,18 @@ def test_106_pixels_are_one_too_few_for_it() -> None:
     assert trunk.get_layer("mixed7").output.shape[1:3] == (4, 4)  # the head pools 5×5
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("side", [76, 99, 106, 108, 150, 224, 331])
+def test_any_size_from_75_has_its_network(side: int) -> None:
+    model = build(3, side)
+    outputs = model(np.zeros((1, side, side, 3), np.float32), training=False)
+    assert {name: tuple(output.shape) for name, output in outputs.items()} == {
+        "logits": (1, 3),
+        "pool": (1, 2048),
+        **({"aux_logits": (1, 3)} if side >= 107 else {}),
+    }
+
+
 def test_freezing_stops_at_the_block_that_is_named(frozen_model: Any) -> None:
     training = {id(variable) for variable in frozen_model.trainable_variables}
     names = {name: id(variable) in training for name, variable in named_variables(frozen_model).items()}

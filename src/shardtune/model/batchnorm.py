@@ -74,8 +74,8 @@ class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
         return self._affine(x, mean, variance), mean, variance
 
     def _affine(self, x: Any, mean: Any, variance: Any) -> Any:
-        normal = (tf.cast(x, tf.float32) - mean) * tf.math.rsqrt(variance + EPSILON)
-        return tf.cast(normal + self.beta.value, x.dtype)
+        scale = tf.math.rsqrt(variance + EPSILON)
+        return tf.cast(tf.cast(x, tf.float32) * scale + (self.beta.value - mean * scale), x.dtype)
 
 
 def _examples(x: Any) -> Any:
