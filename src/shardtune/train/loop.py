@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from shardtune import devices
 from shardtune.config import TrainConfig
-from shardtune.dataset.manifest import SPLITS, Manifest
+from shardtune.dataset.manifest import SPLITS, Manifest, Split, Starts
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError
 from shardtune.input.index import open_data_set
 from shardtune.input.reader import RecordReader
@@ -64,12 +64,13 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
+    data = world.from_root(lambda: open_data_set(config.data_dir, world))  # where there are none, no run is begun
     with hold(config.train_dir, world):
-        _attempt(config, world, build_model, request, threads)
+        _attempt(config, world, request, lambda attempt: _run(config, world, build_model, threads, attempt, *data))
 
 
-def _attempt(config: TrainConfig, world: World, build_model: BuildModel, request: StopRequest, threads: int) -> None:
-    """Train while a watchdog looks on, and remember how it ended."""
+def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Callable[[Attempt], None]) -> None:
+    """Run while a watchdog looks on, and remember how it ended."""
     log, outcome = RankLog(config.train_dir, world.rank), OutcomeFile(config.train_dir, world.rank)
     outcome.attempt = world.broadcast(outcome.attempt) + 1
     log.write(f"Attempt {outcome.attempt}, {world.name}: {versions()}")
@@ -83,7 +84,7 @@ def _attempt(config: TrainConfig, world: World, build_model: BuildModel, request
     watchdog = Watchdog(config.train_dir, world, config.hang_timeout, outcome.attempt, log, tell)
     watchdog.start()
     try:
-        _run(config, world, build_model, threads, Attempt(request, outcome, watchdog, log))
+        run(Attempt(request, outcome, watchdog, log))
     except (StoppedError, RootFailedError):
         raise
     except Exception as error:
@@ -100,11 +101,18 @@ def _attempt(config: TrainConfig, world: World, build_model: BuildModel, request
         watchdog.stop()
 
 
-def _run(config: TrainConfig, world: World, build_model: BuildModel, threads: int, attempt: Attempt) -> None:
+def _run(
+    config: TrainConfig,
+    world: World,
+    build_model: BuildModel,
+    threads: int,
+    attempt: Attempt,
+    manifest: Manifest,
+    starts: dict[Split, Starts],
+) -> None:
     require_agreement(config, world)
     if config.timeline:
         world.trace(config.train_dir / "timeline.json")
-    manifest, starts = world.from_root(lambda: open_data_set(config.data_dir, world))
     fixed = world.from_root(lambda: open_run(config, manifest, world.size))
     readers = {split: RecordReader(config.data_dir, manifest, split, starts[split], config.on_corrupt) for split in SPLITS}
     state = State(build_model(manifest, config, world), config)
