@@ -41,12 +41,12 @@ def test_one_rank_that_is_asked_to_stop_stops_all(
 
 
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(small_data: Path, tmp_path: Path) -> None:
-    flags = ("--deterministic", "--max_steps", 9, "--batch_norm", "per_worker")
+    flags = ("--deterministic", "--max_steps", 300, "--batch_norm", "per_worker")
     train(small_data, tmp_path / "undisturbed", *flags, over="mpi", ranks=2)
-    line = command(small_data, tmp_path / "run", *flags, "--time_limit", "1s", ranks=2)  # over before the first step
+    line = command(small_data, tmp_path / "run", *flags, "--time_limit", "1s", ranks=2)  # over before it has compiled
     stopped = launching.run(line, launcher="mpirun", ranks=2, timeout=60)
     assert stopped.returncode == 75, stopped.stdout
-    assert outcome(tmp_path / "run")["step"] == 1
+    assert 1 <= outcome(tmp_path / "run")["step"] < 300
     assert "the time limit of 1s on rank 0" in outcome(tmp_path / "run")["reason"]
     train(small_data, tmp_path / "run", *flags, over="mpi", ranks=2)
     assert outcome(tmp_path / "run")["attempt"] == 2
