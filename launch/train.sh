@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Train on every GPU of this machine, or of several; when a worker is lost, go on from the last checkpoint.
+#
+#   launch/train.sh [OPTIONS] TRAIN FLAGS                     one worker a GPU; without any, one (WORKERS=2: so many)
+#   HOSTS=a:4,b:4 launch/train.sh [OPTIONS] TRAIN FLAGS       over ssh: see launch/common.sh
+#
+#   --dry_run           print the first command, and run nothing
+#   --max_restarts 3    how often to start again; hosts that no longer answer are left out
+#   --min_workers 1     give up when fewer workers than this are left; however many share the same global batch
+#
+# Ctrl-C, SIGTERM and SIGUSR1 stop it with a checkpoint and status 75; the same command then goes on.
+# shellcheck source=launch/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=launch/outcome.sh
+source "$root/launch/outcome.sh"
+
+max_restarts=3 min_workers=1
+while [[ ${1-} =~ ^--(max_restarts|min_workers)$ ]]; do
+  [[ ${2-} =~ ^[0-9]+$ ]] || fail "$1 is a number, but ${2:-nothing} was given: see the first lines of $0."
+  declare "${1#--}=$2"
+  shift 2
+done
+find_train_dir "$@"
+
+# Those of "a:4,b:4" that can be reached.
+answering() {
+  local host alive=()
+  for host in ${1//,/ }; do
+    if ssh -n -o BatchMode=yes -o ConnectTimeout=10 "${host%:*}" true 2>/dev/null; then alive+=("$host"); fi
+  done
+  (IFS=, && echo "${alive[*]}")
+}
+
+# One rank is told; all stop together. Never the launcher: it would kill them.
+stop() {
+  local host pid
+  host=$(outcome host) pid=$(outcome pid)
+  [ "$(outcome outcome)" = running ] || return 0
+  if [ "$host" = "$(hostname)" ]; then kill -USR1 "$pid"; else ssh -n "$host" kill -USR1 "$pid"; fi
+}
+
+for ((attempt = 0; ; attempt++)); do
+  hosts=$HOSTS
+  if [ "$attempt" -gt 0 ] && [ -n "$HOSTS" ]; then
+    hosts=$(answering "$HOSTS")
+    [ -n "$hosts" ] || fail "No host of $HOSTS answers: the run in $train_dir can go on when one does."
+  fi
+  horovod_on "$hosts"
+  [ "$workers" -ge "$min_workers" ] || fail "At least $min_workers workers are asked for, but $hosts has $workers: the run in $train_dir can go on later."
+  command=("${launcher[@]}" "$root/.venv/bin/shardtune" train "$@")
+  if [ -n "$dry_run" ]; then
+    run "${command[@]}"
+    exit
+  fi
+  before=$(outcome attempt)
+  setsid "${command[@]}" & # in a session of its own, which Ctrl-C does not reach
+  trap stop INT TERM USR1
+  wait_out $!
+  trap - INT TERM USR1
+  [ "$(outcome attempt)" != "$before" ] || exit "$status" # it did not begin: it said why, or all was finished before
+  case $(outcome outcome) in
+    finished) exit 0 ;;
+    stopped) exit 75 ;;
+  esac
+  [ "$attempt" -lt "$max_restarts" ] || fail "A run is started again at most $max_restarts times, but it ended once more after step $(outcome step): $(outcome error)"
+  echo "$(basename "$0"): the run in $train_dir was lost at step $(outcome step): going on from its last checkpoint (restart $((attempt + 1)) of $max_restarts)"
+done
