@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.config import DEFAULT_EPOCHS, BuildConfig, EvalConfig, TrainConfig, as_json
+from shardtune.config import DEFAULT_EPOCHS, BuildConfig, EvalConfig, TrainConfig, as_json, seconds_of
 from shardtune.errors import UsageError
 
 D = Path("somewhere")
@@ -47,7 +47,22 @@ def test_a_build_that_cannot_be_is_refused(wrong: dict[str, Any], received: str)
         ({"max_steps": 0}, "0"),
         ({"max_steps": -5}, "-5"),
         ({"epochs": 3.0, "max_steps": 7}, "--epochs 3.0 --max_steps 7"),
+        ({"moving_average_decay": 1.0}, "1.0"),
         ({"fine_tune": True}, "--fine_tune alone"),
+        ({"accumulate": 0}, "0"),
+        ({"keep_checkpoints": 0}, "0"),
+        ({"hang_timeout": 0.0}, "0.0"),
+        ({"clip_norm": -1.0}, "-1.0"),
+        ({"patience": 0}, "0"),
+        ({"weight_decay": -0.1}, "-0.1"),
+        ({"warmup_epochs": float("inf")}, "inf"),
+        ({"validate_every": 0}, "0"),
+        ({"time_limit": "soon"}, "soon"),
+        ({"time_limit": "0m"}, "0m"),
+        ({"profile": "10-20"}, "10-20"),
+        ({"pretrained_ema": True}, "--pretrained_ema alone"),
+        ({"batch_norm": "frozen"}, "--batch_norm frozen alone"),
+        ({"freeze_trunk": True, "freeze_until": "mixed3"}, "--freeze_trunk --freeze_until mixed3"),
     ],
 )
 def test_a_training_run_that_cannot_be_is_refused(wrong: dict[str, Any], received: str) -> None:
@@ -64,27 +79,34 @@ def test_an_evaluation_that_cannot_be_is_refused(wrong: dict[str, Any], received
 
 
 @pytest.mark.parametrize(
-    ("options", "examples", "workers", "steps"),
+    ("options", "examples", "global_batch", "steps"),
     [
-        ({"epochs": 2.0, "batch_size": 8}, 80, 1, 20),
-        ({"epochs": 2.0, "batch_size": 8}, 80, 5, 4),  # more workers take fewer, larger steps
-        ({"epochs": 0.5, "batch_size": 8}, 80, 1, 5),
-        ({"epochs": 1.0, "batch_size": 32}, 3, 1, 1),  # less than one global batch is still a step
+        ({"epochs": 2.0}, 80, 8, 20),
+        ({"epochs": 2.0}, 80, 40, 4),  # more workers take fewer, larger steps
+        ({"epochs": 0.5}, 80, 8, 5),
+        ({"epochs": 1.0}, 3, 32, 1),  # less than one global batch is still a step
         ({"max_steps": 2000}, 80, 1, 2000),
         ({"max_steps": 2000}, 80, 8, 2000),
-        ({"batch_size": 10}, 100, 1, DEFAULT_EPOCHS * 10),
+        ({}, 100, 10, DEFAULT_EPOCHS * 10),
     ],
 )
-def test_steps(options: dict[str, Any], examples: int, workers: int, steps: int) -> None:
-    assert TrainConfig(D, D, **options).steps(examples, workers) == steps
+def test_steps(options: dict[str, Any], examples: int, global_batch: int, steps: int) -> None:
+    assert TrainConfig(D, D, **options).steps(examples, global_batch) == steps
 
 
-@given(st.integers(1, 10**7), st.integers(1, 512), st.integers(1, 10**4), st.one_of(st.none(), st.floats(1e-3, 1e3)))
-def test_steps_see_the_epochs_that_were_asked(examples: int, workers: int, batch: int, epochs: float | None) -> None:
-    steps = TrainConfig(D, D, batch_size=batch, epochs=epochs).steps(examples, workers)
+@pytest.mark.parametrize(
+    ("duration", "seconds"), [("3h55m", 14100), ("90m", 5400), ("20s", 20), ("1h2m3s", 3723), ("", 0), ("5", 0), ("1m1h", 0)]
+)
+def test_times_as_people_write_them(duration: str, seconds: float) -> None:
+    assert seconds_of(duration) == seconds
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**6), st.one_of(st.none(), st.floats(1e-3, 1e3)))
+def test_steps_see_the_epochs_that_were_asked(examples: int, global_batch: int, epochs: float | None) -> None:
+    steps = TrainConfig(D, D, epochs=epochs).steps(examples, global_batch)
     wanted = (DEFAULT_EPOCHS if epochs is None else epochs) * examples
     assert steps >= 1
-    assert steps == 1 or abs(steps * batch * workers - wanted) <= batch * workers / 2
+    assert steps == 1 or abs(steps * global_batch - wanted) <= global_batch / 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from shardtune import errors
         (errors.CheckpointError, 1),
         (errors.WorldError, 1),
         (errors.RootFailedError, 1),
+        (errors.TrainingError, 1),
+        (errors.StoppedError, 75),
     ],
 )
 def test_every_error_has_the_exit_status_that_the_tree_says(kind: type[errors.ShardtuneError], status: int) -> None:

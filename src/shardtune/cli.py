@@ -15,11 +15,11 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, TrainConfig, VerifyConfig
-from shardtune.errors import RootFailedError, ShardtuneError, UsageError
+from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, UsageError
 from shardtune.world import Backend, World
 
 DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks."
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: to be run again
+Stage = Callable[[Any], tuple[Backend | None, Callable[[Any, World], Any]]]
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
     | Annotated[VerifyConfig, tyro.conf.PositionalRequiredArgs, tyro.conf.subcommand("verify")]
@@ -34,22 +34,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 75 stopped early on request."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    lead(lambda: _parse([argument for argument in arguments if argument != "--debug"]), _stage, debug)
+
+
+def lead(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> None:
+    """Do what is asked for in the world of the launcher, and leave with the status that says how it went.
+
+    Args:
+        configure: returns what is asked for.
+        stage: for that, what its ranks talk over and what each of them does.
+        debug: show tracebacks.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
     world = World()
     try:
-        config = _parse(arguments)
-        backend, run = _stage(config)
+        config = configure()
+        backend, run = stage(config)
         if backend is not None:
             world = World.from_environment(backend, os.environ)
         run(config, world)
+    except StoppedError as stop:
+        if world.is_root:
+            _complain(str(stop))
+        sys.exit(stop.exit_status)  # not world.abort: every rank leaves, and a launcher complains of those that leave abruptly
     except Exception as error:
         _fail(error, world, debug)
     except KeyboardInterrupt:
         if world.is_root:
             _complain("Stopped by a signal: the same command goes on from what is finished.")
-        world.abort(STOPPED)
+        world.abort(StoppedError.exit_status)
 
 
 def _parse(arguments: list[str]) -> Any:

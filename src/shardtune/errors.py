@@ -4,8 +4,10 @@ ShardtuneError               exit status 1
 ├── UsageError               exit status 2: flags that are wrong or contradict each other
 ├── DataError                image folders, labels, shards, manifests
 ├── CheckpointError          pretrained weights and run directories
-└── WorldError               launcher, MPI and Horovod disagree, or a backend is missing
-    └── RootFailedError           rank 0 failed and has said why: the other ranks leave in silence
+├── WorldError               launcher, MPI and Horovod disagree, or a backend is missing; a rank is lost
+│   └── RootFailedError           rank 0 failed and has said why: the other ranks leave in silence
+├── TrainingError            the loss is no number, or the ranks' weights differ
+└── StoppedError             exit status 75: all ranks stopped at the same step on request, with their state saved
 """
 
 
@@ -35,3 +37,13 @@ class WorldError(ShardtuneError):
 
 class RootFailedError(WorldError):
     """Raised on every other rank when rank 0 failed at work done for all of them."""
+
+
+class TrainingError(ShardtuneError):
+    """Training cannot go on from here: its last good checkpoint is kept."""
+
+
+class StoppedError(ShardtuneError):
+    """The run was asked to stop and has done so: the same command goes on from there."""
+
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h: to be run again

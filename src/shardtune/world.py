@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 from shardtune.errors import RootFailedError, WorldError
@@ -29,7 +30,8 @@ class Communicator(Protocol):
     def scatter(self, parts: Iterable[Any]) -> Any: ...
     def post(self, value: Any) -> None: ...
     def collect(self) -> list[Any]: ...
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]: ...
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]: ...
+    def trace(self, path: Path) -> None: ...
     def abort(self, status: int) -> NoReturn: ...
 
 
@@ -55,8 +57,11 @@ class Alone:
         posted, self._posted = self._posted, []
         return posted
 
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
         return tensors
+
+    def trace(self, path: Path) -> None:
+        pass
 
     def abort(self, status: int) -> NoReturn:
         sys.exit(status)
@@ -98,8 +103,11 @@ class OverMpi:
             posted.append(self._comm.recv(tag=POSTED))
         return posted
 
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
         raise WorldError("Tensors are reduced by Horovod, not by MPI: start this command with horovodrun.")
+
+    def trace(self, path: Path) -> None:
+        raise WorldError("Only Horovod writes a timeline: start this command with horovodrun.")
 
     def abort(self, status: int) -> NoReturn:
         self._comm.Abort(status)
@@ -127,8 +135,11 @@ class OverHorovod:
     def collect(self) -> list[Any]:
         raise WorldError(MPI_ONLY)
 
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
-        return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Average))
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
+        return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum))
+
+    def trace(self, path: Path) -> None:
+        self._hvd.start_timeline(str(path))
 
     def abort(self, status: int) -> NoReturn:
         # Not sys.exit: Horovod's exit handler would wait for ranks that are blocked in a collective.
@@ -221,9 +232,13 @@ class World:
         """Return when every rank has come here."""
         self._communicator.gather(None)
 
-    def mean_tensors(self, tensors: list[Any]) -> list[Any]:
-        """Element-wise means over ranks of float tensors; callable inside a tf.function."""
-        return self._communicator.mean_tensors(tensors)
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
+        """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function."""
+        return self._communicator.sum_tensors(tensors)
+
+    def trace(self, path: Path) -> None:
+        """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on."""
+        self._communicator.trace(path)
 
     def abort(self, status: int) -> NoReturn:
         """End this process, and with it every rank of the job, with a non-zero status."""
@@ -294,6 +309,8 @@ def from_mpi() -> World:
 
 def from_horovod() -> World:
     """The world of Horovod's global process set. Initialises Horovod."""
+    # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
+    os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
     import horovod.tensorflow as hvd
 
     hvd.init()

@@ -4,8 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from shardtune.model.averages import TWIN
+from shardtune.model.checkpoint import load, newest
 from tests.launching import launch, shardtune
 
 TRAIN = [
@@ -48,6 +51,31 @@ def test_any_number_of_workers_counts_the_same_integers(run: Path, small_data: P
     assert results[0][0] == sum(manifest["class_counts"][subset])
 
 
+def test_a_run_starts_from_the_averaged_weights_of_another(run: Path, small_data: Path, tmp_path: Path) -> None:
+    # No Horovod operation takes bfloat16, and what is frozen has no averages.
+    said = shardtune(
+        "train", "--data_dir", small_data, "--train_dir", tmp_path, *TRAIN, "--pretrained_model_checkpoint_path", run,
+        "--pretrained_ema", "--batch_norm", "synced", "--precision", "mixed_bfloat16", "--freeze_until", "mixed8",
+        launcher="horovodrun --mpi", ranks=2,
+    )  # fmt: skip
+    first, second = (load(newest(directory)[1]) for directory in (run, tmp_path))  # type: ignore[index]
+    frozen = [name for name in first if name.startswith("conv0/") and not name.endswith(TWIN)]
+    assert f"Restored 378 variables from {run}" in said
+    assert all(np.array_equal(second[name], first[f"{name}{TWIN}"]) for name in frozen)
+    assert not any(f"{name}{TWIN}" in second for name in frozen)
+    for flag, averaged in (("--ema", True), ("--no_ema", False)):
+        shardtune("eval", "--data_dir", small_data, "--checkpoint_dir", tmp_path, "--eval_dir", tmp_path, flag)
+        assert json.loads((tmp_path / "eval.json").read_text())["averaged"] == averaged
+
+
+@pytest.mark.exhaustive
+def test_float16_trains_and_keeps_its_loss_scale(small_data: Path, tmp_path: Path) -> None:
+    shardtune("train", "--data_dir", small_data, "--train_dir", tmp_path, *TRAIN, "--precision", "mixed_float16")
+    tensors = load(newest(tmp_path)[1])  # type: ignore[index]
+    assert (tensors["loss_scale/scale"], tensors["loss_scale/finite_steps"]) == (2**15, 6)
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+
+
 def test_a_finished_run_is_not_trained_again(run: Path, small_data: Path) -> None:
     before = sorted((path.name, path.stat().st_mtime_ns) for path in (run / "checkpoints").iterdir())
     said = shardtune("train", "--data_dir", small_data, "--train_dir", run, *TRAIN, launcher="horovodrun --mpi", ranks=2)
@@ -65,11 +93,11 @@ def test_a_run_cut_short_goes_on_after_its_last_checkpoint(small_data: Path, tmp
 
 def test_ranks_with_different_weights_are_told_which(tmp_path: Path) -> None:
     code = (
-        "import os, tensorflow as tf; from shardtune.world import World; from shardtune.train.loop import require_equal; "
+        "import os, tensorflow as tf; from shardtune.world import World; from shardtune.train.guards import require_equal; "
         "w = World.from_environment('horovod', os.environ); "
         "same, other = tf.Variable(1.0), tf.Variable(float(w.rank)); "
         "require_equal(w, {'same': same}); "
         "require_equal(w, {'same': same, 'conv0/weights': other})"
     )
-    with pytest.raises(AssertionError, match="conv0/weights differs between rank"):
+    with pytest.raises(AssertionError, match=r"1 variable.s. differ between rank 0 and rank 1 of 2 on .*, conv0/weights first"):
         launch(["-c", code], launcher="mpirun", ranks=2)

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from shardtune.errors import UsageError
-from shardtune.model.inception import build, named_variables
+from shardtune.model.batchnorm import BatchNormalization
+from shardtune.model.inception import build, changing_variables, named_variables
 
 # Szegedy et al. 2015, figure 5 to 7, and the stem: 5; three blocks of 7; the grid reduction of 4; four blocks of 10; the
 # second reduction of 6; two blocks of 9.
@@ -18,7 +19,7 @@ IMAGE = np.random.default_rng(3).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float3
 @pytest.fixture(scope="module")
 def frozen_model() -> Any:
     """107 pixels: the smallest with an auxiliary head; mixed8 and all below it frozen."""
-    return build(6, 107, batch_norm_decay=0.95, seed=1, freeze_until="mixed8")
+    return build(6, 107, seed=1, freeze_until="mixed8")
 
 
 def test_below_107_pixels_there_is_no_auxiliary_head(small_model: Any) -> None:
@@ -27,9 +28,7 @@ def test_below_107_pixels_there_is_no_auxiliary_head(small_model: Any) -> None:
     assert small_model.output["logits"].shape == (None, 4)
     assert len(names) == 4 * CONVOLUTIONS + 2  # kernel, beta, moving mean and variance of each; the logits' two
     assert not [name for name in names if name.startswith("aux")]
-    assert {id(variable) for variable in names.values()} == {
-        id(variable) for variable in small_model.variables if "seed_generator" not in variable.path
-    }
+    assert {id(variable) for variable in names.values()} == {id(variable) for variable in small_model.variables}
 
 
 def test_from_107_pixels_there_is_one(frozen_model: Any) -> None:
@@ -49,6 +48,7 @@ def test_freezing_stops_at_the_block_that_is_named(frozen_model: Any) -> None:
     names = {name: id(variable) in training for name, variable in named_variables(frozen_model).items()}
     weights = {name: trains for name, trains in names.items() if "moving" not in name}
     above = ("mixed_8x8x2048a/", "mixed_8x8x2048b/", "logits/", "aux_logits/")
+    assert set(changing_variables(frozen_model)) == {name for name in names if name.startswith(above)}
     assert {name for name, trains in weights.items() if trains} == {name for name in weights if name.startswith(above)}
 
 
@@ -62,23 +62,61 @@ def test_frozen_batch_normalisation_keeps_and_uses_its_statistics(frozen_model: 
 
 def test_a_block_that_is_not_there_cannot_be_frozen(small_model: Any) -> None:
     with pytest.raises(UsageError, match=r"one of mixed0, .*mixed10, not 'mixed11'"):
-        build(4, 75, batch_norm_decay=0.9, seed=1, freeze_until="mixed11")
+        build(4, 75, seed=1, freeze_until="mixed11")
 
 
 def test_the_decay_and_the_seed_are_obeyed(small_model: Any) -> None:
-    norms = [layer for layer in small_model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in small_model.layers if isinstance(layer, BatchNormalization)]
     assert len(norms) == CONVOLUTIONS
-    assert {layer.momentum for layer in norms} == {0.9}
-    again, other = (build(4, 75, batch_norm_decay=0.9, seed=seed) for seed in (1, 2))
-    third = build(4, 75, batch_norm_decay=0.9, seed=1)
-    first = {name: variable.numpy() for name, variable in named_variables(again).items()}
-    assert all(np.array_equal(first[name], variable) for name, variable in named_variables(third).items())
-    assert not np.array_equal(first["conv0/weights"], named_variables(other)["conv0/weights"])
+    assert {(layer.kind, layer.decay) for layer in norms} == {("per_worker", 0.8)}
+    first, other, third = (
+        {name: variable.numpy() for name, variable in named_variables(build(4, 75, seed=seed)).items()} for seed in (1, 2, 1)
+    )
+    assert all(np.array_equal(first[name], third[name]) for name in first)
+    assert not np.array_equal(first["conv0/weights"], other["conv0/weights"])
+
+
+def test_weights_start_as_in_the_reference() -> None:
+    # research/inception: truncated at two standard deviations, which leaves 0.88 of the standard deviation.
+    expected = {"aux_logits/Conv": 0.01, "aux_logits/FC": 0.001, "logits/logits": 0.01}
+    for name, variable in named_variables(build(1001, 107)).items():
+        layer, part = name.rsplit("/", 1)
+        if part == "weights":
+            deviation = expected.get(layer, 0.1)
+            assert np.std(variable) == pytest.approx(0.88 * deviation, rel=0.1), name
+            assert np.abs(variable).max() <= 2 * deviation * (1 + 1e-6)
+        else:
+            assert set(np.unique(variable)) == {1.0 if part == "moving_variance" else 0.0}
+    kernels = [v.numpy().ravel()[:9] for name, v in named_variables(build(4, 75)).items() if name.endswith("weights")]
+    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)  # no two layers are twins
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_in_mixed_precision_weights_and_outputs_stay_float32(precision: Any, small_model: Any) -> None:
+    model = build(4, 75, precision=precision)
+    assert {variable.dtype for variable in named_variables(model).values()} == {"float32"}
+    assert model.get_layer("mixed5").compute_dtype == precision.removeprefix("mixed_")
+    for name, variable in named_variables(model).items():
+        if name.endswith("weights"):  # as large as they must be for activations not to grow from layer to layer
+            variable.assign(variable * np.sqrt(2 / np.prod(variable.shape[:-1])) / np.std(variable))
+        named_variables(small_model)[name].assign(variable)
+    for name, exact in small_model(IMAGE, training=False).items():
+        found = model(IMAGE, training=False)[name]
+        assert found.dtype == tf.float32
+        assert not np.array_equal(found, exact)
+        assert np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
+
+
+def test_frozen_batch_normalisation_alone_leaves_the_convolutions_to_train() -> None:
+    model = build(4, 75, batch_norm="frozen")
+    changing = changing_variables(model)
+    assert len(changing) == CONVOLUTIONS + 2
+    assert not [name for name in changing if "BatchNorm" in name]
 
 
 def test_names_mean_the_same_layers_in_every_model_of_a_process(small_model: Any) -> None:
     # Keras numbers layers from a counter that goes on, so the second model's conv2d_99 and conv2d_100 are neighbours.
-    twin = build(4, 75, batch_norm_decay=0.9, seed=8)
+    twin = build(4, 75, seed=8)
     assert not np.allclose(small_model(IMAGE)["logits"], twin(IMAGE)["logits"], atol=1e-6)
     ours, theirs = named_variables(small_model), named_variables(twin)
     assert list(ours) == list(theirs)
@@ -89,7 +127,7 @@ def test_names_mean_the_same_layers_in_every_model_of_a_process(small_model: Any
 
 def test_names_and_shapes_are_those_of_the_2016_checkpoint(shared_data: Path) -> None:
     expected = dict(tf.train.list_variables(str(shared_data / "inception-v3-2016-03-01" / "model.ckpt-157585")))
-    model = build(1001, 299, batch_norm_decay=0.9, seed=0)
+    model = build(1001, 299, seed=0)
     found = {name: list(variable.shape) for name, variable in named_variables(model).items()}
     assert found == {name: list(shape) for name, shape in expected.items() if name in found}
     # The release also has the moving averages, optimizer slots and a step counter; a checkpoint without them is as good.

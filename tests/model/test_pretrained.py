@@ -1,117 +1,128 @@
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from shardtune.errors import CheckpointError
-from shardtune.model import inception
+from shardtune.model import checkpoint, inception
+from shardtune.model.averages import TWIN
 from shardtune.model.inception import FINAL_LAYERS, named_variables
-from shardtune.model.pretrained import restore
+from shardtune.model.pretrained import listed, restore
+
+
+def random_values(variables: dict[str, Any], seed: int = 4) -> dict[str, Any]:
+    generator = np.random.default_rng(seed)
+    return {name: generator.normal(size=variable.shape).astype(np.float32) for name, variable in variables.items()}
 
 
 @pytest.fixture(scope="module")
-def written(small_model: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A TensorFlow checkpoint (V2 format) for `small_model`, with values of its own, and these values."""
-    generator = np.random.default_rng(4)
-    values = {n: generator.normal(size=v.shape).astype(np.float32) for n, v in named_variables(small_model).items()}
-    prefix = tmp_path_factory.mktemp("checkpoint") / "model.ckpt-7"
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix), tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=list(values.values())
-    )
-    return prefix, values
+def values(small_model: Any) -> dict[str, Any]:
+    """Values for `small_model`, other than it has."""
+    return random_values(named_variables(small_model))
 
 
-def test_every_variable_gets_its_namesake(small_model: Any, written: tuple[Path, dict[str, Any]]) -> None:
-    prefix, values = written
-    assert restore(small_model, prefix, fine_tune=False) == len(values)
+@pytest.fixture(scope="module")
+def larger_model() -> Any:
+    """203 pixels: an auxiliary head with a kernel of 2 × 2 in its place of 5 × 5."""
+    return inception.build(4, 203)
+
+
+@pytest.fixture
+def written(values: dict[str, Any], tmp_path: Path) -> Path:
+    """A checkpoint of all of `values` and of what training adds."""
+    return checkpoint.save(tmp_path, 1, {**values, "optimizer/0000": np.zeros(3), "loss_scale/scale": np.float32(1)})
+
+
+def test_every_variable_gets_its_own_value(small_model: Any, values: dict[str, Any], written: Path) -> None:
+    restored = restore(small_model, written)
+    assert set(restored.given) == set(values)
+    assert restored.random == []
     assert all(np.array_equal(variable, values[name]) for name, variable in named_variables(small_model).items())
+    assert str(restored) == f"Restored {len(values)} variables from {written}, a checkpoint of shardtune."
 
 
-def test_fine_tuning_leaves_the_final_layers_as_they_are(small_model: Any, written: tuple[Path, dict[str, Any]]) -> None:
-    prefix, values = written
+def test_fine_tuning_leaves_the_final_layers_as_they_are(small_model: Any, values: dict[str, Any], written: Path) -> None:
     variables = named_variables(small_model)
     for variable in variables.values():
-        variable.assign(tf.fill(variable.shape, 7.0))
-    assert restore(small_model, prefix, fine_tune=True) == len(values) - 2
+        variable.assign(np.full(variable.shape, 7.0))
+    restored = restore(small_model, written, fine_tune=True)
+    assert restored.random == ["logits/logits/weights", "logits/logits/biases"]
+    assert "logits/logits start at random" in str(restored)
     for name, variable in variables.items():
         expected = np.full(variable.shape, 7.0) if name.startswith(FINAL_LAYERS) else values[name]
         assert np.array_equal(variable, expected)
 
 
-def test_other_classes_need_fine_tune(written: tuple[Path, dict[str, Any]]) -> None:
-    prefix, values = written
-    model = inception.build(9, 75, batch_norm_decay=0.9, seed=1)
+def test_other_classes_need_fine_tune(values: dict[str, Any], written: Path) -> None:
+    model = inception.build(9, 75)
     before = named_variables(model)["conv0/weights"].numpy()
     with pytest.raises(
-        CheckpointError, match=r"logits/logits/weights is \[2048, 4\] there and \[2048, 9\] here\): add --fine_tune"
+        CheckpointError,
+        match=r"\(9 classes, 75 pixels\), but of them .* 2 of another shape \(logits/logits/weights \[2048, 4\] where "
+        r"\[2048, 9\] belongs, logits/logits/biases \[4\] where \[9\] belongs\): add --fine_tune",
     ):
-        restore(model, prefix, fine_tune=False)
+        restore(model, written)
     assert np.array_equal(before, named_variables(model)["conv0/weights"])  # nothing is half restored
-    assert restore(model, prefix, fine_tune=True) == len(values) - 2
+    assert len(restore(model, written, fine_tune=True).given) == len(values) - 2
 
 
-def test_a_checkpoint_that_is_not_there(small_model: Any, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"no checkpoint at {tmp_path / 'model.ckpt-1'}"):
-        restore(small_model, tmp_path / "model.ckpt-1", fine_tune=False)
+def test_all_that_is_wrong_is_listed_by_name(small_model: Any, values: dict[str, Any], tmp_path: Path) -> None:
+    wrong: dict[str, Any] = {"conv9/weights": np.zeros(1), **values, "conv3/weights": np.zeros((2, 2))}
+    for name in [name for name in values if name.startswith("mixed_35x35x256a/branch5x5")]:
+        del wrong[name]
+    path = checkpoint.save(tmp_path, 1, wrong)
+    with pytest.raises(CheckpointError) as caught:
+        restore(small_model, path)
+    message = str(caught.value)
+    assert "8 missing (mixed_35x35x256a/branch5x5/Conv/weights, " in message
+    assert "and 3 more); 1 unexpected (conv9/weights); 1 of another shape (conv3/weights [2, 2] where [1, 1, 64, 80]" in message
+    assert message.endswith(": give another checkpoint.")
 
 
-def test_a_checkpoint_of_another_model(small_model: Any, tmp_path: Path) -> None:
-    prefix = tf.train.Checkpoint(dense=tf.Variable([1.0, 2.0])).write(str(tmp_path / "other"))
-    with pytest.raises(CheckpointError, match=r"lacks 378 of its 378 variables \(conv0/weights first\)"):
-        restore(small_model, Path(prefix), fine_tune=False)
+@pytest.mark.parametrize("side", [107, 299])
+def test_an_auxiliary_head_of_another_size_needs_fine_tune(larger_model: Any, side: int, tmp_path: Path) -> None:
+    kernel = {107: (1, 1), 299: (5, 5)}[side]
+    values = random_values(named_variables(larger_model))
+    values["aux_logits/Conv/weights"] = np.zeros((*kernel, 128, 768), np.float32)
+    path = checkpoint.save(tmp_path, 1, values)
+    with pytest.raises(CheckpointError, match=r"1 of another shape \(aux_logits/Conv/weights .*\): add --fine_tune"):
+        restore(larger_model, path)
+    before = {name: variable.numpy() for name, variable in named_variables(larger_model).items()}
+    restored = restore(larger_model, path, fine_tune=True)
+    assert "aux_logits/Conv, aux_logits/FC, logits/logits start at random" in str(restored)
+    for name, variable in named_variables(larger_model).items():
+        random = name.startswith(("aux_logits/Conv/", *FINAL_LAYERS))
+        assert np.array_equal(variable, (before if random else values)[name])
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\0" * 5000])
-def test_a_file_that_is_no_checkpoint(small_model: Any, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "model.ckpt").write_bytes(content)
-    with pytest.raises(CheckpointError, match="is none that can be read"):
-        restore(small_model, tmp_path / "model.ckpt", fine_tune=False)
+def test_a_network_without_an_auxiliary_head_leaves_it_out(small_model: Any, values: dict[str, Any], tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 1, {**values, "aux_logits/proj/weights": np.zeros((1, 1, 768, 128), np.float32)})
+    assert len(restore(small_model, path).given) == len(values)
 
 
-@pytest.mark.parametrize("part", [".index", ".data-00000-of-00001"])
-@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
-def test_a_truncated_checkpoint(
-    small_model: Any, written: tuple[Path, dict[str, Any]], tmp_path: Path, part: str, keep: float
+def test_one_with_an_auxiliary_head_wants_nothing_else_in_its_place(larger_model: Any, tmp_path: Path) -> None:
+    values = random_values(named_variables(larger_model))
+    path = checkpoint.save(tmp_path, 1, {**values, "aux_logits/proj/biases": np.zeros(128, np.float32)})
+    with pytest.raises(CheckpointError, match=r"1 unexpected \(aux_logits/proj/biases\): give another checkpoint"):
+        restore(larger_model, path)
+
+
+def test_averaged_weights_take_the_place_of_those_that_have_them(
+    small_model: Any, values: dict[str, Any], tmp_path: Path
 ) -> None:
-    for path in written[0].parent.iterdir():
-        shutil.copy(path, tmp_path)
-    path = tmp_path / f"model.ckpt-7{part}"
-    with path.open("r+b") as file:
-        file.truncate(int(keep * path.stat().st_size))
-    with pytest.raises(CheckpointError, match="is none that can be read"):
-        restore(small_model, tmp_path / "model.ckpt-7", fine_tune=False)
+    averaged = {name: array + 1 for name, array in values.items() if name.startswith("mixed_8x8x2048b/")}
+    path = checkpoint.save(tmp_path, 1, {**values, **{f"{name}{TWIN}": array for name, array in averaged.items()}})
+    for wanted, expected in ((True, {**values, **averaged}), (False, values)):
+        restore(small_model, path, averaged=wanted)
+        assert all(np.array_equal(variable, expected[name]) for name, variable in named_variables(small_model).items())
 
 
-def test_a_damaged_checkpoint(small_model: Any, written: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    for path in written[0].parent.iterdir():
-        shutil.copy(path, tmp_path)
-    path = tmp_path / "model.ckpt-7.data-00000-of-00001"
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        byte = file.read(1)[0]
-        file.seek(-1, 1)
-        file.write(bytes([byte ^ 1]))
-    with pytest.raises(CheckpointError, match="is none that can be read"):
-        restore(small_model, tmp_path / "model.ckpt-7", fine_tune=False)
+def test_averaged_weights_that_are_not_there(small_model: Any, written: Path) -> None:
+    with pytest.raises(CheckpointError, match="has none: leave out --pretrained_ema"):
+        restore(small_model, written, averaged=True)
 
 
-def test_the_network_computes_what_the_2016_graph_computes(shared_data: Path) -> None:
-    directory = shared_data / "inception-v3-2016-03-01"
-    model = inception.build(1001, 299, batch_norm_decay=0.9, seed=0)
-    assert restore(model, directory / "model.ckpt-157585", fine_tune=False) == 388
-    golden = np.load(directory / "golden.npz")
-    found = model(golden["images"].astype(np.float32) / 127.5 - 1, training=False)
-    for name in ("pool", "logits", "aux_logits"):
-        assert found[name].shape == golden[name].shape
-        assert np.abs(found[name] - golden[name]).max() < 1e-4 * np.abs(golden[name]).max()
-
-
-def test_a_truncated_reference_checkpoint(small_model: Any, shared_data: Path, tmp_path: Path) -> None:
-    path = shared_data / "inception-v3-2016-03-01" / "model.ckpt-157585"
-    with path.open("rb") as file:
-        (tmp_path / path.name).write_bytes(file.read(path.stat().st_size // 2))
-    with pytest.raises(CheckpointError, match="is none that can be read"):
-        restore(small_model, tmp_path / path.name, fine_tune=False)
+@pytest.mark.parametrize(("count", "told"), [(0, ""), (2, "0, 1"), (5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")])
+def test_listed(count: int, told: str) -> None:
+    assert listed([str(i) for i in range(count)]) == told

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from shardtune.scoring.counts import Counts
-from shardtune.scoring.evaluator import evaluate
+from shardtune.scoring.evaluator import Evaluator
 from shardtune.world import World
 
 SIDE, CLASSES = 4, 9
@@ -42,15 +42,15 @@ def test_counts_are_numpy_s_for_any_batches(sizes: list[int]) -> None:
     model = network()
     expected = by_numpy(model, LABELS)
     assert 0 < expected.top_1 < expected.top_5 < expected.examples  # else this test would show little
-    assert evaluate(model, batches(*sizes), World()) == expected
+    assert Evaluator(model).counts(batches(*sizes), World()) == expected
 
 
 def test_the_background_class_competes() -> None:
     model = network()
-    dense = model.layers[-1]
-    before = evaluate(model, batches(50), World())
+    dense, evaluator = model.layers[-1], Evaluator(model)
+    before = evaluator.counts(batches(50), World())
     dense.bias.assign(np.eye(CLASSES)[0] * 1000.0)  # class 0 comes first for every image, and is nobody's label
-    after = evaluate(model, batches(50), World())
+    after = evaluator.counts(batches(50), World())
     assert after.top_1 == 0 < before.top_1
     assert after == by_numpy(model, LABELS)
     assert after.top_5 < before.top_5
@@ -58,8 +58,8 @@ def test_the_background_class_competes() -> None:
 
 def test_with_fewer_than_five_classes_all_are_among_the_first_five() -> None:
     images, labels = IMAGES, LABELS % 3
-    assert evaluate(network(3), [(images, labels)], World()).top_5 == 50
+    assert Evaluator(network(3)).counts([(images, labels)], World()).top_5 == 50
 
 
 def test_a_rank_without_batches_counts_nothing() -> None:
-    assert evaluate(network(), batches(), World()) == Counts()
+    assert Evaluator(network()).counts(batches(), World()) == Counts()

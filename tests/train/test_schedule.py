@@ -1,20 +1,31 @@
+import math
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.train.schedule import Schedule
+from shardtune.config import TrainConfig
+from shardtune.train.schedule import Schedule, drawn, scale_of
 
 RATES = st.floats(1e-6, 10)
+DECAYS = st.sampled_from(["constant", "exponential", "cosine", "step"])
+
+
+def schedule(base: float, scale: float, steps: int, steps_per_epoch: float, **flags: Any) -> Schedule:
+    config = TrainConfig(Path("d"), Path("d"), initial_learning_rate=base, **flags)
+    return Schedule.of(config, scale, steps, steps_per_epoch)
 
 
 def test_the_rate_at_the_corners() -> None:
-    schedule = Schedule.of(0.01, 8, 1000, 10)
-    assert schedule.warmup == 50  # 5 epochs
-    assert schedule.rate(0) == 0.01
-    assert schedule.rate(25) == pytest.approx((0.01 + 0.08) / 2)
-    assert schedule.rate(50) == pytest.approx(0.08)
-    assert schedule.rate(50 + 950 // 2) == pytest.approx(0.04)
-    assert schedule.rate(1000) == pytest.approx(0)
+    cosine = schedule(0.01, 8, 1000, 10)
+    assert cosine.warmup == 50  # 5 epochs
+    assert cosine.rate(0) == 0.01
+    assert cosine.rate(25) == pytest.approx((0.01 + 0.08) / 2)
+    assert cosine.rate(50) == pytest.approx(0.08)
+    assert cosine.rate(50 + 950 // 2) == pytest.approx(0.04)
+    assert cosine.rate(1000) == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
@@ -22,33 +33,73 @@ def test_the_rate_at_the_corners() -> None:
     [(1000, 1000, 100), (1000, 2, 10), (1000, 0.5, 2), (5, 100, 0), (1, 1, 0), (2000, 40, 200)],
 )
 def test_warm_up_is_five_epochs_but_at_most_a_tenth(steps: int, steps_per_epoch: float, warmup: int) -> None:
-    assert Schedule.of(0.1, 2, steps, steps_per_epoch).warmup == warmup
+    assert schedule(0.1, 2, steps, steps_per_epoch).warmup == warmup
 
 
-@given(RATES, st.integers(1, 1024), st.integers(1, 100_000), st.floats(0.01, 10_000), st.data())
-def test_the_rate_stays_between_zero_and_its_peak(
-    base: float, workers: int, steps: int, steps_per_epoch: float, data: st.DataObject
+@given(RATES, st.integers(1, 1024), st.integers(1, 100_000), st.floats(0.01, 10_000), DECAYS, st.data())
+def test_the_rate_climbs_to_its_peak_and_never_rises_again(
+    base: float, scale: int, steps: int, steps_per_epoch: float, decay: str, data: st.DataObject
 ) -> None:
-    schedule = Schedule.of(base, workers, steps, steps_per_epoch)
-    assert schedule.peak == base * workers
-    assert schedule.rate(schedule.warmup) == pytest.approx(schedule.peak)
+    plan = schedule(base, scale, steps, steps_per_epoch, learning_rate_decay=decay)
+    assert plan.peak == base * scale
     step = data.draw(st.integers(0, steps - 1))
-    assert 0 < schedule.rate(step) <= schedule.peak * (1 + 1e-9)
-    following = schedule.rate(step + 1)
-    if step < schedule.warmup:
-        assert base * (1 - 1e-9) <= schedule.rate(step) <= following * (1 + 1e-9)
-    else:
-        assert following < schedule.rate(step) or following == pytest.approx(schedule.rate(step))
+    rate, following = plan.rate(step), plan.rate(step + 1)
+    assert 0 <= rate <= plan.peak * (1 + 1e-9)
+    if step + 1 < plan.warmup:
+        assert base * (1 - 1e-9) <= rate <= following * (1 + 1e-9)
+    elif step >= plan.warmup:
+        assert following <= rate * (1 + 1e-9)
 
 
 @given(RATES, st.integers(20, 100_000))
-def test_the_last_step_is_nearly_at_zero(base: float, steps: int) -> None:
-    schedule = Schedule.of(base, 4, steps, 5)
-    assert schedule.rate(steps - 1) < 0.01 * schedule.peak
-    assert schedule.rate(steps) == pytest.approx(0, abs=1e-12)
+def test_a_cosine_ends_nearly_at_zero(base: float, steps: int) -> None:
+    plan = schedule(base, 4, steps, 5)
+    assert plan.rate(steps - 1) < 0.01 * plan.peak
+    assert plan.rate(steps) == pytest.approx(0, abs=1e-12)
 
 
 @given(RATES, st.integers(10, 10_000))
 def test_one_worker_has_nothing_to_climb(base: float, steps: int) -> None:
-    schedule = Schedule.of(base, 1, steps, steps)
-    assert {schedule.rate(step) for step in range(schedule.warmup + 1)} == {base}
+    plan = schedule(base, 1, steps, steps)
+    assert {plan.rate(step) for step in range(plan.warmup + 1)} == {base}
+
+
+def test_exponential_is_that_of_the_reference() -> None:
+    # inception_train: exponential_decay(rate, step, 30 epochs of steps, 0.16, staircase=True)
+    plan = schedule(0.1, 1, 1000, 10, learning_rate_decay="exponential", warmup_epochs=0)
+    expected = {0: 0.1, 299: 0.1, 300: 0.016, 599: 0.016, 600: 0.1 * 0.16**2, 999: 0.1 * 0.16**3}
+    assert {step: plan.rate(step) for step in expected} == pytest.approx(expected)
+
+
+def test_steps_are_those_of_goyal() -> None:
+    plan = schedule(0.1, 1, 900, 10, learning_rate_decay="step", warmup_epochs=0)
+    expected = {0: 0.1, 299: 0.1, 300: 0.01, 599: 0.01, 600: 0.001, 799: 0.001, 800: 1e-4, 899: 1e-4}
+    assert {step: plan.rate(step) for step in expected} == pytest.approx(expected)
+
+
+def test_constant_stays() -> None:
+    plan = schedule(0.1, 2, 100, 1, learning_rate_decay="constant")
+    assert {plan.rate(step) for step in range(plan.warmup, 101)} == {0.2}
+
+
+@pytest.mark.parametrize(("scaling", "scale"), [("linear", 8.0), ("sqrt", math.sqrt(8)), ("none", 1.0)])
+def test_the_scale_of_eight_workers(scaling: Any, scale: float) -> None:
+    assert scale_of(scaling, 8) == pytest.approx(scale)
+
+
+def test_a_schedule_is_drawn() -> None:
+    assert drawn(schedule(0.1, 2, 100, 10, learning_rate_decay="step", warmup_epochs=1), 10).splitlines()[:6] == [
+        "      step     epoch  learning rate",
+        "         0      0.00  0.1",
+        "        10      1.00  0.2",
+        "        20      2.00  0.2",
+        "        30      3.00  0.2",
+        "        40      4.00  0.02",
+    ]
+
+
+@given(RATES, st.integers(1, 8), st.integers(1, 5000), st.floats(0.1, 1000), DECAYS)
+def test_every_schedule_can_be_drawn(base: float, scale: int, steps: int, steps_per_epoch: float, decay: str) -> None:
+    lines = drawn(schedule(base, scale, steps, steps_per_epoch, learning_rate_decay=decay), steps_per_epoch).splitlines()
+    assert lines[1].split()[0] == "0"
+    assert max(map(len, lines)) <= 80

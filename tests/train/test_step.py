@@ -1,35 +1,33 @@
-from typing import Any, Literal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shardtune.train.step import average_moving_statistics, make_optimizer, make_step
-from shardtune.world import World
+from shardtune.config import Optimizer, TrainConfig
+from shardtune.model.inception import LOGITS_LAYER, named_variables
+from shardtune.train import dropout
+from shardtune.train.loss_scale import FIRST
+from shardtune.train.state import State
+from shardtune.train.step import Step, Told, pieces
+from shardtune.world import Alone, World
+from tests.train.networks import small
 
-BATCH, SIDE, CLASSES = 6, 4, 5
+BATCH, SIDE, CLASSES = 6, 8, 5
 GENERATOR = np.random.default_rng(2)
-IMAGES = GENERATOR.normal(size=(BATCH, SIDE, SIDE, 3)).astype(np.float32)
-LABELS = np.array([0, 1, 2, 3, 4, 2], np.int64)
+IMAGES = tf.constant(GENERATOR.normal(size=(BATCH, SIDE, SIDE, 3)), tf.float32)
+LABELS = tf.constant([0, 1, 2, 3, 4, 2], tf.int64)
+CONFIG = TrainConfig(Path("d"), Path("d"), batch_size=BATCH, weight_decay=0.0)
 
 
-def network(*, auxiliary: bool = False, frozen: bool = False) -> Any:
-    """A small network with the outputs of Inception v3, its first layers perhaps frozen."""
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((SIDE, SIDE, 3))
-    x = keras.layers.Dense(8, name="below", trainable=not frozen)(keras.layers.Flatten()(inputs))
-    x = keras.layers.BatchNormalization(name="norm", trainable=not frozen, momentum=0.5)(x)
-    outputs = {"logits": keras.layers.Dense(CLASSES, name="logits")(x), "pool": x}
-    if auxiliary:
-        outputs["aux_logits"] = keras.layers.Dense(CLASSES, name="aux_logits")(x)
-    return keras.Model(inputs, outputs)
-
-
-def stepped(model: Any, steps: int, rate: float, optimizer: Literal["sgd", "adam"] = "sgd") -> list[float]:
-    step = make_step(model, make_optimizer(optimizer, model), World(), BATCH)
-    return [float(step(IMAGES, LABELS, tf.constant(rate))) for _ in range(steps)]
+def stepped(model: Any, steps: int, rate: float, config: TrainConfig = CONFIG) -> list[Told]:
+    run = Step(State(model, config), World(), config, (0, BATCH), BATCH)
+    return [run(IMAGES, LABELS, step, rate, asks=False) for step in range(steps)]
 
 
 def smoothed_cross_entropy(logits: npt.NDArray[np.float32]) -> float:
@@ -40,72 +38,144 @@ def smoothed_cross_entropy(logits: npt.NDArray[np.float32]) -> float:
     return float(-(targets * log_probabilities).sum(1).mean())
 
 
+def dropped_logits(model: Any, images: Any, step: int) -> Any:
+    pool = model(images, training=True)["pool"]
+    mask = dropout.mask(CONFIG.seed, tf.constant(step, tf.int64), tf.constant(0, tf.int64), len(images), pool.shape[-1])
+    return model.get_layer(LOGITS_LAYER)(pool * mask)
+
+
 @pytest.mark.parametrize("auxiliary", [False, True])
-def test_the_loss_is_label_smoothed_cross_entropy(auxiliary: bool) -> None:
-    outputs = network(auxiliary=auxiliary)(IMAGES, training=True)
-    expected = smoothed_cross_entropy(outputs["logits"].numpy())
+def test_the_loss_is_label_smoothed_cross_entropy_after_dropout(auxiliary: bool) -> None:
+    model = small(CLASSES, SIDE, auxiliary=auxiliary)
+    expected = smoothed_cross_entropy(dropped_logits(model, IMAGES, 0).numpy())
     if auxiliary:
-        expected += 0.4 * smoothed_cross_entropy(outputs["aux_logits"].numpy())
-    assert stepped(network(auxiliary=auxiliary), 1, 0.1)[0] == pytest.approx(expected, rel=1e-5)
+        expected += 0.4 * smoothed_cross_entropy(model(IMAGES, training=True)["aux_logits"].numpy())
+    assert stepped(model, 1, 0.1)[0].loss == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.1), ("adam", 0.05)])
-def test_steps_lower_the_loss(optimizer: Literal["sgd", "adam"], rate: float) -> None:
-    losses = stepped(network(), 30, rate, optimizer)
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.1), ("adam", 0.05), ("adamw", 0.05), ("rmsprop", 0.1)])
+def test_steps_lower_the_loss(optimizer: Optimizer, rate: float) -> None:
+    losses = [told.loss for told in stepped(small(CLASSES, SIDE), 40, rate, replace(CONFIG, optimizer=optimizer))]
     # The smoothed targets' own entropy is the floor.
     target = np.array([0.92, 0.02, 0.02, 0.02, 0.02])
-    assert -(target * np.log(target)).sum() - 1e-6 < losses[-1] < losses[0] / 2
+    assert -(target * np.log(target)).sum() - 1e-6 < losses[-1] < 0.8 * losses[0]
+
+
+def gradient_of_kernel(model: Any) -> Any:
+    with tf.GradientTape() as tape:
+        targets = 0.9 * tf.one_hot(LABELS, CLASSES) + 0.1 / CLASSES
+        logits = dropped_logits(model, IMAGES, 0)
+        loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+    return tape.gradient(loss, model.get_layer(LOGITS_LAYER).kernel.value)
 
 
 def test_the_learning_rate_is_the_one_that_is_given() -> None:
-    still, moved = network(), network()
-    before = still.get_layer("logits").kernel.numpy()
+    still, moved = small(CLASSES, SIDE), small(CLASSES, SIDE)
+    before = still.get_layer(LOGITS_LAYER).kernel.numpy()
     stepped(still, 3, 0.0)
-    assert np.array_equal(before, still.get_layer("logits").kernel)
+    assert np.array_equal(before, still.get_layer(LOGITS_LAYER).kernel)
     # The first step of Nesterov momentum from rest is (1 + 0.9) times the gradient.
-    with tf.GradientTape() as tape:
-        logits = moved(IMAGES, training=True)["logits"]
-        targets = 0.9 * tf.one_hot(LABELS, CLASSES) + 0.1 / CLASSES
-        loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
-    gradient = tape.gradient(loss, moved.get_layer("logits").kernel.value)
+    gradient = gradient_of_kernel(moved)
     stepped(moved, 1, 0.25)
-    assert np.allclose(moved.get_layer("logits").kernel, before - 0.25 * 1.9 * gradient, atol=1e-6)
+    assert np.allclose(moved.get_layer(LOGITS_LAYER).kernel, before - 0.25 * 1.9 * gradient, atol=1e-6)
+
+
+def test_weight_decay_adds_the_weights_to_the_gradients() -> None:
+    model = small(CLASSES, SIDE)
+    before, gradient = model.get_layer(LOGITS_LAYER).kernel.numpy(), gradient_of_kernel(model)
+    stepped(model, 1, 0.25, replace(CONFIG, weight_decay=0.5))
+    assert np.allclose(model.get_layer(LOGITS_LAYER).kernel, before - 0.25 * 1.9 * (gradient + 0.5 * before), atol=1e-6)
+
+
+def test_gradients_are_clipped_by_their_global_norm() -> None:
+    free, clipped = small(CLASSES, SIDE), small(CLASSES, SIDE)
+    before = free.get_layer(LOGITS_LAYER).kernel.numpy()
+    [told] = stepped(free, 1, 0.1)
+    norm = told.gradient_norm
+    assert stepped(clipped, 1, 0.1, replace(CONFIG, clip_norm=norm / 4))[0].gradient_norm == pytest.approx(norm)
+    step, shorter = (before - model.get_layer(LOGITS_LAYER).kernel.numpy() for model in (free, clipped))
+    assert np.allclose(shorter, step / 4, atol=1e-7)
 
 
 def test_what_is_frozen_does_not_move() -> None:
-    model = network(frozen=True)
-    frozen = [variable for name in ("below", "norm") for variable in model.get_layer(name).variables]
-    before = [variable.numpy() for variable in frozen], model.get_layer("logits").kernel.numpy()
+    model = small(CLASSES, SIDE, frozen=True)
+    before = {name: variable.numpy() for name, variable in named_variables(model).items()}
     stepped(model, 3, 0.1)
-    assert all(np.array_equal(a, b) for a, b in zip(before[0], frozen, strict=True))
-    assert not np.array_equal(before[1], model.get_layer("logits").kernel)
+    moved = {name for name, variable in named_variables(model).items() if not np.array_equal(variable, before[name])}
+    assert moved == {"logits/logits/weights", "logits/logits/biases"}
 
 
-def test_gradients_and_loss_are_averaged_over_the_world() -> None:
-    # A peer that has seen nothing: the mean over two ranks halves what this rank brings.
-    class WithAnIdlePeer:
-        def mean_tensors(self, tensors: list[Any]) -> list[Any]:
-            return [tensor / 2 for tensor in tensors]
+class WithAnIdlePeer(Alone):
+    """A second worker whose examples bring no gradients, and which has statistics of 4 and asks to stop."""
 
-    world = World(0, 2, 0, 2, WithAnIdlePeer())  # type: ignore[arg-type]
-    alone, together = network(), network()
-    before = alone.get_layer("logits").kernel.numpy()
-    loss_alone = stepped(alone, 1, 0.1)[0]
-    loss = make_step(together, make_optimizer("sgd", together), world, BATCH)(IMAGES, LABELS, tf.constant(0.2))
-    assert float(loss) == pytest.approx(loss_alone / 2)
-    assert not np.array_equal(before, together.get_layer("logits").kernel)
-    assert np.allclose(alone.get_layer("logits").kernel, together.get_layer("logits").kernel, atol=1e-6)
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
+        return [tensor + (1.0 if tensor.shape == () else 2.0 if tensor.shape == (8,) else 0.0) for tensor in tensors]
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_moving_statistics_are_averaged_unless_frozen(frozen: bool) -> None:
-    class WithAPeerAtFour:
-        def mean_tensors(self, tensors: list[Any]) -> list[Any]:
-            return [(tensor + 4) / 2 for tensor in tensors]
+def test_moving_statistics_and_questions_are_summed_too() -> None:
+    model = small(CLASSES, SIDE)
+    run = Step(State(model, CONFIG), World(0, 2, 0, 2, WithAnIdlePeer()), CONFIG, (0, BATCH), 2 * BATCH)
+    alone = small(CLASSES, SIDE)
+    stepped(alone, 1, 0.0)
+    told = run(IMAGES, LABELS, 0, 0.0, asks=True)
+    assert told.asks == 2
+    for name in ("moving_mean", "moving_variance"):
+        mine = getattr(alone.get_layer("norm"), name).numpy()
+        assert np.allclose(getattr(model.get_layer("norm"), name), mine / 2 + 2, atol=1e-6)
 
-    model = network(frozen=frozen)
-    average_moving_statistics(model, World(0, 2, 0, 2, WithAPeerAtFour()))  # type: ignore[arg-type]
-    norm = model.get_layer("norm")
-    assert set(norm.moving_mean.numpy()) == {0.0 if frozen else 2.0}
-    assert set(norm.moving_variance.numpy()) == {1.0 if frozen else 2.5}
-    assert set(norm.gamma.numpy()) == {1.0}
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5])
+def test_a_step_in_pieces_is_the_step_as_a_whole(batch_size: int) -> None:
+    models = [small(CLASSES, SIDE, kind="frozen") for _ in range(2)]
+    whole, parts = (
+        stepped(model, 5, 0.1, replace(CONFIG, batch_size=size))
+        for model, size in zip(models, (BATCH, batch_size), strict=True)
+    )
+    assert [told.loss for told in parts] == pytest.approx([told.loss for told in whole], rel=1e-5)
+    for name, variable in named_variables(models[0]).items():
+        assert np.allclose(variable, named_variables(models[1])[name], atol=1e-6), name
+
+
+@given(st.integers(1, 200), st.integers(1, 50))
+def test_pieces_cover_and_differ_by_one(size: int, most: int) -> None:
+    divided = pieces(size, most)
+    assert [place for begin, end in divided for place in range(begin, end)] == list(range(size))
+    sizes = {end - begin for begin, end in divided}
+    assert max(sizes) <= most
+    assert max(sizes) - min(sizes) <= 1
+    assert len(divided) == -(-size // most)
+
+
+def test_averages_follow() -> None:
+    model = small(CLASSES, SIDE)
+    state = State(model, CONFIG)
+    run = Step(state, World(), CONFIG, (0, BATCH), BATCH)
+    kernel = model.get_layer(LOGITS_LAYER).kernel
+    expected = kernel.numpy()
+    for step in range(4):
+        run(IMAGES, LABELS, step, 0.1, asks=False)
+        decay = (1 + step) / (10 + step)
+        expected = decay * expected + (1 - decay) * kernel.numpy()
+    assert np.allclose(state.averages.variables["logits/logits/weights/ExponentialMovingAverage"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_loss_scale_changes_no_step(optimizer: Optimizer) -> None:
+    plain, scaled = small(CLASSES, SIDE), small(CLASSES, SIDE)
+    [told] = stepped(plain, 1, 0.1, replace(CONFIG, optimizer=optimizer))
+    assert stepped(scaled, 1, 0.1, replace(CONFIG, optimizer=optimizer, precision="mixed_float16"))[0].loss == told.loss
+    assert np.allclose(plain.get_layer(LOGITS_LAYER).kernel, scaled.get_layer(LOGITS_LAYER).kernel, atol=1e-6)
+
+
+def test_a_step_whose_gradients_overflow_changes_no_weight() -> None:
+    config = replace(CONFIG, optimizer="adam", precision="mixed_float16")
+    state = State(small(CLASSES, SIDE), config)
+    run = Step(state, World(), config, (0, BATCH), BATCH)
+    after = [*state.model.trainable_variables, *state.optimizer.variables]
+    before = [variable.numpy() for variable in after]
+    state.loss_scale.scale.assign(np.inf)
+    assert run(IMAGES, LABELS, 0, 0.001, asks=False).gradient_norm == 0
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True) if b.name != "learning_rate")
+    state.loss_scale.scale.assign(FIRST)
+    assert run(IMAGES, LABELS, 1, 0.001, asks=False).gradient_norm > 0
+    assert not np.array_equal(before[0], after[0])

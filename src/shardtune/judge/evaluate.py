@@ -12,10 +12,10 @@ from shardtune.files import write_json
 from shardtune.input.index import open_data_set
 from shardtune.input.pipeline import evaluation_batches
 from shardtune.input.reader import RecordReader
-from shardtune.model import checkpoint, inception
+from shardtune.model import checkpoint, inception, pretrained
 from shardtune.progress import say
 from shardtune.scoring.counts import Counts
-from shardtune.scoring.evaluator import evaluate as count
+from shardtune.scoring.evaluator import Evaluator
 from shardtune.world import World
 
 
@@ -30,14 +30,14 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
     reader = RecordReader(config.data_dir, manifest, config.subset, starts, config.on_corrupt)
     examples = min(len(reader), config.num_examples or len(reader))
     image_size = run["config"]["image_size"]
-    model = inception.build(manifest.num_classes, image_size, batch_norm_decay=0.99, seed=0)
-    checkpoint.assign(inception.named_variables(model), checkpoint.load(path), path)
+    model = inception.build(manifest.num_classes, image_size)
+    pretrained.restore(model, path, averaged=config.ema)
 
     batches = evaluation_batches(
         reader, world, batch_size=config.batch_size, image_size=image_size, examples=examples, threads=threads
     )
     started = time.monotonic()
-    counts = count(model, batches, world)
+    counts = Evaluator(model).counts(batches, world)
     seconds = time.monotonic() - started
     if not counts.examples:
         raise DataError(f"Evaluation needs a sound record, but all {examples} asked for are corrupt: see shardtune verify.")
@@ -52,6 +52,7 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
             "recall_at_5": counts.recall_at_5,
             "subset": config.subset,
             "step": step,
+            "averaged": config.ema,
             "images_per_second": round(examples / seconds, 2),
         }
         write_json(config.eval_dir / "eval.json", result)

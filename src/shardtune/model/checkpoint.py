@@ -1,4 +1,4 @@
-"""Checkpoints of a run: named tensors in safetensors files, no pickle, each written whole or not at all."""
+"""Checkpoints of a run: named tensors in safetensors files, no pickle, each written whole or not at all, with a digest."""
 
 import json
 import re
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
-from safetensors import SafetensorError
+import xxhash
+from safetensors import SafetensorError, safe_open
 
 from shardtune.errors import CheckpointError
 from shardtune.files import atomic_write
@@ -21,22 +22,28 @@ def path_of(directory: Path, step: int) -> Path:
     return directory / "checkpoints" / f"step-{step:08d}.safetensors"
 
 
-def newest(directory: Path) -> tuple[int, Path] | None:
-    """Step and path of the newest checkpoint of the run in `directory`, or None."""
-    found = [
+def all_of(directory: Path) -> list[tuple[int, Path]]:
+    """Step and path of every checkpoint of the run in `directory`, the oldest first."""
+    return sorted(
         (int(match[1]), path)
         for path in (directory / "checkpoints").glob("*")
         if (match := re.fullmatch(r"step-(\d+)\.safetensors", path.name))
-    ]
-    return max(found, default=None)
+    )
 
 
-def save(directory: Path, step: int, tensors: Tensors) -> Path:
-    """Write the checkpoint of `step` durably and return its path."""
+def newest(directory: Path) -> tuple[int, Path] | None:
+    """Step and path of the newest checkpoint of the run in `directory`, or None."""
+    return max(all_of(directory), default=None)
+
+
+def save(directory: Path, step: int, tensors: Tensors, notes: dict[str, Any] | None = None) -> Path:
+    """Write the checkpoint of `step` durably and return its path; `notes` is a JSON value that goes with it."""
     path = path_of(directory, step)
     path.parent.mkdir(exist_ok=True)
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    text = json.dumps(notes or {}, sort_keys=True)
     with atomic_write(path) as file:
-        file.write(safetensors.numpy.save({name: np.asarray(t, order="C") for name, t in tensors.items()}))
+        file.write(safetensors.numpy.save(tensors, {"notes": text, "xxh3": _digest(tensors, text)}))
     return path
 
 
@@ -44,12 +51,32 @@ def load(path: Path) -> Tensors:
     """All tensors of a checkpoint.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or is not as it was written.
     """
+    return load_with_notes(path)[0]
+
+
+def load_with_notes(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """All tensors of a checkpoint, and the notes that were saved with them; raises as `load`."""
     try:
-        return safetensors.numpy.load_file(path)
-    except (OSError, SafetensorError) as error:
+        tensors = safetensors.numpy.load_file(path)
+        with safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+        if metadata["xxh3"] != _digest(tensors, metadata["notes"]):
+            raise ValueError("its content does not match its digest")
+        return tensors, json.loads(metadata["notes"])
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is no readable checkpoint ({error}): remove it to use the one before.") from error
+
+
+def _digest(tensors: Tensors, notes: str) -> str:
+    """XXH3 of names, types, shapes and bytes, in the order of the names."""
+    digest = xxhash.xxh3_128(notes.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\0{name}\0{tensor.dtype.str}\0{tensor.shape}\0".encode())
+        digest.update(tensor.data)
+    return digest.hexdigest()
 
 
 def assign(variables: dict[str, Any], tensors: Tensors, path: Path) -> None:
@@ -70,7 +97,7 @@ def assign(variables: dict[str, Any], tensors: Tensors, path: Path) -> None:
 
 
 def load_run_config(directory: Path) -> dict[str, Any]:
-    """`config.json` of a run directory: {"config": flags, "workers": number, "labels": class names}.
+    """`config.json` of a run directory: {"config": flags, "workers": number, "labels": class names, …}.
 
     Raises:
         CheckpointError: there is none, or it is not one of ours.

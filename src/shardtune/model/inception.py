@@ -1,19 +1,25 @@
 """Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as research/inception had it.
 
-Its variables go by the names of the 2016 release, whatever Keras calls them.
+Its layers and variables go by the names of the 2016 release, whatever Keras calls them.
 """
 
 import re
-from typing import Any
+import zlib
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import keras
 
 from shardtune.errors import UsageError
+from shardtune.model.batchnorm import BatchNormalization, Kind
+from shardtune.world import World
 
-DROPOUT = 0.2
 # mixed7 is 17×17 at 299 pixels; the auxiliary head pools it 5×5 with stride 3, and 106 pixels leave a map of 4×4.
 SMALLEST_SIZE_WITH_AUXILIARY_HEAD = 107
-FINAL_LAYERS = ("logits/logits", "aux_logits/FC")
+LOGITS_LAYER = "logits.logits"
+FINAL_LAYERS = ("logits/logits/", "aux_logits/FC/")
+WHOLE_TRUNK = "mixed10"
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 # The convolutions of keras.applications' trunk in the order in which it makes them, by the names of the 2016 graph.
 _STEM = [f"conv{i}" for i in range(5)]
@@ -26,9 +32,15 @@ _BLOCKS = {
     "mixed_17x17x1280a": "branch3x3:2 branch7x7x3:4",
     "mixed_8x8x2048a mixed_8x8x2048b": "branch1x1:1 branch3x3:3 branch3x3dbl:4 branch_pool:1",
 }
+# What Keras's variables are called there.
+_VARIABLES = {"kernel": "weights", "bias": "biases"}
+# Standard deviations of the truncated normal initialisers: research/inception inception_model and slim/inception_model.
+_STDDEVS = {"aux_logits.Conv": 0.01, "aux_logits.FC": 0.001, "logits.logits": 0.01}
+_STDDEV = 0.1
 
 
-def _trunk_names() -> list[str]:
+def trunk_names() -> list[str]:
+    """The 94 convolutions below the heads, in the order in which the paper's figures go and Keras makes them."""
     names = list(_STEM)
     for blocks, branches in _BLOCKS.items():
         for block in blocks.split():
@@ -37,48 +49,104 @@ def _trunk_names() -> list[str]:
     return names
 
 
-def build(num_classes: int, image_size: int, *, batch_norm_decay: float, seed: int, freeze_until: str | None = None) -> Any:
-    """The network from images to logits, untrained.
+def build(
+    num_classes: int,
+    image_size: int,
+    *,
+    seed: int = 0,
+    precision: Precision = "float32",
+    batch_norm: Kind = "per_worker",
+    batch_norm_decay: float = 0.9,
+    world: World | None = None,
+    freeze_until: str | None = None,
+) -> Any:
+    """The network from images to logits, untrained. Dropout is the training step's.
 
     Args:
         num_classes: outputs, the background class 0 included.
         image_size: side of the images in pixels, 75 or more.
-        batch_norm_decay: decay of the moving statistics.
         seed: decides the initial weights.
+        precision: of activations and convolutions; variables, normalisation, pooled features and logits are float32.
+        batch_norm, batch_norm_decay, world: see `BatchNormalization`.
         freeze_until: this layer (mixed0 … mixed10) and all below it do not train; their batch normalisation
             uses its moving statistics.
 
     Returns:
         A Keras model: float32 [batch, image_size, image_size, 3] in −1 to 1 → {"logits": [batch, num_classes], "pool":
-        [batch, 2048], "aux_logits": as logits, absent below 107 pixels}.
+        [batch, 2048], "aux_logits": as logits, absent below 107 pixels}, all float32.
+
+    Raises:
+        UsageError: freeze_until names no block.
     """
-    keras.utils.set_random_seed(seed)
-    trunk = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
-    pool = keras.layers.GlobalAveragePooling2D(name="pool")(trunk.output)
-    dropped = keras.layers.Dropout(DROPOUT, seed=seed)(pool)
-    outputs = {"logits": keras.layers.Dense(num_classes, name="logits")(dropped), "pool": pool}
+
+    layers = _Layers(seed, precision, batch_norm, batch_norm_decay, world or World())
+    trunk = layers.trunk(image_size)
+    pool = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(trunk.output)
+    outputs = {"logits": layers.dense(num_classes, LOGITS_LAYER)(pool), "pool": pool}
     if image_size >= SMALLEST_SIZE_WITH_AUXILIARY_HEAD:
-        outputs["aux_logits"] = _auxiliary_head(trunk.get_layer("mixed7").output, num_classes)
+        x = keras.layers.AveragePooling2D(5, strides=3, dtype=precision)(trunk.get_layer("mixed7").output)
+        for name, filters, kernel in (("aux_logits.proj", 128, (1, 1)), ("aux_logits.Conv", 768, x.shape[1:3])):
+            x = layers.convolution(name, filters=filters, kernel_size=kernel, use_bias=False)(x)
+            x = keras.layers.ReLU(dtype=precision)(layers.norm(name)(x))
+        outputs["aux_logits"] = layers.dense(num_classes, "aux_logits.FC")(keras.layers.Flatten(dtype="float32")(x))
     model = keras.Model(trunk.input, outputs)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = batch_norm_decay
     if freeze_until is not None:
         _freeze(model, freeze_until)
     return model
 
 
-def _auxiliary_head(features: Any, num_classes: int) -> Any:
-    x = keras.layers.AveragePooling2D(5, strides=3, name="aux_pool")(features)
-    x = _convolution(x, 128, (1, 1), "aux_proj")
-    x = _convolution(x, 768, (x.shape[1], x.shape[2]), "aux_conv")
-    return keras.layers.Dense(num_classes, name="aux_logits")(keras.layers.Flatten(name="aux_flatten")(x))
+@dataclass(frozen=True)
+class _Layers:
+    """Makes layers of one precision. Their initial weights are a function of their names and the seed alone."""
+
+    seed: int
+    precision: Precision
+    batch_norm: Kind
+    batch_norm_decay: float
+    world: World
+
+    def convolution(self, name: str, **options: Any) -> Any:
+        return keras.layers.Conv2D(
+            **{**options, "name": name, "dtype": self.precision, "kernel_initializer": self._initial(name)}
+        )
+
+    def norm(self, name: str) -> Any:
+        name = f"{name}.BatchNorm"
+        return BatchNormalization(self.batch_norm, self.batch_norm_decay, self.world, name=name, dtype=self.precision)
+
+    def dense(self, num_classes: int, name: str) -> Any:
+        return keras.layers.Dense(num_classes, name=name, dtype="float32", kernel_initializer=self._initial(name))
+
+    def trunk(self, image_size: int) -> Any:
+        """keras.applications' graph with layers of our own."""
+        original = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
+        names = {
+            layer.name: name.replace("/", ".")
+            for kind in (keras.layers.Conv2D, keras.layers.BatchNormalization)
+            for name, layer in zip(trunk_names(), _as_made(original, kind), strict=True)
+        }
+
+        def ours(layer: Any) -> Any:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                return self.norm(names[layer.name])
+            if isinstance(layer, keras.layers.Conv2D):
+                return self.convolution(**{**layer.get_config(), "name": names[layer.name]})
+            return type(layer).from_config({**layer.get_config(), "dtype": self.precision})
+
+        return keras.models.clone_model(original, clone_function=ours)
+
+    def _initial(self, name: str) -> Any:
+        seed = zlib.crc32(f"{self.seed} {name}".encode())
+        return keras.initializers.TruncatedNormal(stddev=_STDDEVS.get(name, _STDDEV), seed=seed)
 
 
-def _convolution(x: Any, filters: int, kernel: tuple[int, int], name: str) -> Any:
-    x = keras.layers.Conv2D(filters, kernel, padding="valid", use_bias=False, name=name)(x)
-    x = keras.layers.BatchNormalization(scale=False, name=f"{name}_batch_norm")(x)
-    return keras.layers.ReLU(name=f"{name}_relu")(x)
+def _as_made(model: Any, kind: type) -> list[Any]:
+    """The layers of one class in the order of their making; model.layers has another, by depth in the graph.
+
+    Keras numbers the unnamed layers from a counter that never restarts: conv2d, conv2d_1, … or conv2d_94, ….
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, kind)]
+    return sorted(layers, key=lambda layer: int((re.findall(r"_(\d+)$", layer.name) or [0])[0]))
 
 
 def _freeze(model: Any, name: str) -> None:
@@ -91,26 +159,17 @@ def _freeze(model: Any, name: str) -> None:
 
 def named_variables(model: Any) -> dict[str, Any]:
     """Every variable of a model made by `build`, by its name in the 2016 release (388 at 299 pixels)."""
-    named: dict[str, Any] = {}
-    pairs = list(zip(_trunk_names(), _trunk_layers(model, "Conv2D"), _trunk_layers(model, "BatchNormalization"), strict=True))
-    if "aux_logits" in model.output:
-        for name, layer in (("aux_logits/proj", "aux_proj"), ("aux_logits/Conv", "aux_conv")):
-            pairs.append((name, model.get_layer(layer), model.get_layer(f"{layer}_batch_norm")))
-    for name, convolution, norm in pairs:
-        named[f"{name}/weights"] = convolution.kernel
-        for part in ("beta", "moving_mean", "moving_variance"):
-            named[f"{name}/BatchNorm/{part}"] = getattr(norm, part)
-    for name, layer in zip(FINAL_LAYERS, ("logits", "aux_logits"), strict=True):
-        if layer in model.output:
-            named[f"{name}/weights"] = model.get_layer(layer).kernel
-            named[f"{name}/biases"] = model.get_layer(layer).bias
-    return named
+    return _named(model.layers)
 
 
-def _trunk_layers(model: Any, kind: str) -> list[Any]:
-    """The trunk's layers of one class in the order of their making; model.layers has another, by depth in the graph.
+def changing_variables(model: Any) -> dict[str, Any]:
+    """Those that training changes: weights, and moving statistics, of what is not frozen."""
+    return _named(layer for layer in model.layers if layer.trainable)
 
-    Keras numbers the unnamed layers from a counter that never restarts: conv2d, conv2d_1, … or conv2d_94, ….
-    """
-    layers = [layer for layer in model.layers if type(layer).__name__ == kind and not layer.name.startswith("aux_")]
-    return sorted(layers, key=lambda layer: int((re.findall(r"_(\d+)$", layer.name) or [0])[0]))
+
+def _named(layers: Any) -> dict[str, Any]:
+    return {
+        f"{layer.name}.{_VARIABLES.get(variable.name, variable.name)}".replace(".", "/"): variable
+        for layer in layers
+        for variable in layer.weights
+    }

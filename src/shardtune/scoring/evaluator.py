@@ -10,25 +10,33 @@ from shardtune.scoring.counts import Counts
 from shardtune.world import World
 
 
-def evaluate(model: Any, batches: Iterable[tuple[Any, Any]], world: World) -> Counts:
-    """Run `model` over this rank's batches and add up over all ranks.
+class Evaluator:
+    """Compiles `model` once, to be evaluated as often as wanted.
 
     Args:
         model: made by `inception.build`; the background class 0 competes like any other.
-        batches: (images float32 [n, side, side, 3], labels int64 [n]); n may differ.
     """
 
-    def hits(images: Any, labels: Any) -> Any:
-        logits = model(images, training=False)["logits"]
-        return [tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, logits, k), tf.int64)) for k in (1, min(5, logits.shape[-1]))]
+    def __init__(self, model: Any) -> None:
+        def hits(images: Any, labels: Any) -> Any:
+            logits = model(images, training=False)["logits"]
+            count = logits.shape[-1]
+            return [tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, logits, k), tf.int64)) for k in (1, min(5, count))]
 
-    compiled = tf.function(
-        hits,
-        autograph=False,
-        input_signature=[tf.TensorSpec([None, *model.input.shape[1:]], tf.float32), tf.TensorSpec([None], tf.int64)],
-    )
-    mine = Counts()
-    for images, labels in batches:
-        top_1, top_5 = compiled(images, labels)
-        mine += Counts(len(labels), int(top_1), int(top_5))
-    return reduce(Counts.__add__, world.gather(mine))
+        self._hits = tf.function(
+            hits,
+            autograph=False,
+            input_signature=[tf.TensorSpec([None, *model.input.shape[1:]], tf.float32), tf.TensorSpec([None], tf.int64)],
+        )
+
+    def counts(self, batches: Iterable[tuple[Any, Any]], world: World) -> Counts:
+        """Go over this rank's batches and add up over all ranks.
+
+        Args:
+            batches: (images float32 [n, side, side, 3], labels int64 [n]); n may differ.
+        """
+        mine = Counts()
+        for images, labels in batches:
+            top_1, top_5 = self._hits(images, labels)
+            mine += Counts(len(labels), int(top_1), int(top_5))
+        return reduce(Counts.__add__, world.gather(mine))

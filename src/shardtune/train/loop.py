@@ -1,179 +1,150 @@
-"""`shardtune train`: the whole run, from flags to the last checkpoint."""
+"""`shardtune train`: from flags to a run that is finished, stopped or failed, and says which."""
 
+import sys
+import traceback
+from collections.abc import Callable
 from typing import Any
 
-import google_crc32c
-import numpy as np
+import keras
 import tensorflow as tf
 
 from shardtune import devices
-from shardtune.config import TrainConfig, as_json
-from shardtune.dataset.manifest import Manifest, Starts
-from shardtune.errors import DataError, UsageError, WorldError
-from shardtune.files import write_json
+from shardtune.config import TrainConfig
+from shardtune.dataset.manifest import SPLITS, Manifest
+from shardtune.errors import RootFailedError, ShardtuneError, StoppedError
 from shardtune.input.index import open_data_set
-from shardtune.input.pipeline import training_batches
 from shardtune.input.reader import RecordReader
-from shardtune.model import checkpoint, inception, pretrained
-from shardtune.model.checkpoint import RUN_CONFIG_NAME, load_run_config
-from shardtune.progress import Ticker, say
-from shardtune.train import metrics
-from shardtune.train.schedule import Schedule
-from shardtune.train.step import average_moving_statistics, make_optimizer, make_step
+from shardtune.locking import hold
+from shardtune.model import inception
+from shardtune.progress import say
+from shardtune.train.guards import require_agreement, versions
+from shardtune.train.ranklog import RankLog
+from shardtune.train.rundirectory import Fixed, open_run
+from shardtune.train.schedule import drawn
+from shardtune.train.state import State
+from shardtune.train.stopping import OutcomeFile, StopRequest
+from shardtune.train.trainer import Attempt, Trainer
+from shardtune.train.watchdog import Watchdog
 from shardtune.world import World
 
+BuildModel = Callable[[Manifest, TrainConfig, World], Any]
+LAST_LINES = 20
 
-def train(config: TrainConfig, world: World) -> None:
-    """Train, or go on with training, and leave checkpoints and metrics in `config.train_dir`.
 
-    Raises:
-        DataError, CheckpointError, UsageError, WorldError: see the modules that raise them.
-    """
-    threads = devices.claim(world)
-    manifest, starts = world.from_root(lambda: _prepare(config, world))
-    reader = RecordReader(config.data_dir, manifest, "train", starts, config.on_corrupt)
-    global_batch = config.batch_size * world.size
-    steps = config.steps(len(reader), world.size)
-    schedule = Schedule.of(config.initial_learning_rate, world.size, steps, len(reader) / global_batch)
-
-    model = inception.build(
+def build_inception(manifest: Manifest, config: TrainConfig, world: World) -> Any:
+    """Inception v3 as `config` asks for it, untrained."""
+    return inception.build(
         manifest.num_classes,
         config.image_size,
+        seed=config.seed,
+        precision=config.precision,
+        batch_norm=config.batch_norm,
         batch_norm_decay=config.batch_norm_decay,
-        seed=config.seed,
-        freeze_until=config.freeze_until,
+        world=world,
+        freeze_until=inception.WHOLE_TRUNK if config.freeze_trunk else config.freeze_until,
     )
-    optimizer = make_optimizer(config.optimizer, model)
-    variables = state(model, optimizer)
-    first_step = world.from_root(lambda: _restore(config, world, model, variables))
-    for variable, value in zip(variables.values(), world.broadcast([v.numpy() for v in variables.values()]), strict=True):
-        variable.assign(value)
-
-    require_equal(world, variables)
-    if first_step >= steps:
-        say(world, f"This run has finished: all {steps} steps are in {config.train_dir}.")
-        return
-
-    say(
-        world,
-        f"Training {len(reader)} images of {len(manifest.labels)} classes for {steps} steps of {global_batch} "
-        f"({steps * global_batch / len(reader):.1f} epochs), {world.size} worker(s) × {config.batch_size}; learning rate "
-        f"{schedule.base:g} to {schedule.peak:g} in {schedule.warmup} steps, then a cosine to 0."
-        + ("" if "aux_logits" in model.output else " No auxiliary head below 107 pixels."),
-    )
-    batches = training_batches(
-        reader,
-        world,
-        global_batch_size=global_batch,
-        image_size=config.image_size,
-        augmentation=config.augment,
-        seed=config.seed,
-        first_step=first_step,
-        threads=threads,
-        input_queue_memory_factor=config.input_queue_memory_factor,
-    )
-    replaced: set[int] = set()
-    run_step = make_step(model, optimizer, world, config.batch_size)
-    with Ticker(world, "steps", steps, start=first_step, weight=global_batch, rate_unit="images") as ticker:
-        for step, (images, labels, corrupt) in zip(range(first_step, steps), batches, strict=False):
-            replaced |= corrupt
-            rate = schedule.rate(step)
-            loss = run_step(images, labels, tf.constant(rate, tf.float32))
-            done = step + 1
-            note = None
-            # Reading the loss waits for the device, so it is read only when it is told.
-            if done % config.log_every == 0 or done == steps:
-                note = f"loss {float(loss):.3f}"
-                _log(
-                    config, world, {"step": done, "loss": float(loss), "learning_rate": rate, "images_per_second": ticker.rate}
-                )
-            if step == first_step:
-                ticker.skip(1)  # it paid for compiling
-            else:
-                ticker.advance(note)
-            if done % config.save_every == 0 or done == steps:
-                average_moving_statistics(model, world)
-                if world.is_root:
-                    checkpoint.save(config.train_dir, done, {name: v.numpy() for name, v in variables.items()})
-    require_equal(world, variables)
-    everywhere = sorted(set().union(*world.gather(replaced)))
-    if world.is_root:
-        outcome = {"outcome": "finished", "step": steps, "images_per_second": round(ticker.rate, 2)}
-        write_json(config.train_dir / "outcome.json", outcome | {"corrupt_records": len(everywhere)})
-    if everywhere:
-        say(world, f"{len(everywhere)} corrupt record(s) were replaced by others: the first is {reader.place(everywhere[0])}.")
-    say(world, f"Finished {steps} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
 
 
-def _log(config: TrainConfig, world: World, values: dict[str, float]) -> None:
-    if world.is_root:
-        metrics.append(config.train_dir / "metrics.jsonl", values)
+def train(config: TrainConfig, world: World, build_model: BuildModel = build_inception) -> None:
+    """Train, or go on with training, and leave checkpoints, metrics and an outcome in `config.train_dir`.
 
-
-def state(model: Any, optimizer: Any) -> dict[str, Any]:
-    """All that a run must keep: the network's variables by their 2016 names, the optimizer's beneath `optimizer/`."""
-    # By position: Keras's own names carry a counter of all layers that the process ever made.
-    slots = {f"optimizer/{position:04d}": variable for position, variable in enumerate(optimizer.variables)}
-    return {**inception.named_variables(model), **slots}
-
-
-def require_equal(world: World, variables: dict[str, Any]) -> None:
-    """Compare checksums of all variables over all ranks.
+    Args:
+        build_model: makes the network, with the outputs and layer names that `Step` asks for.
 
     Raises:
-        WorldError: a variable differs; it is named.
+        StoppedError: it was asked to stop, and all is saved.
+        DataError, CheckpointError, UsageError, WorldError, TrainingError: see the modules that raise them.
     """
-    mine = [google_crc32c.value(np.ascontiguousarray(variable.numpy()).tobytes()) for variable in variables.values()]
-    for rank, theirs in enumerate(world.gather(mine)):
-        differing = [name for name, a, b in zip(variables, mine, theirs, strict=True) if a != b]
-        if differing:
-            raise WorldError(
-                f"All ranks hold equal weights, but {differing[0]} differs between rank {world.rank} and rank {rank}: start "
-                f"the run again from its last checkpoint."
-            )
+    if config.show_schedule:
+        world.at_root(lambda: _show_schedule(config, world))
+        return
+    request = StopRequest(config.time_limit)
+    request.listen()
+    threads = devices.claim(world)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    with hold(config.train_dir, world):
+        _attempt(config, world, build_model, request, threads)
 
 
-def _prepare(config: TrainConfig, world: World) -> tuple[Manifest, Starts]:
-    """Read the manifest, and record the configuration, or check that the run began with the same one. For rank 0."""
-    manifest, starts = open_data_set(config.data_dir, world)
-    if not manifest.examples("train"):
-        raise DataError(f"Training needs at least one example, but {config.data_dir} has none in its training split.")
-    run = {
-        "config": as_json(config),
-        "workers": world.size,
-        "labels": manifest.labels,
-        "data_sha256": manifest.sha256,
-    }
-    config.train_dir.mkdir(parents=True, exist_ok=True)
-    if checkpoint.newest(config.train_dir) is None:  # nothing is done yet that another configuration would spoil
-        write_json(config.train_dir / RUN_CONFIG_NAME, run)
-    changed = _differences(load_run_config(config.train_dir), run)
-    if changed:
-        raise UsageError(
-            f"A run goes on with the configuration it began with, but {config.train_dir} began with another "
-            f"({'; '.join(changed)}): give the same flags, workers and data, or another --train_dir."
-        )
-    return manifest, starts["train"]
+def _attempt(config: TrainConfig, world: World, build_model: BuildModel, request: StopRequest, threads: int) -> None:
+    """Train while a watchdog looks on, and remember how it ended."""
+    log, outcome = RankLog(config.train_dir, world.rank), OutcomeFile(config.train_dir, world.rank)
+    outcome.attempt = world.broadcast(outcome.attempt) + 1
+    log.write(f"Attempt {outcome.attempt}, {world.name}: {versions()}")
+
+    def tell(sentence: str, late: list[int]) -> None:
+        outcome.fail(error=sentence)
+        for rank in late:
+            _show_last_lines(RankLog(config.train_dir, rank))
+        sys.stderr.write(f"shardtune: {sentence}\n")
+
+    watchdog = Watchdog(config.train_dir, world, config.hang_timeout, outcome.attempt, log, tell)
+    watchdog.start()
+    try:
+        _run(config, world, build_model, threads, Attempt(request, outcome, watchdog, log))
+    except (StoppedError, RootFailedError):
+        raise
+    except Exception as error:
+        lost = isinstance(error, tf.errors.OpError) and "Horovod" in str(error)
+        if not lost and not isinstance(error, ShardtuneError):
+            _show_last_lines(log)
+        log.write("".join(traceback.format_exception(error)))
+        if lost:
+            watchdog.roll_call("A worker is lost")
+            raise RootFailedError("One rank has told which.") from error
+        outcome.fail(error=str(error), rank=world.rank)
+        raise
+    finally:
+        watchdog.stop()
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What would make the rest of the run another one than it began as. Folders may move, and reports be more frequent."""
-    free = {"data_dir", "train_dir", "pretrained_model_checkpoint_path", "save_every", "log_every"}
-    free |= {"on_corrupt", "input_queue_memory_factor"}
-    old, new = ({**run["config"], **{k: v for k, v in run.items() if k != "config"}} for run in (before, now))
-    return [f"{key} was {old.get(key)}, is {new[key]}" for key in new if key not in free and old.get(key) != new[key]]
+def _run(config: TrainConfig, world: World, build_model: BuildModel, threads: int, attempt: Attempt) -> None:
+    require_agreement(config, world)
+    if config.timeline:
+        world.trace(config.train_dir / "timeline.json")
+    manifest, starts = world.from_root(lambda: open_data_set(config.data_dir, world))
+    fixed = world.from_root(lambda: open_run(config, manifest, world.size))
+    readers = {split: RecordReader(config.data_dir, manifest, split, starts[split], config.on_corrupt) for split in SPLITS}
+    state = State(build_model(manifest, config, world), config)
+    done, history = state.begin(config, world)
+    schedule = fixed.schedule(config, len(readers["train"]))
+    trainer = Trainer(
+        config,
+        world,
+        attempt,
+        state,
+        schedule,
+        readers,
+        global_batch=fixed.global_batch,
+        done=done,
+        history=history,
+        threads=threads,
+    )
+    if trainer.ended and world.from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
+        say(world, f"This run has finished: all {done} steps are in {config.train_dir}.")
+        return
+    if world.is_root:
+        attempt.outcome.write("running", step=done)
+    epochs = schedule.steps * fixed.global_batch / len(readers["train"])
+    say(
+        world,
+        f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {schedule.steps} steps of "
+        f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × at most {config.batch_size}; learning rate "
+        f"{schedule.base:g} to {schedule.peak:g} in {schedule.warmup} steps, then {schedule.decay}."
+        + ("" if "aux_logits" in state.model.output else " No auxiliary head below 107 pixels."),
+    )
+    trainer.run()
+    say(world, f"Finished {trainer.done} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
 
 
-def _restore(config: TrainConfig, world: World, model: Any, variables: dict[str, Any]) -> int:
-    """Load the run's newest checkpoint, or else the pretrained one, and return the steps done. For rank 0."""
-    newest = checkpoint.newest(config.train_dir)
-    if newest:
-        step, path = newest
-        checkpoint.assign(variables, checkpoint.load(path), path)
-        say(world, f"Going on after step {step} from {path}.")
-        return step
-    if config.pretrained_model_checkpoint_path:
-        path = config.pretrained_model_checkpoint_path
-        count = pretrained.restore(model, path, fine_tune=config.fine_tune)
-        say(world, f"Restored {count} variables from {path}.")
-    return 0
+def _show_last_lines(log: RankLog) -> None:
+    """What a rank did before something unexpected happened to it."""
+    sys.stderr.write("".join(f"{log.path.name}: {line}\n" for line in log.tail(LAST_LINES)))
+
+
+def _show_schedule(config: TrainConfig, world: World) -> None:
+    manifest, _ = open_data_set(config.data_dir, world)
+    fixed, examples = Fixed.by(config, world.size), manifest.examples("train")
+    say(world, drawn(fixed.schedule(config, examples), examples / fixed.global_batch))

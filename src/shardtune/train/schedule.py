@@ -3,38 +3,91 @@
 import math
 from dataclasses import dataclass
 
-WARMUP_EPOCHS = 5  # Goyal et al. 2017, arXiv:1706.02677, section 2.2
+from shardtune.config import Decay, Scaling, TrainConfig
+
 LONGEST_WARMUP = 0.1  # of the run, so that a short one also gets to train at its full rate
+STEPS_AT = (30 / 90, 60 / 90, 80 / 90)  # of the run: Goyal et al. 2017, arXiv:1706.02677, section 5.1
+STEP_FACTOR = 0.1
+PLOT_ROWS, PLOT_COLUMNS = 8, 64
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Gradual warm-up from `base` to `base × workers`, then a cosine down to 0 at the last step.
+    """Gradual warm-up from `base` to `base × scale` (Goyal et al. 2017, section 2.2), then a decay.
 
     Attributes:
         base: learning rate of one worker, the rate of step 0.
-        workers: the linear scaling rule's factor (Goyal et al. 2017, section 2.1).
+        scale: what `base` is multiplied by for a larger global batch.
         steps: steps of the whole run.
         warmup: steps until the full rate.
+        decay: constant; exponential: × `factor` every `decay_steps`, in stairs (research/inception
+            inception_train.train); cosine: to 0 at the last step; step: × 0.1 at 3/9, 6/9 and 8/9 of the run.
+        factor, decay_steps: of the exponential decay.
     """
 
     base: float
-    workers: int
+    scale: float
     steps: int
     warmup: int
+    decay: Decay = "cosine"
+    factor: float = 1.0
+    decay_steps: float = math.inf
 
     @staticmethod
-    def of(base: float, workers: int, steps: int, steps_per_epoch: float) -> "Schedule":
-        """The schedule of a run of `steps` steps: 5 epochs of warm-up, at most a tenth of the run."""
-        return Schedule(base, workers, steps, round(min(WARMUP_EPOCHS * steps_per_epoch, LONGEST_WARMUP * steps)))
+    def of(config: TrainConfig, scale: float, steps: int, steps_per_epoch: float) -> "Schedule":
+        """The schedule that `config` asks for; warm-up takes at most a tenth of the run."""
+        return Schedule(
+            base=config.initial_learning_rate,
+            scale=scale,
+            steps=steps,
+            warmup=round(min(config.warmup_epochs * steps_per_epoch, LONGEST_WARMUP * steps)),
+            decay=config.learning_rate_decay,
+            factor=config.learning_rate_decay_factor,
+            decay_steps=config.num_epochs_per_decay * steps_per_epoch,
+        )
 
     @property
     def peak(self) -> float:
-        return self.base * self.workers
+        return self.base * self.scale
 
     def rate(self, step: int) -> float:
         """Learning rate of `step`, counted from 0."""
         if step < self.warmup:
             return self.base + (self.peak - self.base) * step / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.peak * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.peak * self._decayed(step)
+
+    def _decayed(self, step: int) -> float:
+        """What share of the peak is left at `step`."""
+        if self.decay == "exponential":
+            return self.factor ** math.floor(step / self.decay_steps)
+        if self.decay == "step":
+            return STEP_FACTOR ** sum(step >= round(at * self.steps) for at in STEPS_AT)
+        if self.decay == "cosine":
+            progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return 1.0
+
+
+def scale_of(scaling: Scaling, parts: int) -> float:
+    """What the learning rate of one worker is multiplied by when `parts` × its batch make a global batch.
+
+    linear: Goyal et al. 2017, section 2.1; sqrt: Krizhevsky 2014, arXiv:1404.5997, section 5.
+    """
+    return {"linear": float(parts), "sqrt": math.sqrt(parts), "none": 1.0}[scaling]
+
+
+def drawn(schedule: Schedule, steps_per_epoch: float) -> str:
+    """The schedule as a table and a small plot."""
+    tenths = {round(tenth * (schedule.steps - 1) / 10) for tenth in range(11)}
+    told = sorted(tenths | {min(schedule.warmup, schedule.steps - 1)})
+    rows = [f"{step:>10}{step / steps_per_epoch:>10.2f}  {schedule.rate(step):.6g}" for step in told]
+    rates = [schedule.rate(column * (schedule.steps - 1) // (PLOT_COLUMNS - 1)) for column in range(PLOT_COLUMNS)]
+    top = max(rates)
+    plot = [
+        (f"{top:>10.4g}" if row == PLOT_ROWS else " " * 10)
+        + " │"
+        + "".join("█" if rate >= top * (row - 0.5) / PLOT_ROWS else " " for rate in rates).rstrip()
+        for row in range(PLOT_ROWS, 0, -1)
+    ]
+    axis = f"{0:>10} └{'─' * PLOT_COLUMNS}\n{'step 0':>18}{schedule.steps - 1:>{PLOT_COLUMNS - 6}}"
+    return "\n".join([f"{'step':>10}{'epoch':>10}  learning rate", *rows, "", *plot, axis])

@@ -1,68 +1,156 @@
-"""One training step: forward, backward, gradients averaged over all workers, weights updated."""
+"""One training step: forward, backward, gradients summed over all workers, weights updated."""
 
-from typing import Any, Literal
+import time
+from dataclasses import dataclass
+from typing import Any
 
-import keras
 import tensorflow as tf
 
+from shardtune.config import TrainConfig
+from shardtune.model.inception import LOGITS_LAYER, changing_variables
+from shardtune.train import dropout
+from shardtune.train.optimizers import add_weight_decay
+from shardtune.train.reduction import sum_over_workers
+from shardtune.train.state import State
 from shardtune.world import World
 
 LABEL_SMOOTHING = 0.1  # Szegedy et al. 2015, section 7
 AUXILIARY_WEIGHT = 0.4  # research/inception inception_model.loss
 
 
-def make_optimizer(name: Literal["sgd", "adam"], model: Any) -> Any:
-    """The Keras optimizer with its variables already made: made while tracing, they would be lost."""
-    kinds = {"sgd": lambda: keras.optimizers.SGD(momentum=0.9, nesterov=True), "adam": keras.optimizers.Adam}
-    optimizer = kinds[name]()
-    optimizer.build(model.trainable_variables)
-    return optimizer
+@dataclass(frozen=True)
+class Told:
+    """What a step tells, the same on every rank but for `communication`.
 
-
-def make_step(model: Any, optimizer: Any, world: World, batch_size: int) -> Any:
-    """The compiled step: (images, labels, learning rate) → mean loss over all workers, float32.
-
-    Images are float32 [batch_size, side, side, 3], labels int64 [batch_size].
+    Attributes:
+        loss: mean over the global batch, without weight decay.
+        gradient_norm: global norm of the gradients, weight decay included, before they are clipped; 0 where they overflowed
+            and changed nothing.
+        asks: how many ranks ask to stop.
+        communication: seconds between the end of this rank's own back-propagation and the last sum over all.
     """
-    variables = model.trainable_variables
 
-    def step(images: Any, labels: Any, learning_rate: Any) -> Any:
-        with tf.GradientTape() as tape:
-            outputs = model(images, training=True)
-            loss = _cross_entropy(labels, outputs["logits"])
+    loss: float
+    gradient_norm: float
+    asks: float
+    communication: float
+
+
+class Step:
+    """The compiled step of this rank.
+
+    Args:
+        state: its model makes of images {"logits", "pool", perhaps "aux_logits"}, and its layer LOGITS_LAYER logits of pool.
+            With a loss scale a step whose gradients overflow on any worker changes no weight on any.
+        part: first and last (exclusive) place of the global batch that is this rank's.
+        global_batch: examples of all ranks.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        world: World,
+        config: TrainConfig,
+        part: tuple[int, int],
+        global_batch: int,
+    ) -> None:
+        self._state, self._model = state, state.model
+        self._world, self._config, self._global_batch = world, config, global_batch
+        self._variables = self._model.trainable_variables
+        self._weights = [variable.value for variable in self._variables]
+        self._statistics = [variable for variable in changing_variables(self._model).values() if not variable.trainable]
+        self._first, self._size = part[0], part[1] - part[0]
+        self._pieces = pieces(self._size, config.batch_size)
+        shapes = [*(variable.shape for variable in self._variables), ()] if len(self._pieces) > 1 else []
+        self._sums = [tf.Variable(tf.zeros(shape), trainable=False) for shape in shapes]
+        rows = self._size // len(self._pieces) if self._size % len(self._pieces) == 0 else None
+        batch = [
+            tf.TensorSpec([rows, *self._model.input.shape[1:]], tf.float32),
+            tf.TensorSpec([rows], tf.int64),
+            tf.TensorSpec([2], tf.int64),
+        ]
+        # autograph=False: there is no Python control flow on tensors here, and tracing takes a third of the time.
+        self._add = tf.function(self._add_piece, autograph=False, input_signature=batch)
+        rates = tf.TensorSpec([2], tf.float32)
+        self._finish = tf.function(self._finish_step, autograph=False, input_signature=[*batch, rates])
+
+    def __call__(self, images: Any, labels: Any, step: int, learning_rate: float, asks: bool) -> Told:
+        """Train on this rank's part of global batch `step`: images float32 [part, side, side, 3], labels int64 [part]."""
+        arguments = [
+            (images[begin:end], labels[begin:end], tf.constant([step, self._first + begin], tf.int64))
+            for begin, end in self._pieces
+        ]
+        for piece in arguments[:-1]:
+            self._add(*piece)
+        told = self._finish(*arguments[-1], tf.constant([learning_rate, asks], tf.float32))
+        return Told(*told.numpy().tolist())
+
+    def _add_piece(self, images: Any, labels: Any, place: Any) -> None:
+        for total, part in zip(self._sums, self._gradients(images, labels, place), strict=True):
+            total.assign_add(part)
+
+    def _finish_step(self, images: Any, labels: Any, place: Any, rate_and_asks: Any) -> Any:
+        *gradients, loss = self._gradients(images, labels, place)
+        if self._sums:
+            *gradients, loss = [total + part for total, part in zip(self._sums, [*gradients, loss], strict=True)]
+            for total in self._sums:
+                total.assign(tf.zeros_like(total))
+        with tf.control_dependencies(gradients):
+            computed = _now()
+        share = self._size / self._global_batch
+        exact = [loss, rate_and_asks[1], *(share * statistic.value for statistic in self._statistics)]
+        gradients, exact = sum_over_workers(gradients, exact, self._world, self._config.compression)
+        with tf.control_dependencies([*gradients, *exact]):
+            waited = _now() - computed
+        loss, asks, *statistics = exact
+        for statistic, value in zip(self._statistics, statistics, strict=True):
+            statistic.assign(value)
+        self._state.optimizer.learning_rate.assign(rate_and_asks[0])
+        if self._state.loss_scale:
+            gradients = self._state.loss_scale.unscaled(gradients)
+            finite = self._state.loss_scale.update(gradients)
+            norm = tf.cond(finite, lambda: self._update(gradients), lambda: tf.constant(0.0))
+        else:
+            norm = self._update(gradients)
+        self._state.averages.update(place[0])
+        return tf.stack([loss, norm, asks, tf.cast(waited, tf.float32)])
+
+    def _update(self, gradients: list[Any]) -> Any:
+        """Change the weights; returns the gradients' norm."""
+        config = self._config
+        gradients = add_weight_decay(config.optimizer, gradients, self._variables, config.weight_decay)
+        norm = tf.linalg.global_norm(gradients)
+        if config.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm, use_norm=norm)
+        self._state.optimizer.apply(gradients, self._variables)
+        return norm
+
+    def _gradients(self, images: Any, labels: Any, place: Any) -> list[Any]:
+        """What these examples add to the gradients of the global batch's mean loss (× the loss scale), and to that loss."""
+        # What is frozen is not watched, so nothing is computed backwards through it.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self._weights)
+            outputs = self._model(images, training=True)
+            pool = outputs["pool"]
+            mask = dropout.mask(self._config.seed, place[0], place[1], tf.shape(pool)[0], pool.shape[-1])
+            loss = self._cross_entropy(labels, self._model.get_layer(LOGITS_LAYER)(pool * mask))
             if "aux_logits" in outputs:
-                loss += AUXILIARY_WEIGHT * _cross_entropy(labels, outputs["aux_logits"])
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-        *gradients, loss = world.mean_tensors([*gradients, loss])
-        optimizer.learning_rate.assign(learning_rate)
-        optimizer.apply(gradients, variables)
-        return loss
+                loss += AUXILIARY_WEIGHT * self._cross_entropy(labels, outputs["aux_logits"])
+            scaled = loss * self._state.loss_scale.scale if self._state.loss_scale else loss
+        return [*tape.gradient(scaled, self._weights), loss]
 
-    # autograph=False: there is no Python control flow on tensors here, and tracing takes a third of the time.
-    return tf.function(
-        step,
-        autograph=False,
-        input_signature=[
-            tf.TensorSpec([batch_size, *model.input.shape[1:]], tf.float32),
-            tf.TensorSpec([batch_size], tf.int64),
-            tf.TensorSpec([], tf.float32),
-        ],
-    )
+    def _cross_entropy(self, labels: Any, logits: Any) -> Any:
+        classes = logits.shape[-1]
+        targets = tf.one_hot(labels, classes, on_value=1.0 - LABEL_SMOOTHING, off_value=0.0) + LABEL_SMOOTHING / classes
+        return tf.reduce_sum(tf.nn.softmax_cross_entropy_with_logits(targets, logits)) / self._global_batch
 
 
-def _cross_entropy(labels: Any, logits: Any) -> Any:
-    classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes, on_value=1.0 - LABEL_SMOOTHING, off_value=0.0) + LABEL_SMOOTHING / classes
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+def _now() -> Any:
+    """Seconds when the graph comes here. Not tf.timestamp, which deterministic mode forbids."""
+    return tf.numpy_function(time.perf_counter, [], tf.float64)
 
 
-def average_moving_statistics(model: Any, world: World) -> None:
-    """Give every rank the mean of all ranks' batch-norm statistics, each gathered from its own part of the batches."""
-    statistics = [
-        variable
-        for layer in model.layers
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-        for variable in (layer.moving_mean, layer.moving_variance)
-    ]
-    for variable, mean in zip(statistics, world.mean_tensors([s.value for s in statistics]), strict=True):
-        variable.assign(mean)
+def pieces(size: int, most: int) -> list[tuple[int, int]]:
+    """Begin and end of the fewest pieces of at most `most` that `size` examples are gone through in, of about equal size."""
+    count = -(-size // most)
+    return [(number * size // count, (number + 1) * size // count) for number in range(count)]

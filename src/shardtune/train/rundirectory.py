@@ -1,0 +1,82 @@
+"""`config.json` of a run directory: what a run began with, and what stays so however often it goes on."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shardtune.config import TrainConfig, as_json
+from shardtune.dataset.manifest import Manifest
+from shardtune.errors import DataError, UsageError
+from shardtune.files import write_json
+from shardtune.model import checkpoint
+from shardtune.model.checkpoint import RUN_CONFIG_NAME, load_run_config
+from shardtune.train.schedule import Schedule, scale_of
+
+# What may change on the way: where things lie, how the same global batch is gone through, how often is told and saved, and
+# when to stop.
+FREE = {
+    *("data_dir", "train_dir", "pretrained_model_checkpoint_path", "batch_size", "accumulate", "on_corrupt"),
+    "input_queue_memory_factor",
+    *("save_every", "save_minutes", "keep_checkpoints", "log_every", "histograms", "profile", "timeline", "show_schedule"),
+    *("time_limit", "hang_timeout", "allow_config_change"),
+}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What the first start decides for good.
+
+    Attributes:
+        global_batch: examples of a step.
+        scale: of the learning rate.
+    """
+
+    global_batch: int
+    scale: float
+
+    @staticmethod
+    def by(config: TrainConfig, workers: int) -> "Fixed":
+        """What a first start decides."""
+        parts = workers * config.accumulate
+        return Fixed(config.batch_size * parts, scale_of(config.lr_scaling, parts))
+
+    def schedule(self, config: TrainConfig, examples: int) -> Schedule:
+        """The learning rate of a run over `examples` training examples."""
+        return Schedule.of(config, self.scale, config.steps(examples, self.global_batch), examples / self.global_batch)
+
+
+def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
+    """Record what the run begins with, or check that it goes on with the same. For rank 0.
+
+    Raises:
+        DataError: there is nothing to train on.
+        UsageError: the run began with other flags or data.
+    """
+    if not manifest.examples("train"):
+        raise DataError(f"Training needs at least one example, but {config.data_dir} has none in its training split.")
+    run = {
+        "config": as_json(config),
+        "workers": workers,
+        **asdict(Fixed.by(config, workers)),
+        "labels": manifest.labels,
+        "data_sha256": manifest.sha256,
+    }
+    path = config.train_dir / RUN_CONFIG_NAME
+    if checkpoint.newest(config.train_dir) is None:  # nothing is done yet that another configuration would spoil
+        write_json(path, run)
+    first = load_run_config(config.train_dir)
+    fixed = Fixed(first["global_batch"], first["scale"])
+    changed = _differences(first, run)
+    if changed and not config.allow_config_change:
+        raise UsageError(
+            f"A run goes on with the configuration it began with, but {config.train_dir} began with another "
+            f"({'; '.join(changed)}): give the same flags and data, --allow_config_change, or another --train_dir."
+        )
+    if changed:
+        write_json(path, {**run, "workers": first["workers"], **asdict(fixed)})
+    return fixed
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What would make the rest of the run another one than it began as."""
+    old, new = ({**run["config"], "labels": run["labels"], "data_sha256": run["data_sha256"]} for run in (before, now))
+    return [f"{key} was {old.get(key)}, is {new[key]}" for key in new if key not in FREE and old.get(key) != new[key]]

@@ -1,0 +1,68 @@
+"""All that training changes, and how it comes back from a checkpoint."""
+
+from typing import Any
+
+import numpy as np
+
+from shardtune.config import TrainConfig
+from shardtune.model import checkpoint, pretrained
+from shardtune.model.averages import Averages
+from shardtune.model.checkpoint import Tensors
+from shardtune.model.inception import changing_variables, named_variables
+from shardtune.progress import say
+from shardtune.train import optimizers
+from shardtune.train.checkpoints import History, resume
+from shardtune.train.guards import require_equal
+from shardtune.train.loss_scale import LossScale
+from shardtune.world import World
+
+
+class State:
+    """The network, its averaged twins, the optimizer, and the loss scale where there is one.
+
+    Attributes:
+        weights: the network's variables, by their names in the 2016 release.
+        variables: all variables: the weights, their twins, and what is beneath `optimizer/` and `loss_scale/`.
+    """
+
+    def __init__(self, model: Any, config: TrainConfig) -> None:
+        self.model = model
+        self.optimizer = optimizers.make(config.optimizer, model.trainable_variables, config.weight_decay)
+        self.averages = Averages(changing_variables(model), config.moving_average_decay)
+        self.loss_scale = LossScale() if config.precision == "mixed_float16" else None
+        self.weights = named_variables(model)
+        # By position: Keras's own names carry a counter of all layers that the process ever made.
+        slots = {f"optimizer/{position:04d}": variable for position, variable in enumerate(self.optimizer.variables)}
+        scale = self.loss_scale.variables if self.loss_scale else {}
+        self.variables = {**self.weights, **self.averages.variables, **slots, **scale}
+
+    def copy(self) -> Tensors:
+        """The values of all variables, in memory of their own."""
+        return {name: np.array(variable.numpy()) for name, variable in self.variables.items()}
+
+    def begin(self, config: TrainConfig, world: World) -> tuple[int, History]:
+        """Take the run's newest checkpoint, or else the pretrained weights; returns the steps done and the validations so far.
+
+        Raises:
+            CheckpointError: there is none that can be read, or it does not fit.
+            TrainingError: the ranks hold other weights than rank 0.
+        """
+        done, history = world.from_root(lambda: self._restore(config, world))
+        values = world.broadcast([variable.numpy() for variable in self.variables.values()] if world.is_root else None)
+        for variable, value in zip(self.variables.values(), values or [], strict=True):
+            variable.assign(value)
+        require_equal(world, self.variables)
+        return done, history
+
+    def _restore(self, config: TrainConfig, world: World) -> tuple[int, History]:
+        found = resume(config.train_dir, lambda text: say(world, text))
+        if found:
+            done, tensors, history, path = found
+            checkpoint.assign(self.variables, tensors, path)
+            say(world, f"Going on after step {done} from {path}.")
+            return done, history
+        given = config.pretrained_model_checkpoint_path
+        if given:
+            say(world, str(pretrained.restore(self.model, given, fine_tune=config.fine_tune, averaged=config.pretrained_ema)))
+        self.averages.reset()
+        return 0, History()

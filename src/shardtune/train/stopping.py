@@ -1,0 +1,79 @@
+"""How a run ends before its time, and what it leaves behind for scripts: a request to stop, and `outcome.json`."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from shardtune.config import seconds_of
+from shardtune.files import write_json
+
+OUTCOME_NAME = "outcome.json"
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+Outcome = Literal["running", "finished", "stopped", "failed"]
+
+
+class StopRequest:
+    """Whether this rank was asked to stop; the step adds up the answers of all ranks.
+
+    Args:
+        time_limit: as in `--time_limit`, counted from now.
+    """
+
+    def __init__(self, time_limit: str | None) -> None:
+        self._limit = time_limit
+        self._deadline = time.monotonic() + seconds_of(time_limit) if time_limit else float("inf")
+        self._signal: signal.Signals | None = None
+
+    def listen(self) -> None:
+        """From now on SIGTERM, SIGUSR1 and SIGINT only set a flag: a rank that left a collective would hang the rest."""
+        for number in SIGNALS:
+            signal.signal(number, self._set)
+
+    def ignore(self) -> None:
+        """From now on they do nothing: when one rank has left, launchers send SIGTERM to those that are just leaving too."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _set(self, number: int, frame: FrameType | None) -> None:
+        self._signal = signal.Signals(number)
+
+    @property
+    def reason(self) -> str | None:
+        """What asked for it, or None."""
+        if self._signal:
+            return f"signal {self._signal.name}"
+        return f"the time limit of {self._limit}" if time.monotonic() > self._deadline else None
+
+
+class OutcomeFile:
+    """`outcome.json`: {"outcome", "attempt", "step", …}, the truth about a run for scripts, whatever a launcher returns.
+
+    "running" in a job that is gone means that it was killed. Rank 0 writes it; another rank only what made it fail.
+    """
+
+    def __init__(self, directory: Path, rank: int) -> None:
+        self._path = directory / OUTCOME_NAME
+        self._own = directory / "logs" / f"outcome-{rank}.json"  # two ranks may fail at once
+        self.attempt = int(self.read().get("attempt", 0))
+
+    def read(self) -> dict[str, Any]:
+        """What is written there; nothing in place of what cannot be read."""
+        try:
+            return dict(json.loads(self._path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def write(self, outcome: Outcome, **more: Any) -> None:
+        """Replace it at once."""
+        self._own.parent.mkdir(exist_ok=True)
+        write_json(self._own, {"outcome": outcome, "attempt": self.attempt, **more})
+        self._own.replace(self._path)
+
+    def fail(self, **more: Any) -> None:
+        """Write that the run failed, unless another rank has told of it: what comes later is a consequence."""
+        told = self.read()
+        if told.get("outcome") != "failed" or told.get("attempt") != self.attempt:
+            self.write("failed", **more)

@@ -1,0 +1,281 @@
+"""The steps of a run, and all that happens between them."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from shardtune.config import TrainConfig
+from shardtune.dataset.manifest import Split
+from shardtune.errors import StoppedError, TrainingError
+from shardtune.input.order import part
+from shardtune.input.pipeline import evaluation_batches, training_batches
+from shardtune.input.reader import RecordReader
+from shardtune.progress import Ticker, say
+from shardtune.scoring.evaluator import Evaluator
+from shardtune.train.checkpoints import History, Keeper
+from shardtune.train.guards import require_equal
+from shardtune.train.metrics import Metrics
+from shardtune.train.ranklog import RankLog
+from shardtune.train.schedule import Schedule
+from shardtune.train.state import State
+from shardtune.train.step import Step, Told
+from shardtune.train.stopping import Outcome, OutcomeFile, StopRequest
+from shardtune.train.watchdog import IN_A_STEP, SAVING, VALIDATING, WAITING_FOR_INPUT, Watchdog
+from shardtune.world import World
+
+CHECK_EVERY = 100  # steps between comparisons of the ranks' weights
+DIVERGED = 1e3  # a loss this high has logits that differ by more than a thousand
+EVALUATION_BATCH = 50  # research/inception's
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What watches, stops and remembers one attempt at a run."""
+
+    request: StopRequest
+    outcome: OutcomeFile
+    watchdog: Watchdog
+    log: RankLog
+
+
+class Trainer:
+    """One attempt at a run, from its last checkpoint to its end.
+
+    Attributes:
+        done: steps that are done.
+
+    Args:
+        readers: of the training split, and of the validation split, which may be empty.
+        global_batch: examples of a step.
+        history: validations so far.
+        threads: this rank's share of cores.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        world: World,
+        attempt: Attempt,
+        state: State,
+        schedule: Schedule,
+        readers: dict[Split, RecordReader],
+        *,
+        global_batch: int,
+        done: int,
+        history: History,
+        threads: int,
+    ) -> None:
+        self._config, self._world, self._attempt, self._state, self._schedule = config, world, attempt, state, schedule
+        self._readers, self._global_batch, self._threads = readers, global_batch, threads
+        self._first, self.done, self._history = done, done, history
+        self._evaluator = Evaluator(state.model)
+        self._validate_every = _validation_interval(config, readers, global_batch)
+        self._replaced: set[int] = set()  # corrupt records
+        self._spent = _Spent()
+        if world.is_root:
+            self._keeper, self._metrics = Keeper(config.train_dir, config.keep_checkpoints), Metrics(config.train_dir, done)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are done, or nothing got better for too long."""
+        patience = self._config.patience
+        return self.done >= self._schedule.steps or (patience is not None and self._history.without_better >= patience)
+
+    def run(self) -> None:
+        """Take the steps that are left.
+
+        Raises:
+            StoppedError: somebody asked all ranks to stop, and all is saved.
+            TrainingError: the loss is no number, or weights differ between ranks.
+        """
+        total = self._schedule.steps
+        try:
+            with Ticker(self._world, "steps", total, start=self.done, weight=self._global_batch, rate_unit="images") as ticker:
+                self._take_steps(ticker)
+            require_equal(self._world, self._state.weights)
+            self._end("finished", images_per_second=round(ticker.rate, 2))
+        finally:
+            if self._world.is_root:
+                self._keeper.wait()
+                self._metrics.close()
+
+    def _take_steps(self, ticker: Ticker) -> None:
+        config, state, request, beat = self._config, self._state, self._attempt.request, self._attempt.watchdog.beat
+        run_step = Step(state, self._world, config, part(self._global_batch, self._world), self._global_batch)
+        batches = self._training_batches()
+        while not self.ended:
+            self._trace(starts=True)
+            beat(self.done, WAITING_FOR_INPUT, compiles=self.done == self._first)
+            started = time.monotonic()
+            images, labels, corrupt = next(batches)
+            waited = time.monotonic() - started
+            beat(self.done, IN_A_STEP, compiles=self.done == self._first)
+            rate = self._schedule.rate(self.done)
+            told = run_step(images, labels, self.done, rate, asks=request.reason is not None)
+            self._trace(starts=False)
+            self.done += 1
+            self._replaced |= corrupt
+            self._require_sane(told)
+            self._spent.add(time.monotonic() - started, waited, told.communication)
+            self._report(told, rate, ticker)
+            self._validate(images)
+            self._save(asked=told.asks > 0)
+            if told.asks and not self.ended:
+                self._stop()
+
+    def _training_batches(self) -> Iterator[tuple[Any, Any, set[int]]]:
+        return training_batches(
+            self._readers["train"],
+            self._world,
+            global_batch_size=self._global_batch,
+            image_size=self._config.image_size,
+            augmentation=self._config.augment,
+            seed=self._config.seed,
+            first_step=self.done,
+            threads=self._threads,
+            input_queue_memory_factor=self._config.input_queue_memory_factor,
+        )
+
+    def _require_sane(self, told: Told) -> None:
+        """Nothing is saved after a step that was not: the checkpoint before it stays the last."""
+        if not (math.isfinite(told.gradient_norm) and told.loss < DIVERGED):
+            self._world.at_root(lambda: _diverged(self.done, told))
+        if self.done % CHECK_EVERY == 0:
+            require_equal(self._world, self._state.weights)
+
+    def _report(self, told: Told, rate: float, ticker: Ticker) -> None:
+        if self.done % self._config.log_every == 0 or self.done == self._schedule.steps:
+            shares, self._spent = self._spent.shares(), _Spent()
+            if self._world.is_root:
+                self._metrics.add(
+                    self.done,
+                    loss=told.loss,
+                    learning_rate=rate,
+                    gradient_norm=told.gradient_norm,
+                    images_per_second=ticker.rate,
+                    **shares,
+                )
+            note = (
+                f"loss {told.loss:.3f}, learning rate {rate:.3g}, {shares['step_seconds']:.3g} s a step (input "
+                f"{shares['input_share']:.0%}, communication {shares['communication_share']:.0%})"
+            )
+            self._attempt.log.write(f"step {self.done}: {note}")
+        else:
+            note = None
+        if self.done == self._first + 1:
+            ticker.skip(1)  # it paid for compiling
+            self._spent = _Spent()
+        else:
+            ticker.advance(note)
+
+    def _validate(self, images: Any) -> None:
+        every, total = self._validate_every, self._schedule.steps
+        if not every or not (self.done % every == 0 or self.done == total):
+            return
+
+        def watched() -> Iterator[tuple[Any, Any]]:
+            for batch in evaluation_batches(
+                self._readers["validation"],
+                self._world,
+                batch_size=EVALUATION_BATCH,
+                image_size=self._config.image_size,
+                examples=len(self._readers["validation"]),
+                threads=self._threads,
+            ):
+                self._attempt.watchdog.beat(self.done, VALIDATING, compiles=True)
+                yield batch
+
+        self._attempt.watchdog.beat(self.done, VALIDATING, compiles=True)
+        with self._state.averages.in_place():
+            counts = self._evaluator.counts(watched(), self._world)
+        self._history.add(self.done, counts.precision_at_1)
+        say(self._world, f"step {self.done}: {counts}")
+        if self._world.is_root:
+            self._metrics.add(
+                self.done, validation_precision_at_1=counts.precision_at_1, validation_recall_at_5=counts.recall_at_5
+            )
+            if self._config.histograms:
+                self._metrics.histograms(self.done, {**self._state.weights, **self._state.model(images, training=False)})
+
+    def _save(self, asked: bool) -> None:
+        """Write a checkpoint where one is due: a function of the step on all ranks, but for the clock that rank 0 looks at."""
+        if not self._world.is_root:
+            return
+        config, best = self._config, self._history.best
+        late = config.save_minutes is not None and time.monotonic() - self._keeper.saved_at > 60 * config.save_minutes
+        is_best = best is not None and best["step"] == self.done
+        if asked or late or is_best or self.ended or self.done % config.save_every == 0:
+            self._attempt.watchdog.beat(self.done, SAVING)
+            started = time.monotonic()
+            self._keeper.save(self.done, self._state.copy(), self._history)
+            self._attempt.log.write(f"step {self.done}: training waited {time.monotonic() - started:.3f} s for a checkpoint")
+
+    def _stop(self) -> None:
+        """Leave on every rank at once: a launcher kills the rest when the first one leaves."""
+        asked = enumerate(self._world.gather(self._attempt.request.reason))
+        reasons = ", ".join(f"{reason} on rank {rank}" for rank, reason in asked if reason)
+        self._attempt.request.ignore()
+        self._end("stopped", reason=reasons)
+        raise StoppedError(f"Stopped after step {self.done} by {reasons}: the same command goes on from there.")
+
+    def _end(self, outcome: Outcome, **more: Any) -> None:
+        """Write the outcome once all is durable, and let no rank go before."""
+        self._attempt.watchdog.beat(self.done, SAVING)
+        replaced = sorted(set().union(*self._world.gather(self._replaced)))
+        if replaced:
+            first = self._readers["train"].place(replaced[0])
+            say(self._world, f"{len(replaced)} corrupt record(s) were replaced by others: the first is {first}.")
+        if self._world.is_root:
+            self._keeper.wait()
+            self._attempt.outcome.write(outcome, step=self.done, corrupt_records=len(replaced), **more)
+        self._world.barrier()
+
+    def _trace(self, *, starts: bool) -> None:
+        """Begin or end the trace of `--profile`, around the step that is the next."""
+        if self._config.profile and self._world.is_root:
+            first, last = (int(step) for step in self._config.profile.split(","))
+            if starts and self.done == first:
+                tf.profiler.experimental.start(str(self._config.train_dir))
+            if not starts and self.done == last and self._first <= first:
+                tf.profiler.experimental.stop()
+
+
+class _Spent:
+    """Where the time of the steps since the last report went, in seconds."""
+
+    def __init__(self) -> None:
+        self._steps, self._total, self._input, self._communication = 0, 0.0, 0.0, 0.0
+
+    def add(self, total: float, input_: float, communication: float) -> None:
+        self._steps += 1
+        self._total += total
+        self._input += input_
+        self._communication += communication
+
+    def shares(self) -> dict[str, float]:
+        """Seconds of a step, and which shares of it were spent waiting for input and for other workers."""
+        shares = {
+            "step_seconds": self._total / max(1, self._steps),
+            "input_share": self._input / max(self._total, 1e-9),
+            "communication_share": self._communication / max(self._total, 1e-9),
+        }
+        return shares
+
+
+def _validation_interval(config: TrainConfig, readers: dict[Split, RecordReader], global_batch: int) -> int:
+    """Steps between validations; 0: there are none."""
+    if not len(readers["validation"]) or not (config.validate_every or config.validate_epochs):
+        return 0
+    return config.validate_every or max(1, round(config.validate_epochs * len(readers["train"]) / global_batch))
+
+
+def _diverged(done: int, told: Told) -> None:
+    raise TrainingError(
+        f"Training goes on while the loss is a number below {DIVERGED:g}, but after step {done} it is {told.loss:g} with a "
+        f"gradient norm of {told.gradient_norm:g}: start again with a lower --initial_learning_rate or with --clip_norm; the "
+        f"last checkpoint is from before."
+    )

@@ -1,0 +1,141 @@
+"""What a step of shardtune costs over a bare one: `python -m tests.benchmarks.trainer`, or behind a launcher.
+
+Steps of each kind take turns in one process, on one batch, so that whatever else the machine does hits all alike:
+
+bare       forward, backward, weight decay, update and averages in one tf.function; under a launcher with one
+           grouped_allreduce of all gradients
+shardtune  `Step` and the watchdog around it, as the loop has them
+
+Processor time is told beside wall time: on a machine that does other things too it is the truer one of a single process.
+
+    python -m tests.benchmarks.trainer
+    mpirun -n 2 python -m tests.benchmarks.trainer
+    horovodrun --gloo -np 2 python -m tests.benchmarks.trainer
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+
+from shardtune import devices
+from shardtune.config import TrainConfig
+from shardtune.model import inception
+from shardtune.model.averages import Averages
+from shardtune.train import optimizers
+from shardtune.train.ranklog import RankLog
+from shardtune.train.state import State
+from shardtune.train.step import Step
+from shardtune.train.watchdog import IN_A_STEP, WAITING_FOR_INPUT, Watchdog
+from shardtune.world import World
+
+CLASSES = 6
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured."""
+
+    image_size: int = 299
+    batch_size: int = 8
+    """Per worker."""
+    rounds: int = 8
+    """How often each kind has its turn."""
+    steps: int = 2
+    """Of one turn."""
+
+
+def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
+    """Forward, backward, one reduction, update; nothing else."""
+    optimizer = optimizers.make("sgd", model.trainable_variables, 0.0)
+    averages = Averages(inception.changing_variables(model), 0.9999)
+    weights = [variable.value for variable in model.trainable_variables]
+
+    def step(images: Any, labels: Any, number: Any) -> Any:
+        with tf.GradientTape() as tape:
+            outputs = model(images, training=True)
+            losses = [
+                tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs[name]))
+                for name in ("logits", "aux_logits")
+                if name in outputs
+            ]
+            loss = tf.add_n(losses)
+        gradients = world.sum_tensors(tape.gradient(loss, weights))
+        gradients = [gradient / world.size for gradient in gradients]
+        gradients = optimizers.add_weight_decay("sgd", gradients, model.trainable_variables, 4e-5)
+        optimizer.apply(gradients, model.trainable_variables)
+        averages.update(number)
+        return loss
+
+    return tf.function(step, autograph=False)
+
+
+def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
+    """What takes a number of steps, by name."""
+    directory = Path(tempfile.mkdtemp())
+    config = TrainConfig(directory, directory, batch_size=options.batch_size, image_size=options.image_size)
+    images = tf.random.stateless_uniform(
+        [options.batch_size, options.image_size, options.image_size, 3], [1, world.rank], -1, 1
+    )
+    labels = tf.ones([options.batch_size], tf.int64)
+    bare = bare_step(inception.build(CLASSES, options.image_size), world)
+    part = (world.rank * options.batch_size, (world.rank + 1) * options.batch_size)
+    state = State(inception.build(CLASSES, options.image_size), config)
+    ours = Step(state, world, config, part, world.size * options.batch_size)
+    watchdog = Watchdog(directory, world, 600.0, 1, RankLog(directory, world.rank), lambda *_: None)
+    watchdog.start()
+
+    def take_bare(count: int) -> None:
+        for step in range(count):
+            float(bare(images, labels, tf.constant(step)))
+
+    def take_ours(count: int) -> None:
+        for step in range(count):
+            watchdog.beat(step, WAITING_FOR_INPUT)
+            watchdog.beat(step, IN_A_STEP)
+            ours(images, labels, step, 1e-4, asks=False)
+
+    return {"bare": take_bare, "shardtune": take_ours}
+
+
+def main(options: Options) -> None:
+    """Print images per second of each kind, all workers together."""
+    world = World.from_environment("horovod", os.environ)
+    devices.claim(world)
+    takers = kinds(options, world)
+    clocks = {"wall": time.perf_counter, "processor": time.process_time}
+    seconds: dict[tuple[str, str], list[float]] = {(kind, clock): [] for kind in takers for clock in clocks}
+    for take in takers.values():
+        take(1)  # compiles
+    for _ in range(options.rounds):
+        for kind, take in takers.items():
+            world.barrier()
+            started = {clock: now() for clock, now in clocks.items()}
+            take(options.steps)
+            for clock, now in clocks.items():
+                seconds[kind, clock].append((now() - started[clock]) / options.steps)
+    if world.is_root:
+        medians = {of: statistics.median(times) for of, times in seconds.items()}
+        for kind in takers:
+            wall, processor = medians[kind, "wall"], medians[kind, "processor"]
+            rate = world.size * options.batch_size / wall
+            sys.stdout.write(f"{kind:10} {wall:.3f} s a step, {processor:.3f} s of processors, {rate:.2f} images/s\n")
+        for clock in clocks:
+            ratio = medians["bare", clock] / medians["shardtune", clock]
+            sys.stdout.write(f"speed of shardtune / bare by {clock} time: {ratio:.3f}\n")
+    os._exit(0) if world.size == 1 else world.barrier()
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,74 @@
+"""n workers compute what one computes, and a run may go on with another number of them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shardtune.model import checkpoint
+from tests.distributed.training import GLOBAL_BATCH, digest, final, metrics, train
+
+STEPS = 24
+FLAGS = ("--batch_norm", "synced", "--save_every", 12)
+
+
+@pytest.fixture(scope="module")
+def alone(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one worker, with a checkpoint half way."""
+    run = tmp_path_factory.mktemp("alone")
+    train(small_data, run, *FLAGS, over="alone", ranks=1)
+    assert [step for step, _ in checkpoint.all_of(run)] == [12, STEPS]
+    return run
+
+
+def require_close(run: Path, other: Path) -> None:
+    mine, theirs = final(run), final(other)
+    assert mine.keys() == theirs.keys()
+    for name in mine:
+        assert np.abs(mine[name].astype(np.float64) - theirs[name]).max() <= 1e-5, name
+    first, second = metrics(run, "loss"), metrics(other, "loss")
+    assert list(first) == list(second) == list(range(1, STEPS + 1))
+    assert list(first.values()) == pytest.approx(list(second.values()), abs=1e-5)
+    assert metrics(run, "learning_rate") == metrics(other, "learning_rate")
+
+
+@pytest.mark.parametrize(("over", "ranks"), [("mpi", 2), ("gloo", 3), ("mpi", 4)])
+def test_workers_compute_what_one_computes(small_data: Path, alone: Path, tmp_path: Path, over: str, ranks: int) -> None:
+    train(small_data, tmp_path, *FLAGS, over=over, ranks=ranks)
+    require_close(tmp_path, alone)
+    started, found = final(alone), final(tmp_path)
+    assert any(np.any(started[name] != found[name]) for name in found)  # else they would not have added anything up
+
+
+def test_a_run_of_one_worker_goes_on_with_two(small_data: Path, alone: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(alone, tmp_path / "run")
+    checkpoint.path_of(run, STEPS).unlink()
+    assert "Going on after step 12" in train(small_data, run, *FLAGS, over="mpi", ranks=2)
+    require_close(run, alone)
+
+
+def test_a_run_of_two_workers_goes_on_with_one_in_pieces(small_data: Path, alone: Path, tmp_path: Path) -> None:
+    # Batch normalisation over pieces would be another one.
+    flags = ("--batch_norm", "synced", "--freeze_until", "norm", "--save_every", 12)
+    train(small_data, tmp_path / "two", *flags, "--batch_size", 6, "--lr_scaling", "linear", over="mpi", ranks=2)
+    run = shutil.copytree(tmp_path / "two", tmp_path / "run")
+    checkpoint.path_of(run, STEPS).unlink()
+    said = train(small_data, run, *flags, "--batch_size", 5, "--lr_scaling", "linear", over="alone", ranks=1)
+    assert f"{STEPS} steps of {GLOBAL_BATCH}" in said
+    assert "learning rate 0.05 to 0.1 in" in said
+    require_close(run, tmp_path / "two")
+    assert json.loads((run / "config.json").read_text())["workers"] == 2
+
+
+def test_one_worker_needs_no_horovod(small_data: Path, tmp_path: Path) -> None:
+    flags = (*FLAGS, "--deterministic", "--max_steps", 6)
+    train(small_data, tmp_path / "launched", *flags, over="gloo", ranks=1)
+    (tmp_path / "shadow" / "horovod").mkdir(parents=True)
+    (tmp_path / "shadow" / "horovod" / "__init__.py").write_text("raise ImportError('not installed')\n")
+    (tmp_path / "shadow" / "mpi4py.py").write_text("raise ImportError('not installed')\n")
+    path = os.pathsep.join([str(tmp_path / "shadow"), os.environ.get("PYTHONPATH", "")])
+    train(small_data, tmp_path / "alone", *flags, over="alone", ranks=1, environment={"PYTHONPATH": path})
+    assert digest(tmp_path / "alone") == digest(tmp_path / "launched")

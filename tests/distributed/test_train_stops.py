@@ -1,0 +1,118 @@
+"""A run that is asked to stop stops on all ranks at once, saved; one that hangs or loses a rank ends and says which."""
+
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from shardtune.locking import hold
+from shardtune.model import checkpoint
+from shardtune.world import World
+from tests import launching
+from tests.distributed.training import Disturbed, command, digest, metrics, outcome, train
+
+LONG = ("--max_steps", 100_000, "--learning_rate_decay", "constant", "--save_every", 100_000)
+HOST = re.escape(socket.gethostname())
+
+
+@pytest.mark.parametrize(
+    ("over", "number", "rank"), [("mpi", signal.SIGUSR1, 1), ("gloo", signal.SIGTERM, 1), ("mpi", signal.SIGINT, 0)]
+)
+def test_one_rank_that_is_asked_to_stop_stops_all(
+    small_data: Path, tmp_path: Path, over: str, number: signal.Signals, rank: int
+) -> None:
+    with Disturbed(small_data, tmp_path, *LONG, over=over) as job:
+        assert job.wait_for_steps(5)
+        job.rank(rank).send_signal(number)
+        status, said = job.end(timeout=60)
+    left = outcome(tmp_path)
+    assert left.pop("step") == max(metrics(tmp_path, "loss"))
+    assert left == {"outcome": "stopped", "attempt": 1, "reason": f"signal {number.name} on rank {rank}", "corrupt_records": 0}
+    assert [step for step, _ in checkpoint.all_of(tmp_path)] == [outcome(tmp_path)["step"]]
+    assert said.count("shardtune: Stopped after step ") == 1
+    if over == "gloo":  # it makes a status of its own
+        assert re.findall(r"^Process (\d) exit with status code 75\.$", said, re.MULTILINE) in (["0", "1"], ["1", "0"])
+    else:
+        assert status == 75
+    assert [path.read_text().count("Traceback") for path in (tmp_path / "logs").glob("rank-*.log")] == [0, 0]
+
+
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(small_data: Path, tmp_path: Path) -> None:
+    flags = ("--deterministic", "--max_steps", 9, "--batch_norm", "per_worker")
+    train(small_data, tmp_path / "undisturbed", *flags, over="mpi", ranks=2)
+    line = command(small_data, tmp_path / "run", *flags, "--time_limit", "1s", ranks=2)  # over before the first step
+    stopped = launching.run(line, launcher="mpirun", ranks=2, timeout=60)
+    assert stopped.returncode == 75, stopped.stdout
+    assert outcome(tmp_path / "run")["step"] == 1
+    assert "the time limit of 1s on rank 0" in outcome(tmp_path / "run")["reason"]
+    train(small_data, tmp_path / "run", *flags, over="mpi", ranks=2)
+    assert outcome(tmp_path / "run")["attempt"] == 2
+    assert digest(tmp_path / "run") == digest(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("over", ["mpi", "gloo"])
+def test_a_silent_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Path, over: str) -> None:
+    with Disturbed(small_data, tmp_path, *LONG, "--hang_timeout", 5, over=over) as job:
+        assert job.wait_for_steps(5)
+        job.rank(1).send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        status, said = job.end(timeout=60)
+    assert status != 0
+    assert time.monotonic() - began < 5 + 15  # 10 are promised, of a machine that does nothing else
+    assert re.search(rf"shardtune: No step ended within 5 s: rank 1 of 2 on {HOST} does not answer;", said)
+    assert "in _take_steps" in (tmp_path / "logs" / "rank-0.log").read_text()
+    assert outcome(tmp_path)["outcome"] == "failed"
+    assert f"rank 1 of 2 on {socket.gethostname()}" in outcome(tmp_path)["error"]
+
+
+@pytest.mark.parametrize("over", ["mpi", "gloo"])
+def test_a_dead_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Path, over: str) -> None:
+    with Disturbed(small_data, tmp_path, *LONG, over=over) as job:
+        assert job.wait_for_steps(5)
+        job.rank(1).send_signal(signal.SIGKILL)
+        status, said = job.end(timeout=30)
+    assert status != 0
+    # mpirun ends the others before they can say anything, and names the rank itself.
+    named = {
+        "mpi": rf"process rank 1 with PID \d+ on node {HOST}",
+        "gloo": rf"A worker is lost: rank 1 of 2 on {HOST} does not",
+    }
+    assert re.search(named[over], said)
+    assert outcome(tmp_path)["outcome"] == {"mpi": "running", "gloo": "failed"}[over]
+
+
+def test_divergence_ends_the_run_and_keeps_the_last_good_checkpoint(small_data: Path, tmp_path: Path) -> None:
+    flags = ("--learning_rate_decay", "constant", "--warmup_epochs", 0, "--save_every", 1)
+    train(small_data, tmp_path, *flags, "--max_steps", 2, over="alone", ranks=1)
+    line = command(
+        small_data, tmp_path, *flags, "--max_steps", 50, "--initial_learning_rate", 1e20, "--allow_config_change", ranks=2
+    )
+    done = launching.run(line, launcher="mpirun", ranks=2, timeout=60)
+    assert done.returncode == 1
+    [complaint] = [text for text in done.stdout.splitlines() if text.startswith("shardtune: ")]
+    assert re.match(r"shardtune: Training goes on while the loss is a number below 1000, but after step \d+ it is ", complaint)
+    assert outcome(tmp_path)["outcome"] == "failed"
+    newest = checkpoint.newest(tmp_path)
+    assert newest
+    assert all((abs(tensor) < 1e30).all() for tensor in checkpoint.load(newest[1]).values())
+
+
+def test_ranks_with_other_flags_are_refused(small_data: Path, tmp_path: Path) -> None:
+    lines = [command(small_data, tmp_path, "--seed", seed) for seed in (1, 2)]
+    done = launching.run(["mpirun", "-n", "1", *lines[0], ":", "-n", "1", *lines[1]], launcher="alone", ranks=1, timeout=60)
+    assert done.returncode == 2
+    [complaint] = [text for text in done.stdout.splitlines() if text.startswith("shardtune: ")]
+    assert re.match(
+        rf"shardtune: All ranks run with the same flags, but seed is 1 on rank 0 and 2 on rank 1 of 2 on {HOST}", complaint
+    )
+
+
+def test_two_jobs_do_not_train_in_one_directory(small_data: Path, tmp_path: Path) -> None:
+    with hold(tmp_path, World()):
+        done = launching.run(command(small_data, tmp_path), launcher="alone", ranks=1, timeout=60)
+    assert done.returncode == 1
+    assert "shardtune: One job at a time writes into a directory, but process " in done.stdout
+    assert not (tmp_path / "outcome.json").exists()

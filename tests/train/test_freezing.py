@@ -1,0 +1,43 @@
+"""What is frozen in Inception v3 itself, at 75 pixels: nothing of it moves, and nothing is kept for it."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shardtune.config import TrainConfig
+from shardtune.model import inception
+from shardtune.model.inception import named_variables
+from shardtune.train.state import State
+from shardtune.train.step import Step
+from shardtune.world import World
+
+BATCH, STEPS = 4, 20
+
+
+@pytest.mark.parametrize(
+    ("freeze_until", "trains"),
+    [("mixed8", ("mixed_8x8x2048a/", "mixed_8x8x2048b/", "logits/")), (inception.WHOLE_TRUNK, ("logits/",))],
+)
+def test_frozen_parts_are_bit_identical_after_20_steps(freeze_until: str, trains: tuple[str, ...]) -> None:
+    model = inception.build(4, 75, freeze_until=freeze_until)
+    config = TrainConfig(Path(), Path(), batch_size=BATCH)
+    state = State(model, config)
+    step = Step(state, World(), config, (0, BATCH), BATCH)
+    generator = np.random.default_rng(0)
+
+    def digests() -> dict[str, str]:
+        return {n: hashlib.sha256(variable.numpy().tobytes()).hexdigest() for n, variable in named_variables(model).items()}
+
+    before = digests()
+    for number in range(STEPS):
+        images = generator.uniform(-1, 1, (BATCH, 75, 75, 3)).astype(np.float32)
+        step(images, generator.integers(1, 4, BATCH), number, 0.01, asks=False)
+    after = digests()
+    assert {name for name in before if before[name] != after[name]} == {name for name in before if name.startswith(trains)}
+
+    weights = [name for name in before if name.startswith(trains) and "moving" not in name]
+    assert len(state.optimizer.variables) == 2 + len(weights)  # iterations and learning rate, and one momentum for each
+    averaged = {name.rpartition("/")[0] for name in state.averages.variables}
+    assert averaged == {name for name in before if name.startswith(trains)}

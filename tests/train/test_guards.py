@@ -1,0 +1,65 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from shardtune.config import TrainConfig
+from shardtune.errors import DataError, ShardtuneError, TrainingError, UsageError, WorldError
+from shardtune.train import guards
+from shardtune.world import Alone, World
+
+
+class WithAPeer(Alone):
+    """A second rank that says the same as this one, but for what `differs` makes of it at gather number `at`."""
+
+    def __init__(self, at: int | None = None, differs: Any = None) -> None:
+        super().__init__()
+        self._at, self._differs, self._gathers = at, differs, -1
+
+    def gather(self, value: Any) -> list[Any]:
+        self._gathers += 1
+        return [value, self._differs(value) if self._gathers == self._at else value]
+
+
+def agree(data: Path, *peer: Any) -> None:
+    guards.require_agreement(TrainConfig(data, data), World(0, 2, 0, 2, WithAPeer(*peer)))
+
+
+def test_ranks_that_agree_may_begin(small_data: Path) -> None:
+    agree(small_data)
+
+
+@pytest.mark.parametrize(
+    ("differs", "error", "message"),
+    [
+        (lambda v: ({**v[0], "seed": 3}, *v[1:]), UsageError, "seed is 0 on rank 0 and 3 on rank 0 of 2 on .*: start all"),
+        (lambda v: (v[0], "00", v[2]), DataError, r"dataset\.json in .* differs on rank 0 of 2"),
+        (lambda v: (v[0], None, v[2]), DataError, r"dataset\.json in .* differs on rank 0 of 2"),
+        (
+            lambda v: (*v[:2], {**v[2], "keras": "2.0"}),
+            WorldError,
+            r"keras is 3\.\S+ on rank 0 and 2\.0 on rank 0 of 2",
+        ),
+        (lambda v: (*v[:2], {**v[2], "world size": "3"}), WorldError, "world size is 2 on rank 0 and 3"),
+    ],
+)
+def test_ranks_that_differ_may_not(small_data: Path, differs: Any, error: type[ShardtuneError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        agree(small_data, 1, differs)
+
+
+@pytest.mark.parametrize("name", ["scalar", "matrix"])
+def test_one_changed_bit_is_named(name: str) -> None:
+    variables = {"scalar": tf.Variable(1.0), "matrix": tf.Variable(np.ones((3, 4), np.float32))}
+    guards.require_equal(World(0, 2, 0, 2, WithAPeer()), variables)
+    original = variables[name].numpy()
+    said: list[Any] = []
+    changed = np.array(original)
+    changed.flat[-1] = np.nextafter(changed.flat[-1], np.float32(2))
+    variables[name].assign(changed)
+    guards.require_equal(World(0, 2, 0, 2, WithAPeer(0, lambda told: said.append(told) or told)), variables)
+    variables[name].assign(original)
+    with pytest.raises(TrainingError, match=f"1 variable.s. differ between rank 0 and rank 0 of 2 on .*, {name} first"):
+        guards.require_equal(World(0, 2, 0, 2, WithAPeer(0, lambda _: said[0])), variables)

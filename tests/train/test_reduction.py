@@ -1,0 +1,43 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardtune.train.reduction import groups_of, sum_over_workers
+from shardtune.world import Alone, World
+
+
+@given(st.lists(st.integers(1, 1000), max_size=60), st.integers(1, 8))
+def test_every_place_is_in_one_group_the_last_first(sizes: list[int], count: int) -> None:
+    groups = groups_of(sizes, count)
+    assert [place for group in groups for place in group] == list(reversed(range(len(sizes))))
+    assert len(groups) <= count
+    assert all(groups)
+    share = sum(sizes) / count
+    assert all(sum(sizes[place] for place in group) <= share + max(sizes) for group in groups)
+
+
+def test_equal_sizes_make_equal_groups() -> None:
+    assert groups_of([5] * 6, 3) == [[5, 4], [3, 2], [1, 0]]
+
+
+class WithATwin(Alone):
+    """A second worker that brings the same."""
+
+    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
+        return [tensor + tensor for tensor in tensors]
+
+
+@pytest.mark.parametrize(("compression", "value", "exact"), [("none", 1 / 3, 1 / 3), ("fp16", np.float16(1 / 3), 1 / 3)])
+def test_sums_keep_their_places_and_compression_spares_what_is_exact(compression: Any, value: float, exact: float) -> None:
+    tensors = [tf.fill([size], float(size)) / 3 for size in range(1, 9)]
+    world = World(0, 2, 0, 2, WithATwin())
+    sums, [extra] = sum_over_workers(tensors, [tf.constant(1 / 3)], world, compression)
+    assert [tensor.shape.num_elements() for tensor in sums] == list(range(1, 9))
+    assert {tensor.dtype for tensor in sums} == {tf.float32}
+    assert float(sums[0][0]) == np.float32(2) * np.float32(value)
+    assert float(extra) == np.float32(2) * np.float32(exact)
+    assert [float(tensor[0]) for tensor in sums] == pytest.approx([2 * size / 3 for size in range(1, 9)], rel=1e-3)

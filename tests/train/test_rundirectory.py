@@ -1,0 +1,72 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardtune.config import TrainConfig
+from shardtune.dataset.manifest import Manifest
+from shardtune.errors import DataError, UsageError
+from shardtune.model import checkpoint
+from shardtune.train.rundirectory import Fixed
+from shardtune.train.rundirectory import open_run as open_of
+
+
+def open_run(config: TrainConfig, workers: int) -> Fixed:
+    return open_of(config, Manifest.load(config.data_dir), workers)
+
+
+@pytest.fixture
+def config(small_data: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig(small_data, tmp_path, batch_size=8, accumulate=2)
+
+
+def test_the_first_start_decides(config: TrainConfig) -> None:
+    fixed = open_run(config, workers=3)
+    assert fixed == Fixed(48, 6.0)
+    checkpoint.save(config.train_dir, 1, {})
+    # However the same work is divided later.
+    assert open_run(config, workers=1) == fixed
+    assert open_run(replace(config, batch_size=48, accumulate=1), workers=7) == fixed
+
+
+def test_before_the_first_checkpoint_nothing_is_decided(config: TrainConfig) -> None:
+    open_run(config, workers=3)
+    assert open_run(replace(config, lr_scaling="sqrt", accumulate=1), workers=4) == Fixed(32, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": 1}, "(seed was 0, is 1)"),
+        ({"max_steps": 7, "image_size": 75}, "(image_size was 299, is 75; max_steps was None, is 7)"),
+        ({"lr_scaling": "none"}, "(lr_scaling was linear, is none)"),
+    ],
+)
+def test_a_changed_configuration_is_refused_unless_allowed(config: TrainConfig, changes: dict[str, Any], told: str) -> None:
+    fixed = open_run(config, workers=1)
+    checkpoint.save(config.train_dir, 1, {})
+    changed = replace(config, **changes)
+    with pytest.raises(UsageError) as error:
+        open_run(changed, workers=1)
+    assert told in str(error.value)
+    assert open_run(replace(changed, allow_config_change=True), workers=2) == fixed
+    assert open_run(changed, workers=2) == fixed  # it is the run's now
+    written = json.loads((config.train_dir / "config.json").read_text())
+    assert {name: written["config"][name] for name in changes} == changes
+
+
+def test_other_data_are_refused(config: TrainConfig, small_data: Path, tmp_path: Path) -> None:
+    open_run(config, workers=1)
+    checkpoint.save(config.train_dir, 1, {})
+    run = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**run, "data_sha256": "0"}))
+    with pytest.raises(UsageError, match="data_sha256 was 0, is "):
+        open_run(config, workers=1)
+
+
+def test_without_examples_there_is_no_run(config: TrainConfig) -> None:
+    manifest = replace(Manifest.load(config.data_dir), splits={"train": [], "validation": []})
+    with pytest.raises(DataError, match="needs at least one example"):
+        open_of(config, manifest, 1)

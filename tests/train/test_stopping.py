@@ -1,0 +1,69 @@
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shardtune.train.stopping import SIGNALS, OutcomeFile, StopRequest
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_only_sets_a_flag(number: signal.Signals) -> None:
+    request = StopRequest(None)
+    request.listen()
+    assert request.reason is None
+    os.kill(os.getpid(), number)
+    assert request.reason == f"signal {number.name}"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_who_is_leaving_is_not_disturbed(number: signal.Signals) -> None:
+    request = StopRequest(None)
+    request.listen()
+    request.ignore()
+    os.kill(os.getpid(), number)
+    assert request.reason is None
+
+
+def test_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    request = StopRequest("1m30s")
+    now += 90
+    assert request.reason is None
+    now += 0.1
+    assert request.reason == "the time limit of 1m30s"
+
+
+def test_without_a_limit_a_run_goes_on() -> None:
+    assert StopRequest(None).reason is None
+
+
+def test_the_first_rank_that_fails_is_believed(tmp_path: Path) -> None:
+    root, other = (OutcomeFile(tmp_path, rank) for rank in (0, 1))
+    assert root.read() == {}
+    root.attempt = other.attempt = 1
+    root.write("running", step=0)
+    other.fail(error="the cause")
+    root.fail(error="a consequence")
+    assert root.read() == {"outcome": "failed", "attempt": 1, "error": "the cause"}
+    again = OutcomeFile(tmp_path, 0)
+    assert again.attempt == 1
+    again.attempt += 1
+    again.fail(error="something new")
+    assert again.read() == {"outcome": "failed", "attempt": 2, "error": "something new"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "[1]", "7"])
+def test_a_damaged_outcome_is_none(tmp_path: Path, content: str) -> None:
+    (tmp_path / "outcome.json").write_text(content)
+    assert OutcomeFile(tmp_path, 0).read() == {}
