@@ -8,14 +8,10 @@
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 [ $# -ge 2 ] || fail "Photographs come from one directory and results go to another, but $# were given: launch/all.sh PHOTOS_DIR OUTPUT_DIR."
-photos=$1 out=$2
+choose_images "$1"
+out=$2 launch=$root/launch dry=(${dry_run:+--dry_run})
 shift 2
-if [ -d "$photos/train" ] && [ -d "$photos/validation" ]; then
-  images=(--train_directory "$photos/train" --validation_directory "$photos/validation")
-else
-  images=(--train_directory "$photos" --validation_fraction 0.2)
-fi
-launch=$root/launch dry=(${dry_run:+--dry_run})
+
 "$launch/build.sh" "${dry[@]}" "${images[@]}" --output_directory "$out/data"
 "$launch/train.sh" "${dry[@]}" --data_dir "$out/data" --train_dir "$out/run" "$@"
 "$launch/eval.sh" "${dry[@]}" --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run"

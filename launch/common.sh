@@ -6,8 +6,9 @@
 #   --dry_run        (first argument) print the command, and run nothing
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+say() { echo "$(basename "$0"): $*" >&2; }
 fail() {
-  echo "$(basename "$0"): $*" >&2
+  say "$*"
   exit 1
 }
 
@@ -20,36 +21,46 @@ fi
 PATH=$root/.venv/bin:$PATH
 HOSTS=${HOSTS:-} INTERFACE=${INTERFACE:-}
 gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
+# For Open MPI: as many ranks as are asked for, even where cores are fewer; in a container all is root's.
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # On cores alone a rank that waits for the others must leave them the core.
 [ "$gpus" -gt 0 ] || export OMPI_MCA_mpi_yield_when_idle=1
 
-# Processes on all of "a:4,b:4".
-processes_on() {
-  local host total=0
+# Sets `processes` to those on all of "a:4,b:4".
+# shellcheck disable=SC2034
+count_processes() {
+  local host
+  processes=0
   for host in ${1//,/ }; do
     [[ $host =~ ^[^:]+:[1-9][0-9]*$ ]] || fail "HOSTS is a list like a:4,b:4, but it has $host: give each host its number of processes."
-    total=$((total + ${host##*:}))
+    processes=$((processes + ${host##*:}))
   done
-  echo "$total"
 }
 
-# The words in front of a Horovod command: on the machines of "a:4,b:4", or on this one if there are none.
-# Sets `workers` and `launcher`.
+# Sets `launcher` to the words in front of a Horovod command, on "a:4,b:4" or, if there are none, on this machine; and
+# `processes`. Gloo, between machines: it asks for no MPI there, and stops a job whose machines are gone.
 # shellcheck disable=SC2034
-horovod_on() {
+choose_launcher() {
   if [ -n "$1" ]; then
-    workers=$(processes_on "$1")
-    launcher=(horovodrun --gloo -np "$workers" -H "$1" ${INTERFACE:+--network-interfaces "$INTERFACE"})
+    count_processes "$1"
+    launcher=(horovodrun --gloo -np "$processes" -H "$1" ${INTERFACE:+--network-interfaces "$INTERFACE"})
   else
-    workers=${WORKERS:-$((gpus > 0 ? gpus : 1))}
-    launcher=(horovodrun -np "$workers")
+    processes=${WORKERS:-$((gpus > 0 ? gpus : 1))}
+    launcher=(horovodrun -np "$processes")
   fi
 }
 
-run() {
-  if [ -n "$dry_run" ]; then
-    printf '%q ' "$@" | sed 's/ $/\n/'
+# Sets `images` to the flags of shardtune build for a folder of photographs.
+# shellcheck disable=SC2034
+choose_images() {
+  if [ -d "$1/train" ] && [ -d "$1/validation" ]; then
+    images=(--train_directory "$1/train" --validation_directory "$1/validation")
   else
-    "$@"
+    images=(--train_directory "$1" --validation_fraction 0.2)
   fi
+}
+
+show() { printf '%q ' "$@" | sed 's/ $/\n/'; }
+run() {
+  if [ -n "$dry_run" ]; then show "$@"; else "$@"; fi
 }

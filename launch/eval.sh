@@ -6,5 +6,5 @@
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-horovod_on "$HOSTS"
+choose_launcher "$HOSTS"
 run "${launcher[@]}" "$root/.venv/bin/shardtune" eval "$@"

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What became of a run, for scripts that source this: launchers change statuses, outcome.json does not.
+# Run `shardtune train` and learn what became of it, for scripts that source this: launchers change statuses, outcome.json
+# does not.
 
 # Sets `train_dir` to what --train_dir says among the flags of shardtune train.
 find_train_dir() {
@@ -11,7 +12,7 @@ find_train_dir() {
     esac
     shift
   done
-  [ -n "$train_dir" ] || { echo "A run has a directory, but no --train_dir was given: name one." >&2; exit 2; }
+  [ -n "$train_dir" ] || { echo "$(basename "$0"): A run has a directory, but no --train_dir was given: name one." >&2; exit 2; }
 }
 
 # A field of its outcome.json, empty if there is none.
@@ -19,11 +20,56 @@ outcome() {
   python -c 'import json, sys; print(json.load(open(sys.argv[1])).get(sys.argv[2], ""))' "$train_dir/outcome.json" "$1" 2>/dev/null || true
 }
 
-# Wait for process $1 to the end; signals end `wait`, not the process. Sets `status`.
-# shellcheck disable=SC2034
-wait_out() {
-  status=0
-  while kill -0 "$1" 2>/dev/null; do
-    wait "$1" && status=0 || status=$?
+begun() { [ "$(outcome attempt)" != "$before" ]; }
+running() { begun && [ "$(outcome outcome)" = running ]; }
+
+# Run a command to its end, and set `became`:
+#   finished   all steps are done, perhaps before
+#   stopped    somebody asked for it, and the same command goes on
+#   failed     a rank met an error that would come again
+#   lost       a rank died or hung
+#   refused    it did not begin, and said why
+# and `status`, that of the command. SIGINT, SIGTERM and SIGUSR1 stop the run, by the caller's signal_rank, and set `asked`.
+supervise() {
+  before=$(outcome attempt) asked=
+  setsid "$@" & # in a session of its own, which Ctrl-C does not reach
+  job=$!
+  end_launcher >/dev/null 2>&1 &
+  local ender=$! signal
+  for signal in INT TERM USR1; do
+    # shellcheck disable=SC2064 # with the name that it has now
+    trap "ask $signal" $signal
   done
+  while kill -0 "$job" 2>/dev/null; do # signals end `wait`, not the job
+    wait "$job" && status=0 || status=$?
+  done
+  trap - INT TERM USR1
+  kill "$ender" 2>/dev/null || true
+  became=lost
+  if ! begun; then
+    became=refused
+    [ "$status" -ne 0 ] || became=finished
+    [ -z "$asked" ] || became=stopped
+  elif [ "$(outcome outcome)" = finished ]; then
+    became=finished
+  elif [ -n "$asked" ] || [ "$(outcome outcome)" = stopped ]; then
+    became=stopped
+  elif [ -n "$(outcome rank)" ]; then
+    became=failed
+  fi
+}
+
+# Never the launcher is told once there is something to save: it would kill the ranks.
+ask() {
+  asked=$1
+  if running; then signal_rank; elif ! begun; then kill -- "-$job"; fi
+}
+
+# A launcher may wait for ever for a host that is gone: it has a while to end when its run has.
+end_launcher() {
+  while ! begun || running; do sleep 5; done
+  sleep 30
+  kill -- "-$job"
+  sleep 15
+  kill -KILL -- "-$job"
 }

@@ -4,7 +4,7 @@
 #   launch/train.sh [OPTIONS] TRAIN FLAGS                     one worker a GPU; without any, one (WORKERS=2: so many)
 #   HOSTS=a:4,b:4 launch/train.sh [OPTIONS] TRAIN FLAGS       over ssh: see launch/common.sh
 #
-#   --dry_run           print the first command, and run nothing
+#   --dry_run           (first) print the first command, and run nothing
 #   --max_restarts 3    how often to start again; hosts that no longer answer are left out
 #   --min_workers 1     give up when fewer workers than this are left; however many share the same global batch
 #
@@ -31,37 +31,33 @@ answering() {
   (IFS=, && echo "${alive[*]}")
 }
 
-# One rank is told; all stop together. Never the launcher: it would kill them.
-stop() {
-  local host pid
-  host=$(outcome host) pid=$(outcome pid)
-  [ "$(outcome outcome)" = running ] || return 0
-  if [ "$host" = "$(hostname)" ]; then kill -USR1 "$pid"; else ssh -n "$host" kill -USR1 "$pid"; fi
+# One rank is told; all stop together.
+signal_rank() {
+  local host
+  host=$(outcome host)
+  if [ "$host" = "$(hostname)" ]; then kill -USR1 "$(outcome pid)"; else ssh -n "$host" kill -USR1 "$(outcome pid)"; fi
 }
 
-for ((attempt = 0; ; attempt++)); do
-  hosts=$HOSTS
-  if [ "$attempt" -gt 0 ] && [ -n "$HOSTS" ]; then
-    hosts=$(answering "$HOSTS")
-    [ -n "$hosts" ] || fail "No host of $HOSTS answers: the run in $train_dir can go on when one does."
-  fi
-  horovod_on "$hosts"
-  [ "$workers" -ge "$min_workers" ] || fail "At least $min_workers workers are asked for, but $hosts has $workers: the run in $train_dir can go on later."
+hosts=$HOSTS
+for ((restarts = 0; ; restarts++)); do
+  choose_launcher "$hosts"
+  [ "$processes" -ge "$min_workers" ] || fail "At least $min_workers workers are asked for, but $processes are left: the run in $train_dir can go on later."
   command=("${launcher[@]}" "$root/.venv/bin/shardtune" train "$@")
   if [ -n "$dry_run" ]; then
-    run "${command[@]}"
+    show "${command[@]}"
     exit
   fi
-  before=$(outcome attempt)
-  setsid "${command[@]}" & # in a session of its own, which Ctrl-C does not reach
-  trap stop INT TERM USR1
-  wait_out $!
-  trap - INT TERM USR1
-  [ "$(outcome attempt)" != "$before" ] || exit "$status" # it did not begin: it said why, or all was finished before
-  case $(outcome outcome) in
+  supervise "${command[@]}"
+  case $became in
     finished) exit 0 ;;
     stopped) exit 75 ;;
+    failed) fail "The run in $train_dir has failed: $(outcome error)" ;;
+    refused) [ "$restarts" -gt 0 ] || exit "$status" ;;
   esac
-  [ "$attempt" -lt "$max_restarts" ] || fail "A run is started again at most $max_restarts times, but it ended once more after step $(outcome step): $(outcome error)"
-  echo "$(basename "$0"): the run in $train_dir was lost at step $(outcome step): going on from its last checkpoint (restart $((attempt + 1)) of $max_restarts)"
+  [ "$restarts" -lt "$max_restarts" ] || fail "A run is started again at most $max_restarts times, but the one in $train_dir was lost once more: see its logs."
+  if [ -n "$HOSTS" ]; then
+    hosts=$(answering "$HOSTS")
+    [ -n "$hosts" ] || fail "None of $HOSTS answers: the run in $train_dir can go on when one does."
+  fi
+  say "A worker was lost: going on from the last checkpoint in $train_dir${hosts:+ on $hosts} (restart $((restarts + 1)) of $max_restarts)."
 done

@@ -125,8 +125,7 @@ def _run(config: TrainConfig, world: World, build_model: BuildModel, threads: in
     if trainer.ended and world.from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
         say(world, f"This run has finished: all {done} steps are in {config.train_dir}.")
         return
-    if world.is_root:
-        attempt.outcome.write("running", step=done)
+    attempt.outcome.begin(done)
     epochs = schedule.steps * fixed.global_batch / len(readers["train"])
     say(
         world,
