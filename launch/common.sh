@@ -60,7 +60,14 @@ choose_images() {
   fi
 }
 
-show() { printf '%q ' "$@" | sed 's/ $/\n/'; }
+show() { # quoted where it must be
+  local word line=
+  for word; do
+    [[ $word =~ ^[[:alnum:]_./:,=%+-]+$ ]] || printf -v word %q "$word"
+    line+=" $word"
+  done
+  echo "${line# }"
+}
 run() {
   if [ -n "$dry_run" ]; then show "$@"; else "$@"; fi
 }

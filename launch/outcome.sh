@@ -30,6 +30,7 @@ running() { begun && [ "$(outcome outcome)" = running ]; }
 #   lost       a rank died or hung
 #   refused    it did not begin, and said why
 # and `status`, that of the command. SIGINT, SIGTERM and SIGUSR1 stop the run, by the caller's signal_rank, and set `asked`.
+# shellcheck disable=SC2034
 supervise() {
   before=$(outcome attempt) asked=
   setsid "$@" & # in a session of its own, which Ctrl-C does not reach

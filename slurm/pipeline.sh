@@ -13,7 +13,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../launch/common.sh"
 [ $# -ge 2 ] || fail "Photographs come from one directory and results go to another, but $# were given: slurm/pipeline.sh PHOTOS_DIR OUTPUT_DIR."
 choose_images "$(realpath "$1")"
-out=$(realpath "$2")
+out=$(realpath -m "$2")
 shift 2
 cd "$root"
 
