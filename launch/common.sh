@@ -43,7 +43,9 @@ count_processes() {
 choose_launcher() {
   if [ -n "$1" ]; then
     count_processes "$1"
-    launcher=(horovodrun --gloo -np "$processes" -H "$1" ${INTERFACE:+--network-interfaces "$INTERFACE"})
+    launcher=(horovodrun --gloo -np "$processes" -H "$1")
+    # One host may be this one, which talks to itself by none of them.
+    if [[ $INTERFACE && $1 == *,* ]]; then launcher+=(--network-interfaces "$INTERFACE"); fi
   else
     processes=${WORKERS:-$((gpus > 0 ? gpus : 1))}
     launcher=(horovodrun -np "$processes")
