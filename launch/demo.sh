@@ -14,15 +14,11 @@ checkpoint=${2:+$(realpath -- "$2")}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash launch/setup.sh
-# shellcheck source=/dev/null
-source .venv/bin/activate
-export TF_CPP_MIN_LOG_LEVEL=3
-workers=2
-[ "$(nvidia-smi -L 2>/dev/null | wc -l)" != 1 ] || workers=1 # one GPU, one worker
-# On cores alone a rank that waits for the other must leave it the core.
-export OMPI_MCA_mpi_yield_when_idle=1
-# Two ranks run on one core too, if there is only one; and in a container all is root's.
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+set -- # nothing of this is for what is read here
+# shellcheck source=launch/common.sh
+source launch/common.sh
+export WORKERS=2 TF_CPP_MIN_LOG_LEVEL=3
+[ "$gpus" != 1 ] || WORKERS=1 # one GPU, one worker
 
 if [ -z "$photos" ]; then
   out=demo/digits
@@ -42,16 +38,13 @@ else
     train=(--batch_size 16 --optimizer adam --initial_learning_rate 0.0005)
   fi
 fi
-if [ -d "$photos/train" ] && [ -d "$photos/validation" ]; then
-  images=(--train_directory "$photos/train" --validation_directory "$photos/validation")
-else
-  images=(--train_directory "$photos" --validation_fraction 0.2)
-fi
 
-mpirun -n 2 shardtune build "${images[@]}" --output_directory "$out/data" --train_shards 8 --validation_shards 2
-unmarked() { sed -u 's/^\[1,0\]<std...>://'; } # horovodrun marks each line with its rank; here only rank 0 speaks
-horovodrun -np $workers shardtune train --data_dir "$out/data" --train_dir "$out/run" "${train[@]}" | unmarked
-horovodrun -np $workers shardtune eval --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run" | unmarked
+choose_images "$photos"
+RANKS=2 launch/build.sh "${images[@]}" --output_directory "$out/data" --train_shards 8 --validation_shards 2
+# horovodrun marks each line with its rank; here only rank 0 speaks. Ctrl-C is for train.sh, which has more to say then.
+unmarked() { (trap '' INT && exec sed -u 's/^\[1,0\]<std...>://'); }
+launch/train.sh --data_dir "$out/data" --train_dir "$out/run" "${train[@]}" | unmarked
+launch/eval.sh --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run" | unmarked
 
 python - "$out" <<'PYTHON'
 import json
