@@ -125,7 +125,11 @@ def test_the_commands(
     [
         ({"HOSTS": "a:4,b"}, ["launch/build.sh"], "build.sh: HOSTS is a list like a:4,b:4, but it has b: give each host its "),
         ({}, ["launch/train.sh", "--epochs", "3"], "train.sh: A run has a directory, but no --train_dir was given: name one."),
-        ({}, ["launch/train.sh", "--max_restarts", "x"], "train.sh: --max_restarts is a number, but x was given: see the first"),
+        (
+            {},
+            ["launch/train.sh", "--max_restarts", "x"],
+            "train.sh: --max_restarts is a number, but x was given: see the first",
+        ),
         ({}, ["launch/all.sh", "photos"], "all.sh: Photographs come from one directory and results go to another, but 1 were"),
         ({}, ["slurm/pipeline.sh"], "pipeline.sh: Photographs come from one directory and results go to another, but 0 were"),
     ],

@@ -11,11 +11,12 @@ import pytest
 
 from tests.distributed.training import command, digest, lines, outcome, train
 from tests.launch.checkout import ROOT, lay_out
+from tests.launch.jobs import ranks
 from tests.launching import run, shardtune
 from tests.slurm.cluster import Cluster
 
 TRAIN = ("--image_size", 75, "--batch_size", 4, "--max_steps", 2, "--validate_epochs", 0)
-LONG = ("--deterministic", "--max_steps", 2000, "--save_every", 100_000, "--batch_norm", "per_worker")
+LONG = ("--deterministic", "--max_steps", 2000, "--save_every", 50, "--batch_norm", "per_worker")
 TWO_TASKS = ("--nodes=1", "--ntasks=2", "--cpus-per-task=1")
 
 
@@ -80,20 +81,37 @@ def test_a_pipeline(slurm: Cluster, digits: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
-def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(slurm: Cluster, small_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("became", ["stopped", "lost"])
+def test_a_job_that_is_queued_again_goes_on(slurm: Cluster, small_data: Path, tmp_path: Path, became: str) -> None:
     train(small_data, tmp_path / "undisturbed", *LONG, over="mpi", ranks=2)
     folder, directory = lay_out(tmp_path / "checkout", "small"), tmp_path / "run"
     flags = command(small_data, directory, *LONG, ranks=2)[3:]
     [job] = submit(slurm, folder, "sbatch", "--parsable", *TWO_TASKS, "slurm/train.sbatch", *flags, environment={})
-    wait_until(lambda: lines(directory) > 10, folder)
-    # What SLURM does before the time is over: --signal=B:USR1@120 of the script.
-    assert slurm.run("scancel", "--signal=USR1", "--batch", job).returncode == 0
+    wait_until(lambda: lines(directory) > 100, folder)
+    if became == "stopped":  # what SLURM does before the time is over
+        assert slurm.run("scancel", "--signal=USR1", "--batch", job).returncode == 0
+    else:
+        ranks(directory)[-1].kill()
     wait_until(lambda: states(slurm, job) == ["COMPLETED"], folder)
     said = logs(folder)[f"shardtune-train-{job}.log"]
-    assert f"The run in {directory} was stopped: the job is queued again" in said
+    assert f"The run in {directory} was {became}: the job is queued again" in said
     assert "Going on after step" in said
     assert (outcome(directory)["outcome"], outcome(directory)["attempt"]) == ("finished", 2)
     assert digest(directory) == digest(tmp_path / "undisturbed")
+
+
+@pytest.mark.exhaustive
+def test_a_job_stops_before_its_time_is_over(slurm: Cluster, small_data: Path, tmp_path: Path) -> None:
+    folder, directory = lay_out(tmp_path / "checkout", "small"), tmp_path / "run"
+    flags = command(small_data, directory, *LONG, "--max_steps", 10_000_000, ranks=2)[3:]
+    minute = ("--time=1", "--signal=B:USR1@10")
+    line = ("sbatch", "--parsable", *TWO_TASKS, *minute, "slurm/train.sbatch", *flags)
+    [job] = submit(slurm, folder, *line, environment={"MAX_REQUEUES": "1"})
+    wait_until(lambda: states(slurm, job) == ["FAILED"], folder)
+    said = logs(folder)[f"shardtune-train-{job}.log"]
+    assert f"The run in {directory} was stopped: the job is queued again" in said
+    assert f"at most 1 times, but the run in {directory} was stopped once more: submit it again to go on." in said
+    assert "DUE TO TIME LIMIT" not in said
 
 
 @pytest.mark.exhaustive
@@ -102,7 +120,7 @@ def test_a_job_that_is_cancelled_goes_on_when_submitted_again(
     slurm: Cluster, small_data: Path, tmp_path: Path, launcher: str
 ) -> None:
     folder, directory = lay_out(tmp_path / "checkout", "small"), tmp_path / "run"
-    flags = command(small_data, directory, *LONG, "--save_every", 50, ranks=2)[3:]
+    flags = command(small_data, directory, *LONG, ranks=2)[3:]
     line = ("sbatch", "--parsable", *TWO_TASKS, "slurm/train.sbatch", *flags)
     [first] = submit(slurm, folder, *line, environment={"LAUNCHER": launcher})
     wait_until(lambda: lines(directory) > 100, folder)
