@@ -77,7 +77,8 @@ CASES = [
         [
             "sbatch slurm/build.sbatch --train_directory {split}/train --validation_directory {split}/validation "
             "--output_directory /out/data",
-            "sbatch --dependency=afterok:JOB --array=0-2 slurm/train.sbatch --data_dir /out/data --train_dir /out/run-%a --seed %a",
+            "sbatch --dependency=afterok:JOB --array=0-2 slurm/train.sbatch --data_dir /out/data --train_dir /out/run-%a "
+            "--seed %a",
             "sbatch --dependency=aftercorr:JOB --array=0-2 slurm/eval.sbatch --data_dir /out/data --checkpoint_dir /out/run-%a "
             "--eval_dir /out/run-%a",
         ],

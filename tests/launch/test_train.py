@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.distributed.training import outcome
@@ -80,3 +81,17 @@ def test_an_error_that_would_come_again_is_told_and_not_tried_again(scripts: Pat
     assert done.returncode == 1
     assert f"train.sh: The run in {tmp_path} has failed: Training goes on while the loss is a number" in done.stdout
     assert outcome(tmp_path)["attempt"] == 1
+
+
+@pytest.mark.exhaustive
+def test_a_launcher_that_does_not_end_is_ended(scripts: Path, small_data: Path, tmp_path: Path) -> None:
+    flags = ("--max_steps", 2000, "--save_every", 100, "--hang_timeout", 5)
+    with killed_in_the_end(start(train_sh(scripts, small_data, tmp_path, *flags), environment=TWO), tmp_path) as job:
+        wait_for_steps(job, tmp_path, 150)
+        [launcher] = [child for child in psutil.Process(job.pid).children() if child.name() == "mpirun"]
+        launcher.suspend()
+        ranks(tmp_path)[-1].kill()
+        done = finish(job, 200)
+    assert done.returncode == 0, done.stdout
+    assert "(restart 1 of 3)" in done.stdout
+    assert (outcome(tmp_path)["outcome"], outcome(tmp_path)["attempt"]) == ("finished", 2)
