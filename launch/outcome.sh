@@ -63,7 +63,7 @@ supervise() {
 # Never the launcher is told once there is something to save: it would kill the ranks.
 ask() {
   asked=$1
-  if running; then signal_rank; elif ! begun; then kill -- "-$job"; fi
+  if running; then signal_rank; elif ! begun; then kill -- "-$job" 2>/dev/null || kill "$job"; fi || true # it may just be gone
 }
 
 # A launcher may wait for ever for a host that is gone: it has a while to end when its run has.

@@ -52,7 +52,10 @@ for ((restarts = 0; ; restarts++)); do
     finished) exit 0 ;;
     stopped) exit 75 ;;
     failed) fail "The run in $train_dir has failed: $(outcome error)" ;;
-    refused) [ "$restarts" -gt 0 ] || exit "$status" ;;
+    refused)
+      [ "$restarts" -gt 0 ] || exit "$status"
+      sleep 60 # a host that is gone may hold the run for a while
+      ;;
   esac
   [ "$restarts" -lt "$max_restarts" ] || fail "A run is started again at most $max_restarts times, but the one in $train_dir was lost once more: see its logs."
   if [ -n "$HOSTS" ]; then

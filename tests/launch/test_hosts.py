@@ -13,7 +13,6 @@ from tests.launching import finish, start
 from tests.records import contents
 
 WORLD_BODY = Path(__file__).parents[1] / "distributed" / "world_body.py"
-BOTH = {"HOSTS": "a:1,b:1", "INTERFACE": "eth0"}
 
 
 def test_horovodrun_over_two_hosts(hosts: Hosts) -> None:
@@ -31,18 +30,21 @@ def test_a_build_over_two_hosts(hosts: Hosts, scripts: Path, small_images: Path,
         "validation_shards": 2,
     }
     line = [scripts / "launch" / "build.sh", *(f"--{name}={value}" for name, value in flags.items())]
-    done = hosts.run("a", *line, environment=BOTH)
+    done = hosts.run("a", *line, environment={"HOSTS": "a:1,b:1", "INTERFACE": "eth0"})
     assert done.returncode == 0, done.stdout
     assert contents(tmp_path) == contents(small_data)
 
 
-@pytest.mark.parametrize("min_workers", [1, pytest.param(2, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("order", "min_workers"), [("a:1,b:1", 1), ("a:1,b:1", 2), ("b:1,a:1", 1)])
 def test_a_host_that_is_cut_off_is_left_out(
-    hosts: Hosts, scripts: Path, small_data: Path, tmp_path: Path, min_workers: int
+    hosts: Hosts, scripts: Path, small_data: Path, tmp_path: Path, order: str, min_workers: int
 ) -> None:
     flags = ("--max_steps", 4000, "--save_every", 100, "--hang_timeout", 5)
     line = train_sh(scripts, small_data, tmp_path, *flags, options=("--max_restarts", 1, "--min_workers", min_workers))
-    with killed_in_the_end(start(hosts.command("a", *line), environment=BOTH), tmp_path) as job:
+    with killed_in_the_end(
+        start(hosts.command("a", *line), environment={"HOSTS": order, "INTERFACE": "eth0"}), tmp_path
+    ) as job:
         wait_for_steps(job, tmp_path, 150)
         with hosts.cut("b"):
             done = finish(job, 200)

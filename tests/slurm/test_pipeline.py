@@ -40,7 +40,7 @@ def states(slurm: Cluster, *jobs: str) -> list[str]:
 
 
 def wait_until(holds: Callable[[], bool], folder: Path) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 280
     while not holds():
         if time.monotonic() > deadline:
             raise AssertionError(f"it never came to that: {logs(folder)}")
@@ -81,6 +81,7 @@ def test_a_pipeline(slurm: Cluster, digits: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("became", ["stopped", "lost"])
 def test_a_job_that_is_queued_again_goes_on(slurm: Cluster, small_data: Path, tmp_path: Path, became: str) -> None:
     train(small_data, tmp_path / "undisturbed", *LONG, over="mpi", ranks=2)
@@ -101,6 +102,7 @@ def test_a_job_that_is_queued_again_goes_on(slurm: Cluster, small_data: Path, tm
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(900)
 def test_a_job_stops_before_its_time_is_over(slurm: Cluster, small_data: Path, tmp_path: Path) -> None:
     folder, directory = lay_out(tmp_path / "checkout", "small"), tmp_path / "run"
     flags = command(small_data, directory, *LONG, "--max_steps", 10_000_000, ranks=2)[3:]
@@ -115,6 +117,7 @@ def test_a_job_stops_before_its_time_is_over(slurm: Cluster, small_data: Path, t
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("launcher", ["srun --mpi=pmix", "mpirun"])
 def test_a_job_that_is_cancelled_goes_on_when_submitted_again(
     slurm: Cluster, small_data: Path, tmp_path: Path, launcher: str
