@@ -44,6 +44,10 @@ supervise() {
   while kill -0 "$job" 2>/dev/null; do # signals end `wait`, not the job
     wait "$job" && status=0 || status=$?
   done
+  for _ in {1..60}; do # a shell that horovodrun puts around mpirun may have ended first
+    kill -0 -- "-$job" 2>/dev/null || break
+    sleep 1
+  done
   trap - INT TERM USR1
   kill "$ender" 2>/dev/null || true
   became=lost
