@@ -32,18 +32,18 @@ running() { begun && [ "$(outcome outcome)" = running ]; }
 # and `status`, that of the command. SIGINT, SIGTERM and SIGUSR1 stop the run, by the caller's signal_rank, and set `asked`.
 # shellcheck disable=SC2034
 supervise() {
-  before=$(outcome attempt) asked=
-  setsid "$@" & # in a session of its own, which Ctrl-C does not reach
-  job=$!
-  end_launcher >/dev/null 2>&1 &
-  local ender=$! signal
+  local ender signal
+  before=$(outcome attempt) asked='' job=''
   for signal in INT TERM USR1; do
     # shellcheck disable=SC2064 # with the name that it has now
     trap "ask $signal" $signal
   done
-  while kill -0 "$job" 2>/dev/null; do # signals end `wait`, not the job
-    wait "$job" && status=0 || status=$?
-  done
+  setsid "$@" & # in a session of its own, which Ctrl-C does not reach
+  job=$!
+  end_launcher >/dev/null 2>&1 &
+  ender=$!
+  wait "$job" && status=0 || status=$?
+  while kill -0 "$job" 2>/dev/null; do wait "$job" && status=0 || status=$?; done # a signal ended only the waiting
   for _ in {1..60}; do # a shell that horovodrun puts around mpirun may have ended first
     kill -0 -- "-$job" 2>/dev/null || break
     sleep 1
