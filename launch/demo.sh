@@ -14,45 +14,36 @@ checkpoint=${2:+$(realpath -- "$2")}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash launch/setup.sh
-# shellcheck source=/dev/null
-source .venv/bin/activate
-export TF_CPP_MIN_LOG_LEVEL=3
-workers=2
-[ "$(nvidia-smi -L 2>/dev/null | wc -l)" != 1 ] || workers=1 # one GPU, one worker
-# On cores alone a rank that waits for the other must leave it the core.
-export OMPI_MCA_mpi_yield_when_idle=1
-# Two ranks run on one core too, if there is only one; and in a container all is root's.
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+set -- # nothing of this is for what is read here
+# shellcheck source=launch/common.sh
+source launch/common.sh
+export WORKERS=2 TF_CPP_MIN_LOG_LEVEL=3
+[ "$gpus" != 1 ] || WORKERS=1 # one GPU, one worker
 
 if [ -z "$photos" ]; then
   out=demo/digits
   photos=$out/images
   [ -d $photos ] || python launch/digits.py $photos
   # A digit is whole and upright, and must not be cropped or flipped.
-  train=(--image_size 75 --augment none --epochs 12 --batch_size 32 --optimizer adam --initial_learning_rate 0.001
-    --batch_norm_decay 0.9)
+  train=(--image_size 75 --augment none --epochs 12 --batch_size 32 --optimizer adam --initial_learning_rate 0.001)
 else
   out=demo/$(basename "$photos")-$(cksum <<<"$photos $checkpoint" | cut -d' ' -f1)
   if [ -n "$checkpoint" ]; then
     # What a small data set cannot improve on stays as it was learnt on ImageNet.
     train=(--pretrained_model_checkpoint_path "$checkpoint" --fine_tune --freeze_until mixed8 --batch_size 16
-      --initial_learning_rate 0.005 --batch_norm_decay 0.9)
+      --initial_learning_rate 0.005)
   else
     echo "demo: no pretrained checkpoint is given, so this trains from random weights: expect little of few photographs"
     train=(--batch_size 16 --optimizer adam --initial_learning_rate 0.0005)
   fi
 fi
-if [ -d "$photos/train" ] && [ -d "$photos/validation" ]; then
-  images=(--train_directory "$photos/train" --validation_directory "$photos/validation")
-else
-  images=(--train_directory "$photos" --validation_fraction 0.2)
-fi
 
-mpirun -n 2 shardtune build "${images[@]}" --output_directory "$out/data" --train_shards 8 --validation_shards 2
-unmarked() { sed -u 's/^\[1,0\]<std...>://'; } # horovodrun marks each line with its rank; here only rank 0 speaks
-horovodrun -np $workers shardtune train --data_dir "$out/data" --train_dir "$out/run" --validate_epochs 0 "${train[@]}" |
-  unmarked
-horovodrun -np $workers shardtune eval --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run" | unmarked
+choose_images "$photos"
+RANKS=2 launch/build.sh "${images[@]}" --output_directory "$out/data" --train_shards 8 --validation_shards 2
+# horovodrun marks each line with its rank; here only rank 0 speaks. Ctrl-C is for train.sh, which has more to say then.
+unmarked() { (trap '' INT && exec sed -u 's/^\[1,0\]<std...>://'); }
+launch/train.sh --data_dir "$out/data" --train_dir "$out/run" --validate_epochs 0 "${train[@]}" | unmarked
+launch/eval.sh --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run" | unmarked
 
 python - "$out" <<'PYTHON'
 import json

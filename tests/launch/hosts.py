@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +46,21 @@ class Hosts:
         """`command` as it is run on a host, where `ip netns exec` binds what lies in /etc/netns over /etc."""
         return ["ip", "netns", "exec", self.prefix + host, "unshare", "--uts", "sh", "-c", NAMED, host, *map(str, command)]
 
-    def run(self, host: str, *command: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, host: str, *command: object, environment: Mapping[str, str] = {}, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         """Run on a host, with stdout and stderr together; past the limit it is killed and the test fails."""
-        return finish(start(self.command(host, *command)), timeout)
+        return finish(start(self.command(host, *command), environment=environment), timeout)
+
+    @contextmanager
+    def cut(self, host: str) -> Iterator[None]:
+        """Cut a host's cable, and mend it at the end of the block."""
+        cable = ("-netns", self.prefix + host, "link", "set", "eth0")
+        _ip(*cable, "down")
+        try:
+            yield
+        finally:
+            _ip(*cable, "up")
 
 
 def why_not() -> str | None:

@@ -1,27 +1,60 @@
 """Several hosts, joined over ssh."""
 
+import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.launch.hosts import Hosts, connected, why_not
+from tests.distributed.training import outcome
+from tests.launch.hosts import Hosts
+from tests.launch.jobs import killed_in_the_end, train_sh, wait_for_steps
+from tests.launching import finish, start
+from tests.records import contents
 
-BODY = Path(__file__).parents[1] / "distributed" / "world_body.py"
-
-
-@pytest.fixture(scope="session")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """Hosts a and b, or a skipped test."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with connected(tmp_path_factory.mktemp("hosts")) as both:
-        yield both
+WORLD_BODY = Path(__file__).parents[1] / "distributed" / "world_body.py"
 
 
 def test_horovodrun_over_two_hosts(hosts: Hosts) -> None:
-    done = hosts.run("a", "horovodrun", "--gloo", "-np", 2, "-H", "a:1,b:1", sys.executable, BODY, "horovod", 2)
+    done = hosts.run("a", "horovodrun", "--gloo", "-np", 2, "-H", "a:1,b:1", sys.executable, WORLD_BODY, "horovod", 2)
     assert done.returncode == 0, done.stdout
     assert all(f"rank {rank} of 2 ok" in done.stdout for rank in range(2))
+
+
+def test_a_build_over_two_hosts(hosts: Hosts, scripts: Path, small_images: Path, small_data: Path, tmp_path: Path) -> None:
+    flags = {
+        "train_directory": small_images / "train",
+        "validation_directory": small_images / "validation",
+        "output_directory": tmp_path,
+        "train_shards": 4,
+        "validation_shards": 2,
+    }
+    line = [scripts / "launch" / "build.sh", *(f"--{name}={value}" for name, value in flags.items())]
+    done = hosts.run("a", *line, environment={"HOSTS": "a:1,b:1", "INTERFACE": "eth0"})
+    assert done.returncode == 0, done.stdout
+    assert contents(tmp_path) == contents(small_data)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("order", "min_workers"), [("a:1,b:1", 1), ("a:1,b:1", 2), ("b:1,a:1", 1)])
+def test_a_host_that_is_cut_off_is_left_out(
+    hosts: Hosts, scripts: Path, small_data: Path, tmp_path: Path, order: str, min_workers: int
+) -> None:
+    flags = ("--max_steps", 4000, "--save_every", 100, "--hang_timeout", 5)
+    line = train_sh(scripts, small_data, tmp_path, *flags, options=("--max_restarts", 1, "--min_workers", min_workers))
+    with killed_in_the_end(
+        start(hosts.command("a", *line), environment={"HOSTS": order, "INTERFACE": "eth0"}), tmp_path
+    ) as job:
+        wait_for_steps(job, tmp_path, 150)
+        with hosts.cut("b"):
+            done = finish(job, 200)
+    assert "No step ended within 5 s" in done.stdout
+    if min_workers == 2:
+        assert done.returncode == 1
+        assert "train.sh: At least 2 workers are asked for, but 1 are left" in done.stdout
+        return
+    assert done.returncode == 0, done.stdout
+    assert f"going on from the last checkpoint in {tmp_path} on a:1 (restart 1 of 1)" in done.stdout
+    assert "4000 steps of 12" in done.stdout
+    assert (outcome(tmp_path)["outcome"], outcome(tmp_path)["attempt"]) == ("finished", 2)
+    assert json.loads((tmp_path / "config.json").read_text())["workers"] == 2

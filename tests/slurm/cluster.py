@@ -15,7 +15,8 @@ from pathlib import Path
 from tests.launching import ENVIRONMENT, finish, start
 
 SECONDS_TO_START = 60
-# linuxproc and no task plugin: others need cgroups, which a container may not have.
+# linuxproc and no task plugin: others need cgroups, which a container may not have. A job that is queued again waits until
+# its credentials have expired.
 CONFIGURATION = """\
 ClusterName=shardtune
 SlurmctldHost={host}(127.0.0.1)
@@ -23,7 +24,7 @@ SlurmctldPort={ports[0]}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/%n.pid

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,15 +53,26 @@ def test_the_first_rank_that_fails_is_believed(tmp_path: Path) -> None:
     root, other = (OutcomeFile(tmp_path, rank) for rank in (0, 1))
     assert root.read() == {}
     root.attempt = other.attempt = 1
-    root.write("running", step=0)
+    for outcome in (root, other):
+        outcome.begin(step=0)
+    assert root.read() == {"outcome": "running", "attempt": 1, "step": 0, "pid": os.getpid(), "host": socket.gethostname()}
     other.fail(error="the cause")
     root.fail(error="a consequence")
     assert root.read() == {"outcome": "failed", "attempt": 1, "error": "the cause"}
     again = OutcomeFile(tmp_path, 0)
     assert again.attempt == 1
     again.attempt += 1
+    again.begin(step=3)
     again.fail(error="something new")
     assert again.read() == {"outcome": "failed", "attempt": 2, "error": "something new"}
+
+
+def test_a_start_that_is_refused_changes_nothing(tmp_path: Path) -> None:
+    OutcomeFile(tmp_path, 0).write("stopped", step=3)
+    outcome = OutcomeFile(tmp_path, 0)
+    outcome.attempt += 1
+    outcome.fail(error="another configuration")
+    assert outcome.read() == {"outcome": "stopped", "attempt": 0, "step": 3}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "[1]", "7"])

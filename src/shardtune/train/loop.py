@@ -133,8 +133,7 @@ def _run(
     if trainer.ended and world.from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
         say(world, f"This run has finished: all {done} steps are in {config.train_dir}.")
         return
-    if world.is_root:
-        attempt.outcome.write("running", step=done)
+    attempt.outcome.begin(done)
     epochs = schedule.steps * fixed.global_batch / len(readers["train"])
     each = -(-fixed.global_batch // world.size)
     say(

@@ -1,7 +1,9 @@
 """How a run ends before its time, and what it leaves behind for scripts: a request to stop, and `outcome.json`."""
 
 import json
+import os
 import signal
+import socket
 import time
 from pathlib import Path
 from types import FrameType
@@ -51,12 +53,14 @@ class StopRequest:
 class OutcomeFile:
     """`outcome.json`: {"outcome", "attempt", "step", …}, the truth about a run for scripts, whatever a launcher returns.
 
-    "running" in a job that is gone means that it was killed. Rank 0 writes it; another rank only what made it fail.
+    "running" in a job that is gone means that it was killed; rank 0 is "pid" on "host". Rank 0 writes it;
+    another rank only what made it fail.
     """
 
     def __init__(self, directory: Path, rank: int) -> None:
         self._path = directory / OUTCOME_NAME
         self._own = directory / "logs" / f"outcome-{rank}.json"  # two ranks may fail at once
+        self._rank, self._begun = rank, False
         self.attempt = int(self.read().get("attempt", 0))
 
     def read(self) -> dict[str, Any]:
@@ -66,6 +70,12 @@ class OutcomeFile:
         except (OSError, ValueError, TypeError):
             return {}
 
+    def begin(self, step: int) -> None:
+        """Write that a job runs. For all ranks: a start that is refused before leaves what was written."""
+        self._begun = True
+        if self._rank == 0:
+            self.write("running", step=step, pid=os.getpid(), host=socket.gethostname())
+
     def write(self, outcome: Outcome, **more: Any) -> None:
         """Replace it at once."""
         self._own.parent.mkdir(exist_ok=True)
@@ -73,7 +83,7 @@ class OutcomeFile:
         self._own.replace(self._path)
 
     def fail(self, **more: Any) -> None:
-        """Write that the run failed, unless another rank has told of it: what comes later is a consequence."""
+        """Write that the run failed, unless it never began, or another rank has told: what comes later is a consequence."""
         told = self.read()
-        if told.get("outcome") != "failed" or told.get("attempt") != self.attempt:
+        if self._begun and (told.get("outcome") != "failed" or told.get("attempt") != self.attempt):
             self.write("failed", **more)

@@ -1,0 +1,14 @@
+# shellcheck shell=bash
+# What every job here does first. Jobs are submitted from the folder that holds .venv, and run there.
+set -euo pipefail
+# Modules of the cluster go here, the same with which launch/setup.sh was run:
+#   module load gcc openmpi cuda nccl
+[ -e .venv/bin/activate ] || { echo "Jobs run in the folder that they are submitted from, but $PWD has no .venv: submit from where launch/setup.sh made it." >&2; exit 1; }
+# shellcheck source=/dev/null
+source .venv/bin/activate
+# Where SLURM has no PMIx (srun --mpi=list): LAUNCHER="mpirun --bind-to none". In a container:
+#   LAUNCHER="srun --mpi=pmix --kill-on-bad-exit=1 apptainer exec --nv image.sif"
+# shellcheck disable=SC2034 # for those that source this
+read -ra launcher <<<"${LAUNCHER:-srun --mpi=pmix --cpus-per-task=${SLURM_CPUS_PER_TASK:-1} --kill-on-bad-exit=1}"
+export OMPI_MCA_mpi_yield_when_idle=1 # without GPUs a rank that waits must leave the core to others
+set -- "${@//%a/${SLURM_ARRAY_TASK_ID-}}" # as in SLURM's own file names

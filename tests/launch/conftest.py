@@ -1,0 +1,25 @@
+"""What the tests of the scripts share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launch.checkout import lay_out
+from tests.launch.hosts import Hosts, connected, why_not
+
+
+@pytest.fixture(scope="session")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the scripts, whose network is small."""
+    return lay_out(tmp_path_factory.mktemp("checkout"), "small")
+
+
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """Hosts a and b, or a skipped test."""
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with connected(tmp_path_factory.mktemp("hosts")) as both:
+        yield both

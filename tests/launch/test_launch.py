@@ -1,0 +1,151 @@
+"""What each script would run, whole."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+BUILD = "{root}/.venv/bin/shardtune build --train_directory photos --validation_fraction 0.2 --output_directory out/data"
+TRAIN = "{root}/.venv/bin/shardtune train --data_dir out/data --train_dir out/run --epochs 3"
+EVAL = "{root}/.venv/bin/shardtune eval --data_dir out/data --checkpoint_dir out/run --eval_dir out/run"
+TWO_HOSTS = "horovodrun --gloo -np 7 -H a:4,b:3 --network-interfaces eth0"
+CASES = [
+    pytest.param(
+        {"RANKS": "3"},
+        ["launch/build.sh", "--dry_run", "--train_directory", "the photos"],
+        ["{mpirun} -n 3 {root}/.venv/bin/shardtune build --train_directory the\\ photos"],
+        id="build",
+    ),
+    pytest.param(
+        {"HOSTS": "a:4,b:3"},
+        ["launch/build.sh", "--dry_run"],
+        ["{mpirun} -n 7 -H a:4,b:3 {root}/.venv/bin/shardtune build"],
+        id="build-hosts",
+    ),
+    pytest.param(
+        {},
+        ["launch/train.sh", "--dry_run", "--max_restarts", "2", "--min_workers", "1", "--train_dir=run"],
+        ["horovodrun -np 1 {root}/.venv/bin/shardtune train --train_dir=run"],
+        id="train-cores",
+    ),
+    pytest.param(
+        {"GPUS": "8"},
+        ["launch/train.sh", "--dry_run", "--train-dir", "run"],
+        ["horovodrun -np 8 {root}/.venv/bin/shardtune train --train-dir run"],
+        id="train-gpus",
+    ),
+    pytest.param(
+        {"GPUS": "8", "WORKERS": "2"},
+        ["launch/eval.sh", "--dry_run", "--eval_dir", "run"],
+        ["horovodrun -np 2 {root}/.venv/bin/shardtune eval --eval_dir run"],
+        id="eval",
+    ),
+    pytest.param(
+        {"RANKS": "4", "WORKERS": "2"},
+        ["launch/all.sh", "--dry_run", "photos", "out", "--epochs", "3"],
+        [f"{{mpirun}} -n 4 {BUILD}", f"horovodrun -np 2 {TRAIN}", f"horovodrun -np 2 {EVAL}"],
+        id="all",
+    ),
+    pytest.param(
+        {"HOSTS": "a:4,b:3", "INTERFACE": "eth0"},
+        ["launch/all.sh", "--dry_run", "photos", "out", "--epochs", "3"],
+        [
+            f"{{mpirun}} -n 7 -H a:4,b:3 --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 {BUILD}",
+            f"{TWO_HOSTS} {TRAIN}",
+            f"{TWO_HOSTS} {EVAL}",
+        ],
+        id="all-hosts",
+    ),
+    pytest.param(
+        {"BUILD_OPTIONS": "--ntasks=64", "TRAIN_OPTIONS": "--partition=gpu --ntasks=8", "EVAL_OPTIONS": "--partition=gpu"},
+        ["slurm/pipeline.sh", "--dry_run", "/split", "/out", "--epochs", "3"],
+        [
+            "sbatch --ntasks=64 slurm/build.sbatch --train_directory /split --validation_fraction 0.2 "
+            "--output_directory /out/data",
+            "sbatch --dependency=afterok:JOB --partition=gpu --ntasks=8 slurm/train.sbatch --data_dir /out/data --train_dir "
+            "/out/run --epochs 3",
+            "sbatch --dependency=afterok:JOB --partition=gpu slurm/eval.sbatch --data_dir /out/data --checkpoint_dir /out/run "
+            "--eval_dir /out/run",
+        ],
+        id="pipeline",
+    ),
+    pytest.param(
+        {"SEEDS": "0-2"},
+        ["slurm/pipeline.sh", "--dry_run", "{split}", "/out"],
+        [
+            "sbatch slurm/build.sbatch --train_directory {split}/train --validation_directory {split}/validation "
+            "--output_directory /out/data",
+            "sbatch --dependency=afterok:JOB --array=0-2 slurm/train.sbatch --data_dir /out/data --train_dir /out/run-%a "
+            "--seed %a",
+            "sbatch --dependency=aftercorr:JOB --array=0-2 slurm/eval.sbatch --data_dir /out/data --checkpoint_dir /out/run-%a "
+            "--eval_dir /out/run-%a",
+        ],
+        id="pipeline-seeds",
+    ),
+]
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A folder of programs that a dry run asks, or names: an mpirun, and an nvidia-smi that sees $GPUS GPUs."""
+    (tmp_path / "tools").mkdir()
+    for name, lines in (("mpirun", ""), ("nvidia-smi", 'for i in $(seq "${GPUS:-0}"); do echo "GPU $i: one"; done\n')):
+        (tmp_path / "tools" / name).write_text(f"#!/bin/sh\n{lines}")
+        (tmp_path / "tools" / name).chmod(0o755)
+    return tmp_path / "tools"
+
+
+def dry(scripts: Path, tools: Path, words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    plain = {key: os.environ[key] for key in ("HOME", "LANG") if key in os.environ}
+    return subprocess.run(
+        words,
+        cwd=scripts,
+        env={**plain, "PATH": f"{tools}:/usr/bin:/bin", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("environment", "words", "shown"), CASES)
+def test_the_commands(
+    scripts: Path, tools: Path, tmp_path: Path, environment: dict[str, str], words: list[str], shown: list[str]
+) -> None:
+    names = {"root": scripts, "mpirun": tools / "mpirun", "split": tmp_path / "split"}
+    for split in ("train", "validation"):
+        (tmp_path / "split" / split).mkdir(parents=True)
+    done = dry(scripts, tools, [word.format_map(names) for word in words], environment)
+    assert (done.returncode, done.stdout.splitlines()) == (0, [line.format_map(names) for line in shown])
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "message"),
+    [
+        ({"HOSTS": "a:4,b"}, ["launch/build.sh"], "build.sh: HOSTS is a list like a:4,b:4, but it has b: give each host its "),
+        ({}, ["launch/train.sh", "--epochs", "3"], "train.sh: A run has a directory, but no --train_dir was given: name one."),
+        (
+            {},
+            ["launch/train.sh", "--max_restarts", "x"],
+            "train.sh: --max_restarts is a number, but x was given: see the first",
+        ),
+        ({}, ["launch/all.sh", "photos"], "all.sh: Photographs come from one directory and results go to another, but 1 were"),
+        ({}, ["slurm/pipeline.sh"], "pipeline.sh: Photographs come from one directory and results go to another, but 0 were"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_sentence(
+    scripts: Path, tools: Path, environment: dict[str, str], words: list[str], message: str
+) -> None:
+    done = dry(scripts, tools, words, environment)
+    assert done.returncode in (1, 2)
+    assert done.stdout.startswith(message)
+    assert done.stdout.count("\n") == 1
+
+
+def test_without_an_environment_they_say_what_to_run(scripts: Path, tools: Path, tmp_path: Path) -> None:
+    shutil.copytree(scripts / "launch", tmp_path / "launch")
+    done = dry(tmp_path, tools, ["launch/build.sh"], {})
+    assert done.returncode == 1
+    assert done.stdout == f"build.sh: Commands are run from .venv, but {tmp_path} has none: run launch/setup.sh first.\n"
