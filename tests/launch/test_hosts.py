@@ -37,7 +37,9 @@ def test_a_build_over_two_hosts(hosts: Hosts, scripts: Path, small_images: Path,
 
 def test_a_run_on_another_host_is_stopped(hosts: Hosts, scripts: Path, small_data: Path, tmp_path: Path) -> None:
     line = train_sh(scripts, small_data, tmp_path, "--max_steps", 100_000)
-    with killed_in_the_end(start(hosts.command("a", *line), environment={"HOSTS": "b:1"}), tmp_path) as job:
+    with killed_in_the_end(
+        start(hosts.command("a", *line), environment={"HOSTS": "b:1", "INTERFACE": "eth0"}), tmp_path
+    ) as job:
         wait_for_steps(job, tmp_path, 5)
         job.terminate()
         done = finish(job, 60)
