@@ -37,6 +37,9 @@ count_processes() {
   done
 }
 
+# Whether a host's address is one of this machine's: only those can be bound to.
+is_here() { python -c 'import socket, sys; socket.socket().bind((sys.argv[1], 0))' "$1" 2>/dev/null; }
+
 # Sets `launcher` to the words in front of a Horovod command, on "a:4,b:4" or, if there are none, on this machine; and
 # `processes`. Gloo, between machines: it asks for no MPI there, and stops a job whose machines are gone.
 # shellcheck disable=SC2034
@@ -44,8 +47,8 @@ choose_launcher() {
   if [ -n "$1" ]; then
     count_processes "$1"
     launcher=(horovodrun --gloo -np "$processes" -H "$1")
-    # One host may be this one, which talks to itself by none of them.
-    if [[ $INTERFACE && $1 == *,* ]]; then launcher+=(--network-interfaces "$INTERFACE"); fi
+    # A host that is alone, and is this one, talks to itself by none of them.
+    if [[ $INTERFACE ]] && { [[ $1 == *,* ]] || ! is_here "${1%:*}"; }; then launcher+=(--network-interfaces "$INTERFACE"); fi
   else
     processes=${WORKERS:-$((gpus > 0 ? gpus : 1))}
     launcher=(horovodrun -np "$processes")

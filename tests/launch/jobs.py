@@ -25,11 +25,14 @@ def killed_in_the_end(job: subprocess.Popen[str], run: Path) -> Iterator[subproc
     try:
         yield job
     finally:
-        if job.poll() is None:
+        ended = job.poll() is not None
+        if not ended:
             os.killpg(job.pid, signal.SIGKILL)
-            job.communicate()
         for process in ranks(run):
-            process.kill()
+            with suppress(psutil.Error):
+                process.kill()
+        if not ended:
+            job.communicate()  # until the launcher, which is in a session of its own, has ended too
 
 
 def ranks(run: Path) -> list[psutil.Process]:

@@ -88,7 +88,8 @@ def test_a_launcher_that_does_not_end_is_ended(scripts: Path, small_data: Path, 
     flags = ("--max_steps", 2000, "--save_every", 100, "--hang_timeout", 5)
     with killed_in_the_end(start(train_sh(scripts, small_data, tmp_path, *flags), environment=TWO), tmp_path) as job:
         wait_for_steps(job, tmp_path, 150)
-        [launcher] = [child for child in psutil.Process(job.pid).children(recursive=True) if child.name() == "mpirun"]
+        children = psutil.Process(job.pid).children(recursive=True)
+        [launcher] = [child for child in children if child.cmdline()[:1] == ["mpirun"]]
         launcher.suspend()
         ranks(tmp_path)[-1].kill()
         done = finish(job, 200)
