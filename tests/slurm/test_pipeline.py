@@ -73,7 +73,7 @@ def test_a_pipeline(slurm: Cluster, digits: Path, tmp_path: Path) -> None:
     assert states(slurm, *jobs) == ["COMPLETED"] * 3, logs(folder)
     said = logs(folder)
     assert "NumNodes=2" in slurm.run("scontrol", "show", "job", jobs[0]).stdout
-    assert "2 worker(s) × at most 4" in said[f"shardtune-train-{jobs[1]}.log"]
+    assert "2 worker(s) × 4" in said[f"shardtune-train-{jobs[1]}.log"]
     shardtune("eval", "--data_dir", out / "data", "--checkpoint_dir", out / "run", "--eval_dir", tmp_path)
     local, remote = (json.loads((folder / "eval.json").read_text()) for folder in (tmp_path, out / "run"))
     assert [local[key] for key in ("examples", "top_1", "top_5")] == [remote[key] for key in ("examples", "top_1", "top_5")]
