@@ -7,9 +7,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Injector:
-    """See inject.c, which `library` is made of."""
+    """See inject.c, which `preloaded` is made of."""
 
-    library: Path
+    preloaded: Path
 
     @staticmethod
     def compile(directory: Path) -> "Injector":
@@ -27,7 +27,7 @@ class Injector:
         """
         values = {"BELOW": below, "LOG": log, "AT": at, "ERRNO": error, "RANK": rank}
         named = {f"FAULTS_{name}": str(value) for name, value in values.items() if value is not None}
-        return {**named, "LD_PRELOAD": str(self.library)}
+        return {**named, "LD_PRELOAD": str(self.preloaded)}
 
 
 def calls(log: Path) -> list[str]:
