@@ -20,7 +20,7 @@ LAYERS = (
     ("input", "model", "scoring"),
     ("config", "devices", "locking", "progress"),
     ("dataset", "world"),
-    ("files", "launcher"),
+    ("communicators", "files", "launcher"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

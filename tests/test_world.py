@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from shardtune.communicators import OverHorovod
 from shardtune.errors import DataError, WorldError
-from shardtune.world import Backend, OverHorovod, World
+from shardtune.world import Backend, World
 from tests.launching import ENVIRONMENT
 
 

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shardtune.communicators import Alone
 from shardtune.config import TrainConfig
 from shardtune.errors import DataError, ShardtuneError, TrainingError, UsageError, WorldError
 from shardtune.train import guards
-from shardtune.world import Alone, World
+from shardtune.world import World
 
 
 class WithAPeer(Alone):
