@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from shardtune.config import BuildConfig, EvalConfig, TrainConfig
+from shardtune.config import BuildConfig, EvalConfig
+from shardtune.trainconfig import TrainConfig
 from tests.launching import ENVIRONMENT
 from tests.pictures import plant
 

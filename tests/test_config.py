@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.config import DEFAULT_EPOCHS, BuildConfig, EvalConfig, TrainConfig, as_json, seconds_of
+from shardtune.config import BuildConfig, EvalConfig, as_json
 from shardtune.errors import UsageError
+from shardtune.trainconfig import DEFAULT_EPOCHS, TrainConfig, seconds_of
 
 D = Path("somewhere")
 

@@ -18,6 +18,7 @@ LAYERS = (
     ("cli",),
     ("build", "doctor", "train", "judge", "preview"),
     ("input", "model", "scoring"),
+    ("trainconfig",),
     ("config", "devices", "locking", "progress"),
     ("dataset", "world"),
     ("communicators", "files", "launcher"),

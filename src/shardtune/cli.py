@@ -14,8 +14,9 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, TrainConfig, VerifyConfig
+from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, VerifyConfig
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, UsageError
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import Backend, World
 
 DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks."

@@ -30,7 +30,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from shardtune import devices
-from shardtune.config import TrainConfig
 from shardtune.model import inception
 from shardtune.model.averages import Averages
 from shardtune.train import optimizers
@@ -38,6 +37,7 @@ from shardtune.train.ranklog import RankLog
 from shardtune.train.state import State
 from shardtune.train.step import Step
 from shardtune.train.watchdog import IN_A_STEP, WAITING_FOR_INPUT, Watchdog
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 CLASSES = 6

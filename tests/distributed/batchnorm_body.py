@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shardtune.config import TrainConfig
 from shardtune.model.batchnorm import BatchNormalization
 from shardtune.model.inception import LOGITS_LAYER
 from shardtune.train.loss_scale import FIRST
 from shardtune.train.state import State
 from shardtune.train.step import Step
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 EXAMPLES, SIDE = 8, 6

@@ -8,8 +8,8 @@ from typing import Any
 import tyro
 
 from shardtune import cli
-from shardtune.config import TrainConfig
 from shardtune.dataset.manifest import Manifest
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import Backend, World
 
 

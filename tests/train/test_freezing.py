@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shardtune.config import TrainConfig
 from shardtune.model import inception
 from shardtune.model.inception import named_variables
 from shardtune.train.state import State
 from shardtune.train.step import Step
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 BATCH, STEPS = 4, 20

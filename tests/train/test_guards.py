@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from shardtune.communicators import Alone
-from shardtune.config import TrainConfig
 from shardtune.errors import DataError, ShardtuneError, TrainingError, UsageError, WorldError
 from shardtune.train import guards
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from shardtune.config import TrainConfig
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError, UsageError
 from shardtune.model import checkpoint
 from shardtune.train.rundirectory import Fixed
 from shardtune.train.rundirectory import open_run as open_of
+from shardtune.trainconfig import TrainConfig
 
 
 def open_run(config: TrainConfig, workers: int) -> Fixed:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.config import TrainConfig
 from shardtune.train.schedule import Schedule, drawn, scale_of
+from shardtune.trainconfig import TrainConfig
 
 RATES = st.floats(1e-6, 10)
 DECAYS = st.sampled_from(["constant", "exponential", "cosine", "step"])

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.communicators import Alone
-from shardtune.config import Optimizer, TrainConfig
 from shardtune.model.inception import LOGITS_LAYER, named_variables
 from shardtune.train import dropout
 from shardtune.train.loss_scale import FIRST
 from shardtune.train.state import State
 from shardtune.train.step import Step, Told, pieces
+from shardtune.trainconfig import Optimizer, TrainConfig
 from shardtune.world import World
 from tests.train.networks import small
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from shardtune.config import TrainConfig, as_json
+from shardtune.config import as_json
 from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.errors import DataError, TrainingError, UsageError, WorldError
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 Mine = tuple[dict[str, Any], str | None, dict[str, str]]  # flags, digest of the data, versions

@@ -9,7 +9,6 @@ import keras
 import tensorflow as tf
 
 from shardtune import devices
-from shardtune.config import TrainConfig
 from shardtune.dataset.manifest import SPLITS, Manifest, Split, Starts
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError
 from shardtune.input.index import open_data_set
@@ -25,6 +24,7 @@ from shardtune.train.state import State
 from shardtune.train.stopping import OutcomeFile, StopRequest
 from shardtune.train.trainer import Attempt, Trainer
 from shardtune.train.watchdog import Watchdog
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 BuildModel = Callable[[Manifest, TrainConfig, World], Any]

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from shardtune.config import Optimizer
+from shardtune.trainconfig import Optimizer
 
 MOMENTUM = 0.9
 # research/inception inception_train: RMSPROP_DECAY, RMSPROP_MOMENTUM, RMSPROP_EPSILON.

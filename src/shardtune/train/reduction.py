@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from shardtune.config import Compression
+from shardtune.trainconfig import Compression
 from shardtune.world import World
 
 GROUPS = 4

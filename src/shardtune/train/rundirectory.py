@@ -3,13 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shardtune.config import TrainConfig, as_json
+from shardtune.config import as_json
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError, UsageError
 from shardtune.files import write_json
 from shardtune.model import checkpoint
 from shardtune.model.checkpoint import RUN_CONFIG_NAME, load_run_config
 from shardtune.train.schedule import Schedule, scale_of
+from shardtune.trainconfig import TrainConfig
 
 # What may change on the way: where things lie, how the same global batch is gone through, how often is told and saved, and
 # when to stop.

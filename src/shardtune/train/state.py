@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from shardtune.config import TrainConfig
 from shardtune.model import checkpoint, pretrained
 from shardtune.model.averages import Averages
 from shardtune.model.checkpoint import Tensors
@@ -14,6 +13,7 @@ from shardtune.train import optimizers
 from shardtune.train.checkpoints import History, resume
 from shardtune.train.guards import require_equal
 from shardtune.train.loss_scale import LossScale
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 

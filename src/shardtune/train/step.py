@@ -6,12 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from shardtune.config import TrainConfig
 from shardtune.model.inception import LOGITS_LAYER, changing_variables
 from shardtune.train import dropout
 from shardtune.train.optimizers import add_weight_decay
 from shardtune.train.reduction import sum_over_workers
 from shardtune.train.state import State
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 LABEL_SMOOTHING = 0.1  # Szegedy et al. 2015, section 7

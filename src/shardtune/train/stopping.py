@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from shardtune.config import seconds_of
 from shardtune.files import write_json
+from shardtune.trainconfig import seconds_of
 
 OUTCOME_NAME = "outcome.json"
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)

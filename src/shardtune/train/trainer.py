@@ -8,7 +8,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from shardtune.config import TrainConfig
 from shardtune.dataset.manifest import Split
 from shardtune.errors import StoppedError, TrainingError
 from shardtune.input.order import part
@@ -25,6 +24,7 @@ from shardtune.train.state import State
 from shardtune.train.step import Step, Told
 from shardtune.train.stopping import Outcome, OutcomeFile, StopRequest
 from shardtune.train.watchdog import IN_A_STEP, SAVING, VALIDATING, WAITING_FOR_INPUT, Watchdog
+from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
 CHECK_EVERY = 100  # steps between comparisons of the ranks' weights

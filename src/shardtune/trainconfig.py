@@ -1,0 +1,182 @@
+"""What a person can ask of `shardtune train`."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from shardtune.config import Augmentation, OnCorrupt, require
+
+DEFAULT_EPOCHS = 10
+Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
+Scaling = Literal["linear", "sqrt", "none"]
+Decay = Literal["constant", "exponential", "cosine", "step"]
+Compression = Literal["none", "fp16"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Fine-tune Inception v3 on a data set that `shardtune build` made. Runs on any number of Horovod workers."""
+
+    data_dir: Path
+    """Data directory: classes and counts are read from its dataset.json."""
+    train_dir: Path
+    """Run directory: checkpoints, metrics.jsonl, config.json. A run that was cut short goes on from its last checkpoint."""
+    pretrained_model_checkpoint_path: Path | None = None
+    """Weights to start from, of whatever kind: the release inception-v3-2016-03-01 (its folder or model.ckpt-157585), TF-Slim's
+    inception_v3.ckpt, a Keras .h5, .weights.h5 or .keras file of InceptionV3, or the train_dir of another run."""
+    pretrained_ema: bool = False
+    """Start from the averaged weights (ExponentialMovingAverage) that the release and runs of shardtune hold too."""
+    fine_tune: bool = False
+    """Start the final layers (logits and auxiliary logits) at random: for another set of classes than the checkpoint's."""
+    freeze_until: str | None = None
+    """Keep this block of Inception v3 (mixed0 … mixed10) and all below it as they are: faster, and better on little data."""
+    freeze_trunk: bool = False
+    """Train the final layers and the auxiliary head alone: the same as --freeze_until mixed10."""
+    image_size: int = 299
+    """Side in pixels of the square that the network sees, 75 or more. Below 107 there is no auxiliary head."""
+    batch_size: int = 32
+    """Examples that a worker holds in memory at once: the global batch is this times the number of workers times accumulate.
+    It is fixed at the first start: another number of workers shares the same global batch."""
+    accumulate: int = 1
+    """Batches that each worker goes through for one step."""
+    epochs: float | None = None
+    """Passes over the training split (default: 10 unless max_steps is given)."""
+    max_steps: int | None = None
+    """Steps to train, each of one global batch; never divided by the number of workers."""
+    optimizer: Optimizer = "sgd"
+    """sgd: Nesterov momentum 0.9. rmsprop: that of research/inception (decay 0.9, momentum 0.9, epsilon 1.0).
+    adam, adamw: with their usual constants."""
+    weight_decay: float = 0.00004
+    """L2 loss: this times half the sum of squares of all convolution and dense kernels. adamw decays apart from the loss."""
+    clip_norm: float | None = None
+    """Scale the gradients down where their global norm is above this."""
+    initial_learning_rate: float = 0.001
+    """Learning rate of one worker with one batch. It climbs to this times the scale, then decays."""
+    lr_scaling: Scaling = "linear"
+    """The scale: workers × accumulate, its square root, or 1. It is fixed at the first start."""
+    warmup_epochs: float = 5.0
+    """Epochs until the full learning rate; at most a tenth of the run."""
+    learning_rate_decay: Decay = "cosine"
+    """constant. exponential: times learning_rate_decay_factor every num_epochs_per_decay, as research/inception.
+    cosine: to 0 at the end. step: times 0.1 at 3/9, 6/9 and 8/9 of the run."""
+    num_epochs_per_decay: float = 30.0
+    """Epochs between two factors of the exponential decay."""
+    learning_rate_decay_factor: float = 0.16
+    """Factor of the exponential decay."""
+    show_schedule: bool = False
+    """Show the learning rate as a table and a small plot, and do not train."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Of the activations; weights and logits stay float32. mixed_float16 scales the loss, by a factor that it finds itself."""
+    batch_norm: Literal["per_worker", "synced", "frozen"] = "per_worker"
+    """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one with the whole batch
+    would. frozen: by the moving statistics of the checkpoint, which then do not change."""
+    batch_norm_decay: float = 0.9
+    """Decay of the moving mean and variance of batch normalisation. The reference's 0.9997 is for 10,000 steps and more."""
+    moving_average_decay: float = 0.9999
+    """Decay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
+    augment: Augmentation = "light"
+    """inception: the distortions of research/inception, for training from random weights: crops of 5 to 100 % around
+    bounding boxes, flip, four ways of resizing, strong colour. light: crops of 35 to 100 %, flip, mild colour.
+    none: the central crop that evaluation sees."""
+    on_corrupt: OnCorrupt = "error"
+    """error: stop at a record whose checksum does not match. skip: take the next sound one instead, and count."""
+    input_queue_memory_factor: int = 1
+    """How many times 1,024 records each worker may hold between disk and decoder: each is about 60 MB for photographs of
+    60 KB, and reading takes up to 30 MB more. Decoded images (1.1 MB each at 299 pixels) come on top: up to 3 batches.
+    The order of examples does not depend on it."""
+    seed: int = 0
+    """Decides initial weights, the order of examples, and augmentation; at least 0."""
+    deterministic: bool = False
+    """The same bits from every run with the same number of workers; slower."""
+    compression: Compression = "none"
+    """fp16: gradients travel between workers in half precision."""
+    save_every: int = 500
+    """Steps between checkpoints; the last step always gets one."""
+    save_minutes: float | None = None
+    """Minutes after which a checkpoint is written before its step comes."""
+    keep_checkpoints: int = 3
+    """How many of the newest checkpoints stay; the best by validation stays too."""
+    validate_every: int | None = None
+    """Steps between validations; without it, validate_epochs counts."""
+    validate_epochs: float = 1.0
+    """Epochs between validations; 0: none."""
+    patience: int | None = None
+    """End the run after so many validations without a better one."""
+    time_limit: str | None = None
+    """Stop with a checkpoint after so long: 3h55m, 90m, 20s."""
+    hang_timeout: float = 600.0
+    """Seconds without a step after which the job ends and says which rank is late."""
+    allow_config_change: bool = False
+    """Go on with a run although flags have changed since it began."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    histograms: bool = False
+    """Weights and activations as TensorBoard histograms at every validation."""
+    profile: str | None = None
+    """First and last step of a TensorBoard trace: 10,20."""
+    timeline: bool = False
+    """Write Horovod's timeline of this run to timeline.json in train_dir."""
+
+    def __post_init__(self) -> None:
+        require(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
+        positive = (
+            *("batch_size", "accumulate", "initial_learning_rate", "num_epochs_per_decay", "learning_rate_decay_factor"),
+            *("save_every", "keep_checkpoints", "log_every", "hang_timeout", "input_queue_memory_factor"),
+        )
+        for name in positive:
+            require(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
+        for name in ("clip_norm", "save_minutes", "patience"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{name} is above 0", value)
+        for name in ("weight_decay", "warmup_epochs", "validate_epochs"):
+            require(0 <= getattr(self, name) < math.inf, f"{name} is at least 0 and finite", getattr(self, name))
+        require(self.validate_every is None or self.validate_every > 0, "validate_every is above 0", self.validate_every)
+        require(self.time_limit is None or seconds_of(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit)
+        require(
+            self.profile is None or re.fullmatch(r"\d+,\d+", self.profile) is not None,
+            "profile is a first and a last step like 10,20",
+            self.profile,
+        )
+        require(self.seed >= 0, "seed is at least 0", self.seed)
+        for name in ("batch_norm_decay", "moving_average_decay"):
+            require(0 <= getattr(self, name) < 1, f"{name} lies in 0 to 1", getattr(self, name))
+        require(
+            self.epochs is None or self.max_steps is None,
+            "The length of a run is given by epochs or by max_steps, not by both",
+            f"--epochs {self.epochs} --max_steps {self.max_steps}",
+        )
+        for name in ("epochs", "max_steps"):
+            value = getattr(self, name)
+            require(value is None or 0 < value < math.inf, f"{name} is above 0 and finite", value)
+        starts = {
+            "fine_tune": self.fine_tune,
+            "pretrained_ema": self.pretrained_ema,
+            "batch_norm frozen": self.batch_norm == "frozen",
+        }
+        for name, given in starts.items():
+            require(
+                not given or self.pretrained_model_checkpoint_path is not None,
+                f"{name} starts from pretrained_model_checkpoint_path",
+                f"--{name} alone",
+            )
+        require(
+            not (self.freeze_trunk and self.freeze_until),
+            "What is frozen is given by freeze_until or by freeze_trunk, not by both",
+            f"--freeze_trunk --freeze_until {self.freeze_until}",
+        )
+
+    def steps(self, examples: int, global_batch: int) -> int:
+        """Steps of the whole run over `examples` training examples: finite whatever was asked."""
+        if self.max_steps is not None:
+            return self.max_steps
+        epochs = DEFAULT_EPOCHS if self.epochs is None else self.epochs
+        return max(1, round(epochs * examples / global_batch))
+
+
+def seconds_of(duration: str) -> float:
+    """3h55m, 90m or 20s in seconds; 0 for what is no such time."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", duration)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    return 3600.0 * hours + 60.0 * minutes + seconds
