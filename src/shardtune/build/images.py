@@ -23,6 +23,7 @@ or is rejected with one of these codes (`reason` in rejects.jsonl, whose `detail
 """
 
 import io
+import os
 import re
 import stat
 import struct
@@ -118,12 +119,15 @@ def read(path: Path) -> bytes:
         RejectedError: unreadable, empty or too_large.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for a writer
-            raise RejectedError("unreadable", "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise RejectedError("too_large", f"{status.st_size:,} bytes, and an example holds at most {MAX_BYTES:,}")
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0, opener=_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise RejectedError("unreadable", "not a regular file")
+            if status.st_size > MAX_BYTES:
+                raise RejectedError("too_large", f"{status.st_size:,} bytes, and an example holds at most {MAX_BYTES:,}")
+            data = file.readall()
+    except IsADirectoryError as error:
+        raise RejectedError("unreadable", "a directory") from error
     except FileNotFoundError as error:
         raise RejectedError("unreadable", "a dangling link" if path.is_symlink() else "no longer there") from error
     except OSError as error:
@@ -131,6 +135,11 @@ def read(path: Path) -> bytes:
     if not data:
         raise RejectedError("empty", "the file has no bytes")
     return data
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a named pipe without waiting for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def convert(data: bytes, options: ImageOptions) -> StoredImage:
