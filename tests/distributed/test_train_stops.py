@@ -12,7 +12,7 @@ from shardtune.locking import hold
 from shardtune.model import checkpoint
 from shardtune.world import World
 from tests import launching
-from tests.distributed.training import Disturbed, command, digest, metrics, outcome, train
+from tests.distributed.training import DRIFTING, LAUNCHERS, Disturbed, command, digest, metrics, outcome, train
 
 LONG = ("--max_steps", 100_000, "--learning_rate_decay", "constant", "--save_every", 100_000)
 HOST = re.escape(socket.gethostname())
@@ -98,6 +98,21 @@ def test_divergence_ends_the_run_and_keeps_the_last_good_checkpoint(small_data: 
     newest = checkpoint.newest(tmp_path)
     assert newest
     assert all((abs(tensor) < 1e30).all() for tensor in checkpoint.load(newest[1]).values())
+
+
+@pytest.mark.parametrize("over", ["mpi", "gloo"])
+def test_weights_that_drift_apart_end_the_job_and_are_named(small_data: Path, tmp_path: Path, over: str) -> None:
+    line = command(small_data, tmp_path, *LONG, ranks=2)
+    done = launching.run(line, launcher=LAUNCHERS[over], ranks=2, timeout=60, environment={DRIFTING: "1"})
+    assert done.returncode != 0
+    [complaint] = re.findall(r"shardtune: (All ranks hold equal weights.*)", done.stdout)
+    assert re.match(
+        rf"All ranks hold equal weights, but 1 variable\(s\) differ between rank 0 and rank 1 of 2 on {HOST}, "
+        r"below/weights first",
+        complaint,
+    )
+    assert {"outcome": "failed", "rank": 0}.items() <= outcome(tmp_path).items()
+    assert max(metrics(tmp_path, "loss")) == 99  # they are compared every 100 steps
 
 
 def test_ranks_with_other_flags_are_refused(small_data: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from shardtune.model import checkpoint
 from tests import launching
 
 BODY = "tests.distributed.train_body"
+DRIFTING = "DRIFTING_RANK"  # see BODY
 GLOBAL_BATCH = 12  # of examples: a multiple of 1, 2, 3 and 4
 LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "horovodrun --gloo"}
 
