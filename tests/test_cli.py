@@ -167,3 +167,11 @@ def test_debug_shows_the_traceback(empty: Path, tmp_path: Path, place: int) -> N
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback (most recent call last)")
     assert "DataError: Each class has at least one image" in done.stderr
+
+
+def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "\x1b[2J").mkdir()
+    done = shardtune("build", "--train_directory", tmp_path / "\x1b[2J" / "none", "--output_directory", tmp_path / "data")
+    assert done.returncode == 1
+    assert "\\x1b[2J" in done.stderr
+    assert "\x1b" not in done.stderr

@@ -23,6 +23,11 @@ def test_only_rank_0_speaks(capsys: pytest.CaptureFixture[str]) -> None:
     assert second.startswith("images 1 of 1: ")
 
 
+def test_what_would_command_a_terminal_is_shown_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    say(World(), "a\x1b[2Jb\udc80 \u202eç\nd")
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\udc80 \\u202eç\nd\n"
+
+
 def test_without_a_terminal_the_last_line_tells_all(capsys: pytest.CaptureFixture[str]) -> None:
     with Ticker(World(), "steps", 8, start=2, weight=10, rate_unit="images") as ticker:
         ticker.advance("loss 2")

@@ -16,6 +16,7 @@ import tyro
 
 from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, VerifyConfig
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, UsageError
+from shardtune.progress import printable
 from shardtune.trainconfig import TrainConfig
 from shardtune.world import Backend, World
 
@@ -126,7 +127,7 @@ def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
 
 
 def _complain(text: str) -> None:
-    print(f"shardtune: {text}", file=sys.stderr, flush=True)
+    print(f"shardtune: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def _sentence(error: Exception) -> str:

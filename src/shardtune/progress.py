@@ -18,9 +18,14 @@ def say(world: World, text: str) -> None:
         _write(text)
 
 
+def printable(text: str) -> str:
+    """The text with control characters escaped: names of files may hold some, and a terminal obeys them."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def _write(text: str) -> None:
     # In one piece: launchers run Python unbuffered and put their mark before every piece.
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
     sys.stdout.flush()
 
 

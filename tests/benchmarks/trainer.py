@@ -54,6 +54,8 @@ class Options:
     """How often each kind has its turn."""
     steps: int = 2
     """Of one turn."""
+    deterministic: bool = False
+    """In TensorFlow's deterministic mode."""
 
 
 def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
@@ -113,6 +115,9 @@ def main(options: Options) -> None:
     """Print images per second of each kind, all workers together."""
     world = World.from_environment("horovod", os.environ)
     devices.claim(world)
+    if options.deterministic:
+        tf.keras.utils.set_random_seed(0)
+        tf.config.experimental.enable_op_determinism()
     takers = kinds(options, world)
     clocks = {"wall": time.perf_counter, "processor": time.process_time}
     seconds: dict[tuple[str, str], list[float]] = {(kind, clock): [] for kind in takers for clock in clocks}

@@ -157,6 +157,16 @@ def test_a_finished_data_set_is_not_built_again(images: Path, tmp_path: Path, ca
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir() if path.is_file()}
 
 
+def test_a_finished_data_set_that_lost_a_shard_is_told_of(images: Path, tmp_path: Path) -> None:
+    manifest = made(images, tmp_path / "data")
+    lost = tmp_path / "data" / manifest.splits["train"][1].name
+    lost.unlink()
+    with pytest.raises(DataError, match=rf"{lost} has .* but it is missing: build the data set again, with --overwrite"):
+        made(images, tmp_path / "data")
+    assert made(images, tmp_path / "data", overwrite=True) == manifest
+    assert lost.exists()
+
+
 def test_validation_images_can_be_held_out(images: Path, tmp_path: Path) -> None:
     manifest = made(images, tmp_path / "data", validation_fraction=1 / 3)
     assert manifest.class_counts == {"train": [4, 4, 4], "validation": [2, 2, 2]}

@@ -17,7 +17,7 @@ from shardtune.build.plan import Plan, ShardPlan, assign
 from shardtune.build.planning import find_images, find_labels, make_plan
 from shardtune.build.shard import write_shard
 from shardtune.config import BuildConfig
-from shardtune.dataset.manifest import Manifest, Split
+from shardtune.dataset.manifest import SPLITS, Manifest, Split
 from shardtune.files import naming, sha256_of
 from shardtune.locking import hold
 from shardtune.progress import say
@@ -34,7 +34,8 @@ def build(config: BuildConfig, world: World) -> Manifest:
 
     Raises:
         DataError: folders or labels are wrong, the output directory was begun with other input, or more than
-            `max_rejects` images could not be stored (the shards stay, but no manifest is written).
+            `max_rejects` images could not be stored (the shards stay, but no manifest is written), or a data set that was
+            finished has lost a shard.
         WorldError: another build writes there, or a rank does not see the output directory.
     """
     started = time.monotonic()
@@ -55,8 +56,9 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
     directory = config.output_directory
     planned = make_plan(config, names, found, directory / resume.WORK_NAME / DIGESTS_NAME, world)
     if world.from_root(lambda: resume.begin(directory, resume.recipe(planned, options(config)), overwrite=config.overwrite)):
+        manifest = world.from_root(lambda: _whole(directory))
         say(world, f"The data set in {directory} was finished before: nothing to do.")
-        return world.from_root(lambda: Manifest.load(directory))
+        return manifest
     shards, images = world.from_root(lambda: (len(planned.shards), sum(map(len, planned.sources.values()))))
     if world.size > shards:
         say(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
@@ -71,6 +73,14 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
         account.wait(shards)
     manifest = world.from_root(lambda: _finish(config, planned, account))
     _tell(config, manifest, world)
+    return manifest
+
+
+def _whole(directory: Path) -> Manifest:
+    """The manifest of a data set whose shards are all there."""
+    manifest = Manifest.load(directory)
+    for split in SPLITS:
+        manifest.require_shards(directory, split)
     return manifest
 
 

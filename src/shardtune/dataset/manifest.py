@@ -58,6 +58,18 @@ class Manifest:
     def examples(self, split: Split) -> int:
         return sum(shard.examples for shard in self.splits[split])
 
+    def require_shards(self, directory: Path, split: Split) -> None:
+        """Check that the shards of a split are in `directory`, by their lengths.
+
+        Raises:
+            DataError: one is missing or has another length.
+        """
+        for shard in self.splits[split]:
+            path = directory / shard.name
+            actual = path.stat().st_size if path.is_file() else None
+            if actual != shard.bytes:
+                raise changed(path, shard, "it is missing" if actual is None else f"it has {actual} bytes")
+
     @property
     def sha256(self) -> str:
         """Digest of all that it holds: equal for equal data sets, wherever they lie."""
@@ -88,7 +100,7 @@ class Manifest:
             if value.pop("manifest_sha256") != _digest(value):
                 raise DataError(
                     f"{path} stays as shardtune build wrote it, but it was edited or damaged: "
-                    f"restore it from a copy or build the data set again."
+                    f"restore it from a copy or build the data set again, with --overwrite."
                 )
             del value["schema_version"]
             value["splits"] = {split: [Shard(**shard) for shard in value["splits"][split]] for split in SPLITS}
@@ -98,11 +110,21 @@ class Manifest:
                 f"A data directory holds {MANIFEST_NAME}, but {path} does not exist: run shardtune build first."
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"{path} is no data set manifest ({error!r}): build the data set again.") from error
+            raise DataError(
+                f"{path} is no data set manifest ({error!r}): build the data set again, with --overwrite."
+            ) from error
         for shard in (shard for split in SPLITS for shard in manifest.splits[split]):
             if Path(shard.name).name != shard.name:
                 raise DataError(f"Shards lie in the data directory itself, not at {shard.name!r}: see {path}.")
         return manifest
+
+
+def changed(path: Path, shard: Shard, found: str) -> DataError:
+    """The error about a shard that is not as it was written."""
+    return DataError(
+        f"{path} has {shard.bytes} bytes by its manifest and stays as written, but {found}: build the data set again, with "
+        f"--overwrite; shardtune verify tells what else has changed."
+    )
 
 
 def _digest(value: dict[str, Any]) -> str:
@@ -131,7 +153,7 @@ def read_offsets(directory: Path, manifest: Manifest) -> dict[Split, Starts]:
     path = directory / OFFSETS_NAME
     data = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(data).hexdigest() != manifest.offsets_sha256:
-        raise DataError(f"{path} is missing or does not belong to {MANIFEST_NAME}: build the data set again.")
+        raise DataError(f"{path} is missing or does not belong to {MANIFEST_NAME}: build the data set again, with --overwrite.")
     offsets = np.frombuffer(data, "<u8")
     train = manifest.examples("train")
     return {"train": offsets[:train], "validation": offsets[train:]}

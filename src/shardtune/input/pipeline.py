@@ -175,6 +175,6 @@ def _undecodable(reader: RecordReader, decode: Decode, examples: Indices, seeds:
         except tf.errors.OpError as error:
             return DataError(
                 f"Every record holds an RGB JPEG, a label, and boxes within the image, but {reader.place(int(example))} does "
-                f"not ({(error.message or '').splitlines()[0]}): build the data set again."
+                f"not ({(error.message or '').splitlines()[0]}): build the data set again, with --overwrite."
             )
     return None

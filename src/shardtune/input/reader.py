@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.config import OnCorrupt
-from shardtune.dataset.manifest import Manifest, Shard, Split, Starts
+from shardtune.dataset.manifest import Manifest, Split, Starts, changed
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, unframe
 from shardtune.errors import DataError
 from shardtune.input.order import Indices
@@ -46,10 +46,7 @@ class RecordReader:
         for end, shard in zip(self._ends, self._shards, strict=True):
             if shard.examples:
                 self._stops[end - 1] = shard.bytes
-        for path, shard in zip(self._paths, self._shards, strict=True):
-            actual = path.stat().st_size if path.is_file() else None
-            if actual != shard.bytes:
-                raise _changed(path, shard, "it is missing" if actual is None else f"it has {actual} bytes")
+        manifest.require_shards(directory, split)
         self._open = lru_cache(MAX_OPEN)(_OpenFile)
         self._skips = on_corrupt == "skip"
         self.corrupt: set[int] = set()
@@ -79,7 +76,10 @@ class RecordReader:
                 (record,) = self._read(np.array([candidate]))
                 if record is not None:
                     return record
-        raise DataError(f"A split has at least one sound record, but all {len(self)} are corrupt: build the data set again.")
+        raise DataError(
+            f"A split has at least one sound record, but all {len(self)} are corrupt: build the data set again, with "
+            f"--overwrite."
+        )
 
     def _read(self, indices: Indices) -> list[bytes | None]:
         """The examples numbered `indices`; None for those that are corrupt and to be skipped."""
@@ -113,7 +113,7 @@ class RecordReader:
         start, size = int(self._starts[index]), int(self._stops[index] - self._starts[index])
         try:
             if len(record) != size or data_length(record[:HEADER_BYTES]) != size - HEADER_BYTES - FOOTER_BYTES:
-                raise _changed(self._paths[shard], self._shards[shard], f"its record at byte {start} has another length")
+                raise changed(self._paths[shard], self._shards[shard], f"its record at byte {start} has another length")
             return unframe(record)
         except ValueError as error:
             if self._skips:
@@ -136,10 +136,3 @@ class _OpenFile:
 
     def __del__(self) -> None:
         os.close(self._file)
-
-
-def _changed(path: Path, shard: Shard, found: str) -> DataError:
-    return DataError(
-        f"{path} has {shard.bytes} bytes by its manifest and stays as written, but {found}: build the data set again; "
-        f"shardtune verify tells what else has changed."
-    )
