@@ -31,11 +31,12 @@ answering() {
   (IFS=, && echo "${alive[*]}")
 }
 
-# One rank is told; all stop together.
+# One rank is told; all stop together. What names it comes from a file: it must be a host and a process.
 signal_rank() {
-  local host
-  host=$(outcome host)
-  if [ "$host" = "$(hostname)" ]; then kill -USR1 "$(outcome pid)"; else ssh -n "$host" kill -USR1 "$(outcome pid)"; fi
+  local host pid
+  host=$(outcome host) pid=$(outcome pid)
+  [[ $host =~ ^[[:alnum:]][[:alnum:]._-]*$ && $pid =~ ^[0-9]+$ ]] || return
+  if [ "$host" = "$(hostname)" ]; then kill -USR1 "$pid"; else ssh -n "$host" kill -USR1 "$pid"; fi
 }
 
 hosts=$HOSTS
