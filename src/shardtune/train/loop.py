@@ -116,30 +116,17 @@ def _run(
     fixed = world.from_root(lambda: open_run(config, manifest, world.size))
     readers = {split: RecordReader(config.data_dir, manifest, split, starts[split], config.on_corrupt) for split in SPLITS}
     state = State(build_model(manifest, config, world), config)
-    done, history = state.begin(config, world)
-    schedule = fixed.schedule(config, len(readers["train"]))
-    trainer = Trainer(
-        config,
-        world,
-        attempt,
-        state,
-        schedule,
-        readers,
-        global_batch=fixed.global_batch,
-        done=done,
-        history=history,
-        threads=threads,
-    )
+    trainer = Trainer(config, world, attempt, fixed, state, readers, threads)
     if trainer.ended and world.from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
-        say(world, f"This run has finished: all {done} steps are in {config.train_dir}.")
+        say(world, f"This run has finished: all {trainer.done} steps are in {config.train_dir}.")
         return
-    attempt.outcome.begin(done)
-    epochs = schedule.steps * fixed.global_batch / len(readers["train"])
+    attempt.outcome.begin(trainer.done)
+    epochs = trainer.schedule.steps * fixed.global_batch / len(readers["train"])
     each = -(-fixed.global_batch // world.size)
     say(
         world,
-        f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {schedule.steps} steps of "
-        f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {each}; {schedule}."
+        f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {trainer.schedule.steps} steps of "
+        f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {each}; {trainer.schedule}."
         + ("" if "aux_logits" in state.model.output else " No auxiliary head below 107 pixels."),
     )
     trainer.run()

@@ -15,11 +15,11 @@ from shardtune.input.pipeline import evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.progress import Ticker, say
 from shardtune.scoring.evaluator import Evaluator
-from shardtune.train.checkpoints import History, Keeper
+from shardtune.train.checkpoints import Keeper
 from shardtune.train.guards import require_equal
 from shardtune.train.metrics import Metrics
 from shardtune.train.ranklog import RankLog
-from shardtune.train.schedule import Schedule
+from shardtune.train.rundirectory import Fixed
 from shardtune.train.state import State
 from shardtune.train.step import Step, Told
 from shardtune.train.stopping import Outcome, OutcomeFile, StopRequest
@@ -47,12 +47,15 @@ class Trainer:
 
     Attributes:
         done: steps that are done.
+        schedule: of all steps.
 
     Args:
+        fixed: what was decided when the run began.
         readers: of the training split, and of the validation split, which may be empty.
-        global_batch: examples of a step.
-        history: validations so far.
         threads: this rank's share of cores.
+
+    Raises:
+        CheckpointError, TrainingError: see `State.begin`.
     """
 
     def __init__(
@@ -60,30 +63,31 @@ class Trainer:
         config: TrainConfig,
         world: World,
         attempt: Attempt,
+        fixed: Fixed,
         state: State,
-        schedule: Schedule,
         readers: dict[Split, RecordReader],
-        *,
-        global_batch: int,
-        done: int,
-        history: History,
         threads: int,
     ) -> None:
-        self._config, self._world, self._attempt, self._state, self._schedule = config, world, attempt, state, schedule
-        self._readers, self._global_batch, self._threads = readers, global_batch, threads
-        self._first, self.done, self._history = done, done, history
+        self._config, self._world, self._attempt, self._state = config, world, attempt, state
+        self._readers, self._global_batch, self._threads = readers, fixed.global_batch, threads
+        self.schedule = fixed.schedule(config, len(readers["train"]))
+        self.done, self._history = state.begin(config, world)
+        self._first = self.done
         self._evaluator = Evaluator(state.model)
-        self._validate_every = _validation_interval(config, readers, global_batch)
+        self._validate_every = _validation_interval(config, readers, fixed.global_batch)
         self._replaced: set[int] = set()  # corrupt records
         self._spent = _Spent()
         if world.is_root:
-            self._keeper, self._metrics = Keeper(config.train_dir, config.keep_checkpoints), Metrics(config.train_dir, done)
+            self._keeper, self._metrics = (
+                Keeper(config.train_dir, config.keep_checkpoints),
+                Metrics(config.train_dir, self.done),
+            )
 
     @property
     def ended(self) -> bool:
         """Whether all steps are done, or nothing got better for too long."""
         patience = self._config.patience
-        return self.done >= self._schedule.steps or (patience is not None and self._history.without_better >= patience)
+        return self.done >= self.schedule.steps or (patience is not None and self._history.without_better >= patience)
 
     def run(self) -> None:
         """Take the steps that are left.
@@ -92,7 +96,7 @@ class Trainer:
             StoppedError: somebody asked all ranks to stop, and all is saved.
             TrainingError: the loss is no number, or weights differ between ranks.
         """
-        total = self._schedule.steps
+        total = self.schedule.steps
         try:
             with Ticker(self._world, "steps", total, start=self.done, weight=self._global_batch, rate_unit="images") as ticker:
                 self._take_steps(ticker)
@@ -114,7 +118,7 @@ class Trainer:
             images, labels, corrupt = next(batches)
             waited = time.monotonic() - started
             beat(self.done, IN_A_STEP, compiles=self.done == self._first)
-            rate = self._schedule.rate(self.done)
+            rate = self.schedule.rate(self.done)
             told = run_step(images, labels, self.done, rate, asks=request.reason is not None)
             self._trace(starts=False)
             self.done += 1
@@ -148,7 +152,7 @@ class Trainer:
             require_equal(self._world, self._state.weights)
 
     def _report(self, told: Told, rate: float, ticker: Ticker) -> None:
-        if self.done % self._config.log_every == 0 or self.done == self._schedule.steps:
+        if self.done % self._config.log_every == 0 or self.done == self.schedule.steps:
             shares, self._spent = self._spent.shares(), _Spent()
             if self._world.is_root:
                 self._metrics.add(
@@ -173,7 +177,7 @@ class Trainer:
             ticker.advance(note)
 
     def _validate(self, images: Any) -> None:
-        every, total = self._validate_every, self._schedule.steps
+        every, total = self._validate_every, self.schedule.steps
         if not every or not (self.done % every == 0 or self.done == total):
             return
 
