@@ -18,7 +18,7 @@ from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfi
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, UsageError
 from shardtune.progress import printable
 from shardtune.trainconfig import TrainConfig
-from shardtune.world import Backend, World
+from shardtune.world import Backend, World, expect_trace
 
 DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks."
 Stage = Callable[[Any], tuple[Backend | None, Callable[[Any, World], Any]]]
@@ -106,6 +106,9 @@ def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
         return "mpi", inspect
     if isinstance(config, TrainConfig):
         from shardtune.train.loop import train
+
+        if config.timeline:
+            expect_trace()
 
         return "horovod", train
     from shardtune.judge.evaluate import evaluate

@@ -109,7 +109,10 @@ class World:
         return self._communicator.sum_tensors(tensors)
 
     def trace(self, path: Path) -> None:
-        """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on."""
+        """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on.
+
+        `expect_trace` must have been called before the world was made.
+        """
         self._communicator.trace(path)
 
     def abort(self, status: int) -> NoReturn:
@@ -179,12 +182,20 @@ def from_mpi() -> World:
     return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), OverMpi(comm))
 
 
+def expect_trace() -> None:
+    """Let `trace` be called on worlds over Horovod that are made from now on. A thread of each rank then spins for it."""
+    os.environ["HOROVOD_TIMELINE"] = "DYNAMIC"
+
+
 def from_horovod() -> World:
     """The world of Horovod's global process set. Initialises Horovod."""
     # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
-    os.environ.setdefault("HOROVOD_TIMELINE", "DYNAMIC")  # none yet, but `trace` may start one
     import horovod.tensorflow as hvd
 
+    if not hvd.nccl_built():
+        # Milliseconds between looks at what is ready. Horovod's own 1 costs a third of a core over Gloo, where all ranks
+        # then tell each other; a step on cores takes hundreds.
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
     hvd.init()
     return World(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), OverHorovod(hvd))
