@@ -61,7 +61,7 @@ def test_a_silent_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Pat
         began = time.monotonic()
         status, said = job.end(timeout=60)
     assert status != 0
-    assert time.monotonic() - began < 5 + 15  # 10 are promised, of a machine that does nothing else
+    assert time.monotonic() - began < 5 + 10
     assert re.search(rf"shardtune: No step ended within 5 s: rank 1 of 2 on {HOST} does not answer;", said)
     assert "in _take_steps" in (tmp_path / "logs" / "rank-0.log").read_text()
     assert outcome(tmp_path)["outcome"] == "failed"

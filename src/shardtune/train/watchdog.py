@@ -7,11 +7,13 @@ tell each other through files in the run directory, which do not need the networ
 import faulthandler
 import json
 import os
+import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +26,8 @@ STARTING, VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = PHASES
 COMPILING = 300.0  # seconds more for what is traced and compiled the first time
 ROLL_CALL = 2.0  # seconds until the reports of all ranks that live are there
 LOOK_EVERY = 0.2  # seconds
-LAST_RESORT = 8.0  # seconds after which the process ends even if Python cannot run
+STUCK = 1.5  # seconds after which the thread that watches cannot run, and the process ends without it
+LAST_RESORT = 8.0  # seconds that it has for the rest, once it runs
 
 
 class Watchdog:
@@ -43,6 +46,7 @@ class Watchdog:
         self._reports = [directory / "logs" / f"last-{attempt}-{rank}.json" for rank in range(world.size)]
         self._world, self._timeout, self._log, self._tell = world, timeout, log, tell
         self._hosts = world.gather(socket.gethostname())
+        self._processes = world.gather((os.getpid(), _born(os.getpid())))
         self._stacks = log.path.open("a", encoding="utf-8")
         self.beat(0, STARTING, compiles=True)
         self._stopped = threading.Event()
@@ -63,7 +67,7 @@ class Watchdog:
         allowed = self._timeout + (COMPILING if compiles else 0.0)
         self._place, self._deadline = (step, phase), time.monotonic() + allowed
         # C code that keeps Python's lock keeps the thread below from running; this runs without it.
-        faulthandler.dump_traceback_later(allowed + LAST_RESORT, exit=True, file=self._stacks)
+        faulthandler.dump_traceback_later(allowed + STUCK, exit=True, file=self._stacks)
 
     def _watch(self) -> None:
         while not self._stopped.wait(LOOK_EVERY):
@@ -71,13 +75,15 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> NoReturn:
+        faulthandler.dump_traceback_later(LAST_RESORT, exit=True, file=self._stacks)
         self._log.write(f"No step for {self._timeout:g} s; this rank is {self._place[1]}, step {self._place[0]}. Stacks:")
         faulthandler.dump_traceback(self._stacks, all_threads=True)
         self.roll_call(f"No step ended within {self._timeout:g} s")
         os._exit(1)  # not sys.exit: the main thread will never come back
 
     def roll_call(self, what: str) -> None:
-        """Tell where this rank is, wait for the others to do so, and let the first of those that live say who is late."""
+        """Tell where this rank is, wait for the others to do so, let the first of those that live say who is late, and end
+        those of this host that do not answer: a launcher would wait for them."""
         self._deadline = float("inf")
         step, phase = self._place
         write_json(self._reports[self._world.rank], {"step": step, "phase": phase})
@@ -90,7 +96,19 @@ class Watchdog:
             ranks, sentence = late(places, self._hosts)
             self._tell(f"{what}: {sentence}; see the logs of all ranks in {self._log.path.parent}.", ranks)
         sys.stderr.flush()
+        for place, (process, born) in zip(places, self._processes, strict=True):
+            if place is None and born and born == _born(process):  # it is of this host, and still the same
+                with suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
         time.sleep(0.5)  # before the launcher sees the first one leave and kills the rest, all have written their logs
+
+
+def _born(process: int) -> str | None:
+    """When a process of this host began, in ticks since the host did; None if there is none, or no /proc."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]  # proc(5): field 22
+    except OSError:
+        return None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
