@@ -34,8 +34,8 @@ def preview(config: InspectConfig, world: World) -> None:
 
 
 def _preview(config: InspectConfig, world: World) -> None:
-    manifest, starts = open_data_set(config.data_dir, world)
-    reader = RecordReader(config.data_dir, manifest, "train", starts["train"])
+    manifest, records = open_data_set(config.data_dir, world)
+    reader = RecordReader(config.data_dir, manifest, "train", records["train"])
     if not len(reader):
         raise DataError(f"There is something to augment, but {config.data_dir} has no training examples: build it again.")
     with tf.device("CPU"):

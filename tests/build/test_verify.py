@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shardtune.build.builder import build
-from shardtune.build.verify import check_shard, record_starts, verify
+from shardtune.build.verify import check_shard, records_of_shards, verify
 from shardtune.config import BuildConfig, VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.errors import DataError
@@ -54,19 +54,19 @@ def test_an_intact_data_set_is_said_to_be_so(tiny: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.splitlines()[-1] == "Verified 8 examples in 4 shards: all as written."
 
 
-@pytest.mark.parametrize("with_offsets", [True, False])
-def test_every_flipped_bit_is_found_in_its_record(copy: Path, with_offsets: bool) -> None:
+@pytest.mark.parametrize("with_records", [True, False])
+def test_every_flipped_bit_is_found_in_its_record(copy: Path, with_records: bool) -> None:
     manifest = Manifest.load(copy)
-    shard, offsets = manifest.splits["train"][1], record_starts(copy, manifest)
-    assert offsets is not None
-    starts = offsets[1]
+    shard, records = manifest.splits["train"][1], records_of_shards(copy, manifest)
+    assert records is not None
+    starts = records[1]["start"]
     content = (copy / SHARD).read_bytes()
     images = [slice(content.index(b"\xff\xd8", start), content.index(b"\xff\xd9", start)) for start in starts.tolist()]
     named, file = 0, os.open(copy / SHARD, os.O_RDWR)
     for bit in range(8 * len(content)):
         position = bit // 8
         os.pwrite(file, bytes([content[position] ^ 1 << bit % 8]), position)
-        (finding,) = check_shard(copy, manifest, shard, starts if with_offsets else None)
+        (finding,) = check_shard(copy, manifest, shard, records[1] if with_records else None)
         os.pwrite(file, content[position : position + 1], position)
         number = int(position >= starts[1])
         assert finding.startswith(f"{SHARD}: record {number} at byte {starts[number]}")
@@ -76,25 +76,25 @@ def test_every_flipped_bit_is_found_in_its_record(copy: Path, with_offsets: bool
             named += 1
     os.close(file)
     assert named > 8 * 2 * 100
-    assert check_shard(copy, manifest, shard, starts) == []
+    assert check_shard(copy, manifest, shard, records[1]) == []
 
 
-@pytest.mark.parametrize("with_offsets", [True, False])
-def test_every_truncation_is_found_where_it_begins(copy: Path, with_offsets: bool) -> None:
+@pytest.mark.parametrize("with_records", [True, False])
+def test_every_truncation_is_found_where_it_begins(copy: Path, with_records: bool) -> None:
     manifest = Manifest.load(copy)
-    shard, offsets = manifest.splits["train"][1], record_starts(copy, manifest)
-    assert offsets is not None
-    starts = offsets[1]
+    shard, records = manifest.splits["train"][1], records_of_shards(copy, manifest)
+    assert records is not None
+    starts = records[1]["start"]
     content = (copy / SHARD).read_bytes()
     for size in range(len(content)):
         (copy / SHARD).write_bytes(content[:size])
-        first, *others = check_shard(copy, manifest, shard, starts if with_offsets else None)
+        first, *others = check_shard(copy, manifest, shard, records[1] if with_records else None)
         assert first == f"{SHARD}: has {size} bytes instead of {len(content)}"
         expected = []
         cut = int(size >= starts[1])
         if size > starts[cut]:
             expected.append(f"{SHARD}: record {cut} at byte {starts[cut]}: it ")
-        if with_offsets and size <= starts[1]:
+        if with_records and size <= starts[1]:
             missing = int(size > 0)
             expected.append(f"{SHARD}: ends before record {missing} of 2 at byte {starts[missing]}")
         assert len(others) == len(expected)
@@ -120,7 +120,7 @@ def exchange_records(path: Path) -> None:
     path.write_bytes(content[end:] + content[:end])
 
 
-OFFSETS = "offsets.bin: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
+RECORDS = "records.bin: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
 LABELS = "labels.txt: is missing or does not list the classes of the manifest"
 VALIDATION = "validation-00000-of-00001"
 
@@ -150,14 +150,14 @@ VALIDATION = "validation-00000-of-00001"
             lambda d: shutil.copy(d / SHARD, d / "validation-00000-of-00002"),
             ["validation-00000-of-00002: is no shard of this data set"],
         ),
-        (lambda d: (d / "offsets.bin").unlink(), [OFFSETS]),
-        (lambda d: flip(d / "offsets.bin", 8), [OFFSETS]),
+        (lambda d: (d / "records.bin").unlink(), [RECORDS]),
+        (lambda d: flip(d / "records.bin", 8), [RECORDS]),
         (lambda d: (d / "labels.txt").unlink(), [LABELS]),
         (lambda d: (d / "labels.txt").write_text("b\na\n"), [LABELS]),
         (lambda d: (d / "labels.txt").write_text("a\nb\n\n"), [LABELS]),
         (
-            lambda d: ((d / SHARD).unlink(), flip(d / VALIDATION, 12), flip(d / "offsets.bin", 0), (d / "labels.txt").unlink()),
-            [f"{SHARD}: is missing", f"{VALIDATION}: record 0 at byte 0: the CRC of its data does not match", LABELS, OFFSETS],
+            lambda d: ((d / SHARD).unlink(), flip(d / VALIDATION, 12), flip(d / "records.bin", 0), (d / "labels.txt").unlink()),
+            [f"{SHARD}: is missing", f"{VALIDATION}: record 0 at byte 0: the CRC of its data does not match", LABELS, RECORDS],
         ),
     ],
 )
@@ -176,8 +176,18 @@ def test_records_that_changed_places_are_found(tmp_path: Path) -> None:
         (tmp_path / "images" / "a" / name).write_bytes(jpeg)
     build(BuildConfig(tmp_path / "images", tmp_path / "data", train_shards=1), World())
     exchange_records(tmp_path / "data" / "train-00000-of-00001")
+    found = findings(tmp_path / "data")
+    assert len(found) == 2
+    for number, finding in enumerate(found):
+        assert re.fullmatch(
+            rf"train-00000-of-00001: record {number} at byte \d+ \(image 'a/[xy]\.jpg'\): it passes its CRC, but is not the one "
+            r"that was written",
+            finding,
+        )
+    (tmp_path / "data" / "records.bin").unlink()
     assert findings(tmp_path / "data") == [
-        "train-00000-of-00001: each record passes its CRC, but they are not those that were written"
+        "train-00000-of-00001: each record passes its CRC, but they are not those that were written",
+        RECORDS,
     ]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shardtune.dataset.manifest import MANIFEST_NAME, OFFSETS_NAME, Manifest, Shard, read_offsets, write_offsets
+from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, Manifest, Shard, read_records, write_records
 from shardtune.errors import DataError
 
-OFFSETS = np.array([0, 100, 0, 0, 70, 2**40], np.uint64)
+RECORDS = np.array([(0, 7), (100, 2**32 - 1), (0, 0), (0, 1), (70, 2), (2**40, 3)], RECORD)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def saved(tmp_path: Path) -> Manifest:
             "validation": [Shard("validation-00000-of-00001", 3, 2**41, "cc")],
         },
         class_counts={"train": [2, 1], "validation": [0, 3]},
-        offsets_sha256=write_offsets(tmp_path, OFFSETS),
+        records_sha256=write_records(tmp_path, RECORDS),
         provenance={"seed": 3},
     )
     manifest.save(tmp_path)
@@ -43,9 +43,9 @@ def test_what_was_saved_is_loaded(tmp_path: Path, saved: Manifest) -> None:
     assert loaded == saved
     assert loaded.num_classes == 3
     assert (loaded.examples("train"), loaded.examples("validation")) == (3, 3)
-    offsets = read_offsets(tmp_path, loaded)
-    assert offsets["train"].tolist() == [0, 100, 0]
-    assert offsets["validation"].tolist() == [0, 70, 2**40]
+    records = read_records(tmp_path, loaded)
+    assert records["train"].tolist() == [(0, 7), (100, 2**32 - 1), (0, 0)]
+    assert records["validation"].tolist() == [(0, 1), (70, 2), (2**40, 3)]
 
 
 def test_no_data_set_is_told_from_a_damaged_one(tmp_path: Path) -> None:
@@ -129,15 +129,15 @@ def test_a_shard_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
         Manifest.load(tmp_path)
 
 
-def test_every_flipped_bit_of_the_offsets_is_found(tmp_path: Path, saved: Manifest) -> None:
-    path = tmp_path / OFFSETS_NAME
+def test_every_flipped_bit_of_the_records_is_found(tmp_path: Path, saved: Manifest) -> None:
+    path = tmp_path / RECORDS_NAME
     content = path.read_bytes()
     for bit in range(8 * len(content)):
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=f"{OFFSETS_NAME} is missing or does not belong to"):
-            read_offsets(tmp_path, saved)
+        with pytest.raises(DataError, match=f"{RECORDS_NAME} is missing or does not belong to"):
+            read_records(tmp_path, saved)
     path.unlink()
-    with pytest.raises(DataError, match=f"{OFFSETS_NAME} is missing or does not belong to"):
-        read_offsets(tmp_path, saved)
+    with pytest.raises(DataError, match=f"{RECORDS_NAME} is missing or does not belong to"):
+        read_records(tmp_path, saved)

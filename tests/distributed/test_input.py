@@ -22,7 +22,7 @@ def damaged(small_data: Path, tmp_path: Path) -> Path:
 
 
 def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, tmp_path: Path) -> None:
-    for name in ("dataset.json", "offsets.bin"):
+    for name in ("dataset.json", "records.bin"):
         (damaged / name).unlink()
     shutil.rmtree(damaged / ".shardtune", ignore_errors=True)
     run, skip = tmp_path / "run", ("--on_corrupt", "skip")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.build.example import encode
-from shardtune.dataset.manifest import SPLITS, Manifest, Shard, Split, read_offsets, write_offsets
-from shardtune.dataset.tfrecord import frame
+from shardtune.dataset.manifest import RECORD, SPLITS, Manifest, Shard, Split, read_records, write_records
+from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.input.reader import RecordReader
 from tests.pictures import encoded, picture
 
@@ -16,19 +16,20 @@ def write(directory: Path, shards: Sequence[int], split: Split = "train") -> Pat
     """A data directory with so many examples in each shard of one split; returns it."""
     directory.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(len(shards))
-    offsets, entries, number = [], [], 0
+    records, entries, number = [], [], 0
     for position, examples in enumerate(shards):
         content = b""
         for number in range(number + 1, number + examples + 1):  # noqa: B020
-            offsets.append(len(content))
             jpeg = encoded(picture(generator, 24, 20), quality=90)
-            content += frame(
+            record = frame(
                 encode({"image/encoded": [jpeg], "image/class/label": [number], "image/class/text": [b"n%d" % number]})
             )
+            records.append((len(content), stored_crc(record)))
+            content += record
         name = f"{split}-{position:05d}-of-{len(shards):05d}"
         (directory / name).write_bytes(content)
         entries.append(Shard(name, examples, len(content), ""))
-    digest = write_offsets(directory, np.array(offsets, np.uint64))
+    digest = write_records(directory, np.array(records, RECORD))
     counts = {name: [int(name == split)] * number for name in SPLITS}
     splits = {name: entries if name == split else [] for name in SPLITS}
     Manifest([f"n{label + 1}" for label in range(number)], splits, counts, digest, {}).save(directory)
@@ -37,7 +38,7 @@ def write(directory: Path, shards: Sequence[int], split: Split = "train") -> Pat
 
 def reader_of(directory: Path, split: Split = "train", on_corrupt: str = "error") -> RecordReader:
     manifest = Manifest.load(directory)
-    return RecordReader(directory, manifest, split, read_offsets(directory, manifest)[split], on_corrupt)  # type: ignore[arg-type]
+    return RecordReader(directory, manifest, split, read_records(directory, manifest)[split], on_corrupt)  # type: ignore[arg-type]
 
 
 def repeated(directory: Path, examples: int, times: int) -> RecordReader:
@@ -47,16 +48,16 @@ def repeated(directory: Path, examples: int, times: int) -> RecordReader:
     entries = [Shard(f"train-{number:05d}-of-{times:05d}", examples, only.bytes, "") for number in range(times)]
     for entry in entries:
         (directory / entry.name).symlink_to(one / only.name)
-    starts = np.tile(read_offsets(one, Manifest.load(one))["train"], times)
+    records = np.tile(read_records(one, Manifest.load(one))["train"], times)
     counts = {"train": [times] * examples, "validation": [0] * examples}
     manifest = Manifest([f"n{label + 1}" for label in range(examples)], {"train": entries, "validation": []}, counts, "", {})
-    return RecordReader(directory, manifest, "train", starts)
+    return RecordReader(directory, manifest, "train", records)
 
 
 def corrupt(directory: Path, indices: Sequence[int], split: Split = "train") -> None:
     """Flip a bit in the middle of the records of these examples."""
     manifest = Manifest.load(directory)
-    starts = read_offsets(directory, manifest)[split]
+    starts = read_records(directory, manifest)[split]["start"]
     places = [(shard, place) for shard in manifest.splits[split] for place in range(shard.examples)]
     for index in indices:
         path = directory / places[index][0].name

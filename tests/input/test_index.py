@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shardtune.dataset.manifest import Manifest, read_offsets
+from shardtune.dataset.manifest import Manifest, read_records
 from shardtune.errors import DataError
 from shardtune.input.index import EVIDENCE_NAME, INDEX_NAME, open_data_set
 from shardtune.input.reader import RecordReader
@@ -51,29 +51,29 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_shards_of_research_inception_are_opened_without_a_manifest(old: Path) -> None:
-    manifest, starts = open_data_set(old, World())
+    manifest, records = open_data_set(old, World())
     assert manifest.labels == ["daisy", "rose", "3", "tulip"]
     assert manifest.class_counts == {"train": [2, 2, 0, 1], "validation": [0, 0, 0, 2]}
     assert [shard.examples for shard in manifest.splits["train"]] == [3, 0, 2]
-    reader = RecordReader(old, manifest, "train", starts["train"])
+    reader = RecordReader(old, manifest, "train", records["train"])
     assert reader.read(np.arange(5)) == [old_example(label) for labels in TRAIN for label in labels]
-    validation = RecordReader(old, manifest, "validation", starts["validation"])
+    validation = RecordReader(old, manifest, "validation", records["validation"])
     assert validation.read(np.arange(2)) == [old_example(4)] * 2
 
 
 def test_an_index_has_what_a_manifest_has(small_data: Path, tmp_path: Path) -> None:
     built = Manifest.load(small_data)
-    copy = Path(shutil.copytree(small_data, tmp_path / "copy", ignore=lambda *_: ["dataset.json", "offsets.bin", ".shardtune"]))
-    found, starts = open_data_set(copy, World())
+    copy = Path(shutil.copytree(small_data, tmp_path / "copy", ignore=lambda *_: ["dataset.json", "records.bin", ".shardtune"]))
+    found, places = open_data_set(copy, World())
     assert (found.labels, found.splits, found.class_counts) == (built.labels, built.splits, built.class_counts)
-    assert found.offsets_sha256 == built.offsets_sha256
-    for split, expected in read_offsets(small_data, built).items():
-        assert starts[split].tolist() == expected.tolist()
+    assert found.records_sha256 == built.records_sha256
+    for split, expected in read_records(small_data, built).items():
+        assert places[split].tolist() == expected.tolist()
 
 
 def test_an_index_is_made_once(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_data_set(old, World())[0]
-    assert sorted(path.name for path in (old / INDEX_NAME).iterdir()) == ["dataset.json", "files.json", "offsets.bin"]
+    assert sorted(path.name for path in (old / INDEX_NAME).iterdir()) == ["dataset.json", "files.json", "records.bin"]
     assert sorted(path.name for path in old.iterdir() if path.is_file()) == sorted(
         shard.name for shards in first.splits.values() for shard in shards
     )
@@ -93,7 +93,7 @@ def test_where_shards_cannot_be_written_to_their_index_is_cached(old: Path, monk
     assert open_data_set(old, World())[0] == first
 
 
-@pytest.mark.parametrize("name", ["dataset.json", "offsets.bin", EVIDENCE_NAME])
+@pytest.mark.parametrize("name", ["dataset.json", "records.bin", EVIDENCE_NAME])
 @pytest.mark.parametrize("damage", [b"", b"{}", None])
 def test_a_damaged_index_is_made_anew(old: Path, name: str, damage: bytes | None) -> None:
     first, _ = open_data_set(old, World())
@@ -132,9 +132,9 @@ def test_corrupt_records_are_left_to_the_reader(old: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    manifest, starts = open_data_set(old, World())
+    manifest, records = open_data_set(old, World())
     assert manifest.examples("train") == 5
-    reader = RecordReader(old, manifest, "train", starts["train"], "skip")
+    reader = RecordReader(old, manifest, "train", records["train"], "skip")
     assert reader.read(np.array([2])) == [old_example(2)]
     assert reader.corrupt == {2}
 

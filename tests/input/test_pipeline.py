@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from shardtune.build.example import encode
 from shardtune.config import Augmentation
-from shardtune.dataset.manifest import SPLITS, Manifest, Shard, Split, write_offsets
-from shardtune.dataset.tfrecord import frame
+from shardtune.dataset.manifest import RECORD, SPLITS, Manifest, Shard, Split, write_records
+from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.errors import DataError, UsageError
 from shardtune.input.order import epoch_order, global_batch
 from shardtune.input.pipeline import READ_AT_ONCE, evaluation_batches, example_seeds, training_batches
@@ -230,14 +230,15 @@ JPEG = encoded(picture(np.random.default_rng(0)))
 )
 def test_a_record_without_an_image_is_named(tmp_path: Path, features: dict[str, Any], words: str) -> None:
     sound = encode({"image/encoded": [JPEG], "image/class/label": [1]})
-    content = frame(sound) + frame(encode(features))
+    first, second = frame(sound), frame(encode(features))
+    content = first + second
     write(tmp_path, [1])
     (tmp_path / "train-00000-of-00001").write_bytes(content)
-    digest = write_offsets(tmp_path, np.array([0, len(frame(sound))], np.uint64))
+    digest = write_records(tmp_path, np.array([(0, stored_crc(first)), (len(first), stored_crc(second))], RECORD))
     entry = Shard("train-00000-of-00001", 2, len(content), "")
     Manifest(["a"], {"train": [entry], "validation": []}, {"train": [2], "validation": [0]}, digest, {}).save(tmp_path)
     with pytest.raises(
-        DataError, match=rf"Every record .* but record 1 of its split, at byte {len(frame(sound))} of .* does not \(.*{words}"
+        DataError, match=rf"Every record .* but record 1 of its split, at byte {len(first)} of .* does not \(.*{words}"
     ):
         trained_on(reader_of(tmp_path), 1, size=2, augmentation="inception")
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.dataset.manifest import SPLITS, Manifest, Split, read_offsets
+from shardtune.dataset.manifest import SPLITS, Manifest, Split, read_records
+from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame
 from shardtune.errors import DataError
 from shardtune.input import reader as module
 from tests.input.shards import corrupt, reader_of, write
@@ -73,7 +74,7 @@ def test_every_flipped_byte_is_found_and_named(copy: Path, index: int) -> None:
     manifest = Manifest.load(copy)
     reader, skipping = reader_of(copy), reader_of(copy, on_corrupt="skip")
     following = records(copy, "train")[(index + 1) % 60]
-    starts = read_offsets(copy, manifest)["train"]
+    starts = read_records(copy, manifest)["train"]["start"]
     shard = copy / manifest.splits["train"][index // 15].name
     start = int(starts[index])
     end = shard.stat().st_size if index % 15 == 14 else int(starts[index + 1])
@@ -141,12 +142,27 @@ def test_another_shard_of_the_same_size_is_no_corrupt_record(tmp_path: Path, on_
     path = write(tmp_path, [3]) / "train-00000-of-00001"
     reader = reader_of(tmp_path, on_corrupt=on_corrupt)
     first, second, third = np.split(
-        np.frombuffer(path.read_bytes(), np.uint8), read_offsets(tmp_path, Manifest.load(tmp_path))["train"][1:]
+        np.frombuffer(path.read_bytes(), np.uint8), read_records(tmp_path, Manifest.load(tmp_path))["train"]["start"][1:]
     )
     assert len(first) != len(third)
     path.write_bytes(b"".join(part.tobytes() for part in (third, second, first)))
     with pytest.raises(DataError, match=f"{path} .* stays as written, but its record at byte 0 has another length: build"):
         reader.read(np.array([0]))
+
+
+@pytest.mark.parametrize("on_corrupt", ["error", "skip"])
+def test_another_record_of_the_same_length_is_no_corrupt_record(copy: Path, on_corrupt: str) -> None:
+    reader = reader_of(copy, on_corrupt=on_corrupt)
+    expected = reader.read(np.arange(60))
+    path = copy / Manifest.load(copy).splits["train"][1].name
+    start, end = (int(start) for start in read_records(copy, Manifest.load(copy))["train"]["start"][16:18])
+    content = path.read_bytes()
+    data = bytearray(content[start + HEADER_BYTES : end - FOOTER_BYTES])
+    data[-1] ^= 1
+    path.write_bytes(content[:start] + frame(bytes(data)) + content[end:])
+    with pytest.raises(DataError, match=f"{path} .* stays as written, but its record at byte {start} is another: build"):
+        reader.read(np.array([16]))
+    assert reader.read(np.array([15, 17])) == [expected[15], expected[17]]
 
 
 @pytest.mark.parametrize("on_corrupt", ["error", "skip"])

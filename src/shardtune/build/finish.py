@@ -11,7 +11,7 @@ import numpy as np
 from shardtune.build import duplicates
 from shardtune.build.plan import Plan, as_digests
 from shardtune.build.resume import WrittenShard
-from shardtune.dataset.manifest import LABELS_NAME, SPLITS, Manifest, Shard, Split, write_offsets
+from shardtune.dataset.manifest import LABELS_NAME, RECORD, SPLITS, Manifest, Records, Shard, Split, write_records
 from shardtune.errors import DataError
 from shardtune.files import atomic_write
 
@@ -20,7 +20,7 @@ DUPLICATES_NAME = "duplicates.jsonl"
 
 
 def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects: int, written: list[WrittenShard]) -> Manifest:
-    """Write rejects, duplicates, labels, offsets and, when all is right, the manifest.
+    """Write rejects, duplicates, labels, the places of records and, when all is right, the manifest.
 
     Args:
         options: what was asked, for the manifest: nothing that depends on ranks, the clock, or where folders lie.
@@ -51,7 +51,7 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
         labels=planned.labels,
         splits={split: [_entry(s) for s in written if s.split == split] for split in SPLITS},
         class_counts=counts,
-        offsets_sha256=write_offsets(directory, np.concatenate([np.array(s.offsets, np.uint64) for s in written])),
+        records_sha256=write_records(directory, np.concatenate([_records(shard) for shard in written])),
         provenance={
             **options,
             "scanned": stored + len(rejects) + skipped,
@@ -103,6 +103,12 @@ def _identical(planned: Plan, written: list[WrittenShard]) -> tuple[dict[str, in
 
 def _entry(shard: WrittenShard) -> Shard:
     return Shard(shard.name, len(shard.offsets), shard.bytes, shard.sha256)
+
+
+def _records(shard: WrittenShard) -> Records:
+    records = np.empty(len(shard.offsets), RECORD)
+    records["start"], records["crc"] = shard.offsets, np.frombuffer(bytes.fromhex(shard.crcs), "<u4")
+    return records
 
 
 def _class_counts(shards: Iterable[WrittenShard], classes: int) -> list[int]:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from shardtune.build.example import decode
 from shardtune.config import InspectConfig
-from shardtune.dataset.manifest import SPLITS, Manifest, read_offsets
+from shardtune.dataset.manifest import SPLITS, Manifest, read_records
 from shardtune.files import atomic_write
 from shardtune.input.reader import RecordReader
 from shardtune.progress import say
@@ -62,7 +62,7 @@ def contact_sheet(directory: Path, manifest: Manifest) -> Image.Image:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(HEADING * 2 / 3)
     for label, count in counts.items():
         draw.text((4, (label - 1) * (HEADING + SIDE) + 2), f"{label} {manifest.labels[label - 1]} ({count})", "black", font)
-    reader = RecordReader(directory, manifest, "train", read_offsets(directory, manifest)["train"])
+    reader = RecordReader(directory, manifest, "train", read_records(directory, manifest)["train"])
     shown = dict.fromkeys(counts, 0)
     wanted = {label: min(PER_CLASS, count) for label, count in counts.items()}
     for index in range(len(reader)):

@@ -27,6 +27,7 @@ class WrittenShard:
     Attributes:
         bytes, sha256: of the shard's file.
         offsets: where each record starts.
+        crcs: of each record's data, as the record holds it, as hexadecimal text end to end.
         labels: of each record.
         digests: of each source file, in the order of the plan, as hexadecimal text end to end.
         reencoded: how many images were, by reason.
@@ -38,6 +39,7 @@ class WrittenShard:
     bytes: int = 0
     sha256: str = ""
     offsets: list[int] = field(default_factory=list)
+    crcs: str = ""
     labels: list[int] = field(default_factory=list)
     digests: str = ""
     reencoded: dict[str, int] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from shardtune.build.duplicates import digest, digest_of_none
 from shardtune.build.example import image_example
 from shardtune.build.plan import ShardPlan
 from shardtune.build.resume import WrittenShard
-from shardtune.dataset.tfrecord import frame
+from shardtune.dataset.tfrecord import FOOTER_BYTES, frame
 from shardtune.files import atomic_write
 
 
@@ -18,7 +18,7 @@ def write_shard(
 ) -> WrittenShard:
     """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported."""
     done = WrittenShard(shard.split, shard.name)
-    whole, digests = hashlib.sha256(), bytearray()
+    whole, digests, crcs = hashlib.sha256(), bytearray(), bytearray()
     with atomic_write(directory / shard.name) as file:
         for index in range(len(shard.sources)):
             path, label = shard.sources.path(index), int(shard.sources.labels[index])
@@ -37,10 +37,11 @@ def write_shard(
                 file.write(record)
                 whole.update(record)
                 done.offsets.append(done.bytes)
+                crcs += record[-FOOTER_BYTES:]
                 done.labels.append(label)
                 done.bytes += len(record)
                 if image.reencoded:
                     done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
             digests += digest(data) if data else digest_of_none(place)
-    done.sha256, done.digests = whole.hexdigest(), digests.hex()
+    done.sha256, done.digests, done.crcs = whole.hexdigest(), digests.hex(), crcs.hex()
     return done

@@ -9,19 +9,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from shardtune.build.example import decode
 from shardtune.build.plan import assign
 from shardtune.config import VerifyConfig
-from shardtune.dataset.manifest import LABELS_NAME, OFFSETS_NAME, SPLITS, Manifest, Shard, read_offsets
-from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, unframe
+from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, SPLITS, Manifest, Records, Shard, read_records
+from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.files import sha256_of
 from shardtune.progress import Ticker, say
 from shardtune.world import World
-
-Offsets = npt.NDArray[np.uint64]
 
 
 def verify(config: VerifyConfig, world: World) -> None:
@@ -33,12 +30,12 @@ def verify(config: VerifyConfig, world: World) -> None:
     directory = config.data_dir
     manifest = world.from_root(lambda: Manifest.load(directory))
     shards = _shards(manifest)
-    starts = record_starts(directory, manifest)
+    records = records_of_shards(directory, manifest)
     share = assign([shard.bytes for shard in shards], world.size)[world.rank]
     found: dict[int, list[str]] = {}
     with Ticker(world, "shards", len(share)) as ticker:
         for i in share:
-            found[i] = check_shard(directory, manifest, shards[i], None if starts is None else starts[i])
+            found[i] = check_shard(directory, manifest, shards[i], None if records is None else records[i])
             ticker.advance()
     everything = {i: findings for part in world.gather(found) for i, findings in part.items()}
     in_shards = [finding for i in range(len(shards)) for finding in everything[i]]
@@ -46,21 +43,21 @@ def verify(config: VerifyConfig, world: World) -> None:
     say(world, f"Verified {sum(shard.examples for shard in shards)} examples in {len(shards)} shards: all as written.")
 
 
-def record_starts(directory: Path, manifest: Manifest) -> list[Offsets] | None:
-    """Where the records of each shard start, or None if `offsets.bin` is not as it was written."""
+def records_of_shards(directory: Path, manifest: Manifest) -> list[Records] | None:
+    """Places and CRCs of the records of each shard, or None if `records.bin` is not as it was written."""
     try:
-        offsets = np.concatenate([*read_offsets(directory, manifest).values()])
+        records = np.concatenate([*read_records(directory, manifest).values()])
     except (DataError, OSError):
         return None
     ends = np.cumsum([shard.examples for shard in _shards(manifest)])
-    return np.split(offsets, ends[:-1])
+    return np.split(records, ends[:-1])
 
 
-def check_shard(directory: Path, manifest: Manifest, shard: Shard, starts: Offsets | None) -> list[str]:
+def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Records | None) -> list[str]:
     """What is wrong with one shard: nothing if its digest is right, else at least one finding.
 
     Args:
-        starts: of its records; without them, the walk ends where a record's length is damaged.
+        records: of the shard; without them, the walk ends where a record's length is damaged.
     """
     path = directory / shard.name
     if not path.is_file():
@@ -72,7 +69,7 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, starts: Offse
         held = [other.name for other in _shards(manifest) if other.sha256 == digest and other.bytes]
         if held:
             return [f"{shard.name}: holds the bytes of {held[0]}"]
-        return [f"{shard.name}: {finding}" for finding in _walk(path, shard, starts)]
+        return [f"{shard.name}: {finding}" for finding in _walk(path, shard, records)]
     except OSError as error:
         return [f"{shard.name}: cannot be read ({error.strerror})"]
 
@@ -86,9 +83,9 @@ def check_others(directory: Path, manifest: Manifest) -> list[str]:
         labels = b""
     if labels != "".join(f"{name}\n" for name in manifest.labels).encode():
         findings.append(f"{LABELS_NAME}: is missing or does not list the classes of the manifest")
-    if record_starts(directory, manifest) is None:
+    if records_of_shards(directory, manifest) is None:
         findings.append(
-            f"{OFFSETS_NAME}: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
+            f"{RECORDS_NAME}: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
         )
     present = {path.name for split in SPLITS for path in directory.glob(f"{split}-?????-of-?????")}
     extra = sorted(present - {shard.name for shard in _shards(manifest)})
@@ -99,7 +96,7 @@ def _shards(manifest: Manifest) -> list[Shard]:
     return [shard for split in SPLITS for shard in manifest.splits[split]]
 
 
-def _walk(path: Path, shard: Shard, starts: Offsets | None) -> list[str]:
+def _walk(path: Path, shard: Shard, records: Records | None) -> list[str]:
     """What is wrong with the records of a shard whose digest is wrong: at least one finding."""
     findings = []
     with path.open("rb", buffering=0) as file:
@@ -107,7 +104,10 @@ def _walk(path: Path, shard: Shard, starts: Offsets | None) -> list[str]:
         if size != shard.bytes:
             findings.append(f"has {size} bytes instead of {shard.bytes}")
         bounds: Iterable[tuple[int, int]]
-        bounds = _bounds_by_length(file.fileno(), size) if starts is None else pairwise([*starts.tolist(), shard.bytes])
+        if records is None:
+            bounds = _bounds_by_length(file.fileno(), size)
+        else:
+            bounds = pairwise([*records["start"].tolist(), shard.bytes])
         for number, (start, end) in enumerate(bounds):
             if start >= size:
                 findings.append(f"ends before record {number} of {shard.examples} at byte {start}")
@@ -115,6 +115,8 @@ def _walk(path: Path, shard: Shard, starts: Offsets | None) -> list[str]:
             record = os.pread(file.fileno(), min(end, size) - start, start)
             try:
                 unframe(record)
+                if records is not None and stored_crc(record) != records["crc"][number]:
+                    raise ValueError("it passes its CRC, but is not the one that was written")
             except ValueError as error:
                 findings.append(f"record {number} at byte {start}{_image(record)}: {error}")
     return findings or ["each record passes its CRC, but they are not those that were written"]

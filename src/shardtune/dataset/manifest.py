@@ -15,11 +15,14 @@ from shardtune.files import atomic_write, write_json
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "dataset.json"
 LABELS_NAME = "labels.txt"
-OFFSETS_NAME = "offsets.bin"
+RECORDS_NAME = "records.bin"
 WORK_NAME = ".shardtune"  # folder of what a build keeps for its next attempt
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
-Starts = npt.NDArray[np.uint64]  # where the records of a split start, each in its shard
+# Of each record: the byte of its shard where it starts, and the masked CRC-32C of its data, which tells it from any other that
+# may come to stand there.
+RECORD = np.dtype([("start", "<u8"), ("crc", "<u4")])
+Records = npt.NDArray[np.void]  # of the above
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,14 @@ class Manifest:
         labels: class names; the name at index i has label i + 1, label 0 is the background class.
         splits: the shards of each split, in order.
         class_counts: examples of each label, in the order of `labels`, for each split.
-        offsets_sha256: digest of `offsets.bin`.
+        records_sha256: digest of `records.bin`.
         provenance: seed, options, codec versions, and how many images were scanned, re-encoded and rejected, and why.
     """
 
     labels: list[str]
     splits: dict[str, list[Shard]]
     class_counts: dict[str, list[int]]
-    offsets_sha256: str
+    records_sha256: str
     provenance: dict[str, Any]
 
     @property
@@ -133,27 +136,24 @@ def _digest(value: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_offsets(directory: Path, offsets: npt.NDArray[np.uint64]) -> str:
-    """Write the start of every record in its shard, all shards in manifest order, as little-endian uint64.
-
-    Returns the SHA-256 of the file.
-    """
-    data = offsets.astype("<u8").tobytes()
-    with atomic_write(directory / OFFSETS_NAME) as file:
+def write_records(directory: Path, records: Records) -> str:
+    """Write the place and CRC of every record, all shards in manifest order. Returns the SHA-256 of the file."""
+    data = records.astype(RECORD).tobytes()
+    with atomic_write(directory / RECORDS_NAME) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
 
 
-def read_offsets(directory: Path, manifest: Manifest) -> dict[Split, Starts]:
-    """For each split, the start in bytes of each record in its shard, in manifest order, uint64.
+def read_records(directory: Path, manifest: Manifest) -> dict[Split, Records]:
+    """For each split, the place and CRC of each record, in manifest order.
 
     Raises:
         DataError: the file is missing or is not the one that the manifest was written with.
     """
-    path = directory / OFFSETS_NAME
+    path = directory / RECORDS_NAME
     data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != manifest.offsets_sha256:
+    if hashlib.sha256(data).hexdigest() != manifest.records_sha256:
         raise DataError(f"{path} is missing or does not belong to {MANIFEST_NAME}: build the data set again, with --overwrite.")
-    offsets = np.frombuffer(data, "<u8")
+    records = np.frombuffer(data, RECORD)
     train = manifest.examples("train")
-    return {"train": offsets[:train], "validation": offsets[train:]}
+    return {"train": records[:train], "validation": records[train:]}

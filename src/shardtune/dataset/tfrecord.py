@@ -37,6 +37,11 @@ def data_length(header: bytes | memoryview) -> int:
     return int(length)
 
 
+def stored_crc(record: bytes | memoryview) -> int:
+    """The masked CRC of its data that a whole TFRecord holds."""
+    return int.from_bytes(record[-FOOTER_BYTES:], "little")
+
+
 def unframe(record: bytes | memoryview) -> bytes:
     """The data of one whole TFRecord.
 
@@ -47,6 +52,6 @@ def unframe(record: bytes | memoryview) -> bytes:
     if size != len(record):
         raise ValueError(f"it has {len(record)} bytes where its length says {size}")
     data = bytes(record[HEADER_BYTES:-FOOTER_BYTES])
-    if masked_crc32c(data) != struct.unpack("<I", record[-FOOTER_BYTES:])[0]:
+    if masked_crc32c(data) != stored_crc(record):
         raise ValueError("the CRC of its data does not match")
     return data

@@ -1,6 +1,6 @@
 """Opening a data set: one that `shardtune build` made, or shards of another tool in the layout of research/inception.
 
-The latter have no dataset.json. They get one, with its offsets.bin, from a single pass over all records; both are kept
+The latter have no dataset.json. They get one, with its records.bin, from a single pass over all records; both are kept
 in a hidden folder beside the shards, or among the person's cached files where that cannot be written.
 """
 
@@ -18,16 +18,17 @@ import tensorflow as tf
 from shardtune.dataset.manifest import (
     LABELS_NAME,
     MANIFEST_NAME,
+    RECORD,
     SPLITS,
     WORK_NAME,
     Manifest,
+    Records,
     Shard,
     Split,
-    Starts,
-    read_offsets,
-    write_offsets,
+    read_records,
+    write_records,
 )
-from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, unframe
+from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.files import write_json
 from shardtune.progress import Ticker, say
@@ -44,18 +45,18 @@ MAX_LABEL = 1_000_000  # above it, a label is nonsense
 
 @dataclass
 class _Scanned:
-    """What one shard holds: digest of all bytes, where its records start, how many have each label, the names of labels."""
+    """What one shard holds: digest of all bytes, place and CRC of each record, how many have each label, its name."""
 
     name: str
     bytes: int
     sha256: str = ""
-    starts: list[int] = field(default_factory=list)
+    records: list[tuple[int, int]] = field(default_factory=list)
     counts: dict[int, int] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
 
 
-def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, Starts]]:
-    """The manifest of a data directory, and where each record starts. For rank 0: an index may have to be written.
+def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, Records]]:
+    """The manifest of a data directory, and place and CRC of each record. For rank 0: an index may have to be written.
 
     Raises:
         DataError: there are no shards, some are missing or damaged, or a build of them has not finished.
@@ -89,9 +90,9 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
     return _load(folder)
 
 
-def _load(folder: Path) -> tuple[Manifest, dict[Split, Starts]]:
+def _load(folder: Path) -> tuple[Manifest, dict[Split, Records]]:
     manifest = Manifest.load(folder)
-    return manifest, read_offsets(folder, manifest)
+    return manifest, read_records(folder, manifest)
 
 
 def _cache_folder(directory: Path) -> Path:
@@ -125,7 +126,7 @@ def _scan(path: Path) -> _Scanned:
     scanned, digest = _Scanned(path.name, path.stat().st_size), hashlib.sha256()
     for start, record in _records(path):
         digest.update(record)
-        scanned.starts.append(start)
+        scanned.records.append((start, stored_crc(record)))
         try:
             example = unframe(record)
         except ValueError:
@@ -193,15 +194,15 @@ def _labels(directory: Path, shards: list[_Scanned]) -> list[str]:
 def _save(folder: Path, labels: list[str], scanned: dict[Split, list[_Scanned]], evidence: list[list[object]]) -> Path:
     """Write an index to `folder` and return that."""
     folder.mkdir(parents=True, exist_ok=True)
-    everything = [start for split in SPLITS for shard in scanned[split] for start in shard.starts]
+    everything = [record for split in SPLITS for shard in scanned[split] for record in shard.records]
     Manifest(
         labels=labels,
-        splits={split: [Shard(s.name, len(s.starts), s.bytes, s.sha256) for s in scanned[split]] for split in SPLITS},
+        splits={split: [Shard(s.name, len(s.records), s.bytes, s.sha256) for s in scanned[split]] for split in SPLITS},
         class_counts={
             split: [sum(shard.counts.get(label, 0) for shard in scanned[split]) for label in range(1, len(labels) + 1)]
             for split in SPLITS
         },
-        offsets_sha256=write_offsets(folder, np.array(everything, np.uint64)),
+        records_sha256=write_records(folder, np.array(everything, RECORD)),
         provenance={"made by": "another tool; this is an index of its shards"},
     ).save(folder)
     write_json(folder / EVIDENCE_NAME, evidence)

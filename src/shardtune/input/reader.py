@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.config import OnCorrupt
-from shardtune.dataset.manifest import Manifest, Split, Starts, changed
-from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, unframe
+from shardtune.dataset.manifest import Manifest, Records, Split, changed
+from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.input.order import Indices
 
@@ -26,7 +26,7 @@ class RecordReader:
         corrupt: numbers of the records that failed their CRC and were skipped so far.
 
     Args:
-        starts: of each record in its shard, in manifest order.
+        records: of the split, in manifest order.
         on_corrupt: "error" raises where a record fails its CRC; "skip" goes on without it.
 
     Raises:
@@ -34,13 +34,13 @@ class RecordReader:
     """
 
     def __init__(
-        self, directory: Path, manifest: Manifest, split: Split, starts: Starts, on_corrupt: OnCorrupt = "error"
+        self, directory: Path, manifest: Manifest, split: Split, records: Records, on_corrupt: OnCorrupt = "error"
     ) -> None:
         self._shards = manifest.splits[split]
         self._paths = [directory / shard.name for shard in self._shards]
         self.shards = tuple(shard.examples for shard in self._shards)
         self._ends = np.cumsum(self.shards, dtype=np.int64)  # number of the first example of the next shard
-        self._starts = starts.astype(np.int64)
+        self._starts, self._crcs = records["start"].astype(np.int64), records["crc"]
         # A record stops where the next of its shard starts, the last one with the shard.
         self._stops = np.append(self._starts[1:], 0)
         for end, shard in zip(self._ends, self._shards, strict=True):
@@ -114,7 +114,7 @@ class RecordReader:
         try:
             if len(record) != size or data_length(record[:HEADER_BYTES]) != size - HEADER_BYTES - FOOTER_BYTES:
                 raise changed(self._paths[shard], self._shards[shard], f"its record at byte {start} has another length")
-            return unframe(record)
+            data = unframe(record)
         except ValueError as error:
             if self._skips:
                 self.corrupt.add(index)
@@ -123,6 +123,9 @@ class RecordReader:
                 f"Every record passes its CRC, but in {self.place(index)}, {error}: restore the shard from a copy, build the "
                 f"data set again, or leave such records out with --on_corrupt skip."
             ) from error
+        if stored_crc(record) != self._crcs[index]:
+            raise changed(self._paths[shard], self._shards[shard], f"its record at byte {start} is another")
+        return data
 
 
 class _OpenFile:

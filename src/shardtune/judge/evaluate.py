@@ -6,7 +6,7 @@ from typing import Any
 
 from shardtune import devices
 from shardtune.config import EvalConfig
-from shardtune.dataset.manifest import Manifest, Starts
+from shardtune.dataset.manifest import Manifest, Records
 from shardtune.errors import CheckpointError, DataError
 from shardtune.files import write_json
 from shardtune.input.index import open_data_set
@@ -26,8 +26,8 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
         DataError, CheckpointError: no examples, no checkpoint, or one that was trained on other classes.
     """
     threads = devices.claim(world)
-    manifest, starts, run, (step, path) = world.from_root(lambda: _find(config, world))
-    reader = RecordReader(config.data_dir, manifest, config.subset, starts, config.on_corrupt)
+    manifest, records, run, (step, path) = world.from_root(lambda: _find(config, world))
+    reader = RecordReader(config.data_dir, manifest, config.subset, records, config.on_corrupt)
     examples = min(len(reader), config.num_examples or len(reader))
     image_size = run["config"]["image_size"]
     model = inception.build(manifest.num_classes, image_size)
@@ -63,9 +63,9 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
     return counts
 
 
-def _find(config: EvalConfig, world: World) -> tuple[Manifest, Starts, dict[str, Any], tuple[int, Path]]:
+def _find(config: EvalConfig, world: World) -> tuple[Manifest, Records, dict[str, Any], tuple[int, Path]]:
     """The data set, the run's configuration, and its newest checkpoint, if they fit together."""
-    manifest, starts = open_data_set(config.data_dir, world)
+    manifest, records = open_data_set(config.data_dir, world)
     if not manifest.examples(config.subset):
         raise DataError(f"Evaluation needs examples, but the {config.subset} split of {config.data_dir} is empty.")
     run = checkpoint.load_run_config(config.checkpoint_dir)
@@ -77,4 +77,4 @@ def _find(config: EvalConfig, world: World) -> tuple[Manifest, Starts, dict[str,
     newest = checkpoint.newest(config.checkpoint_dir)
     if newest is None:
         raise CheckpointError(f"There is no checkpoint yet in {config.checkpoint_dir}: run shardtune train first.")
-    return manifest, starts[config.subset], run, newest
+    return manifest, records[config.subset], run, newest

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from shardtune import devices
-from shardtune.dataset.manifest import SPLITS, Manifest, Split, Starts
+from shardtune.dataset.manifest import SPLITS, Manifest, Records, Split
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError
 from shardtune.input.index import open_data_set
 from shardtune.input.reader import RecordReader
@@ -108,13 +108,13 @@ def _run(
     threads: int,
     attempt: Attempt,
     manifest: Manifest,
-    starts: dict[Split, Starts],
+    records: dict[Split, Records],
 ) -> None:
     require_agreement(config, world)
     if config.timeline:
         world.trace(config.train_dir / "timeline.json")
     fixed = world.from_root(lambda: open_run(config, manifest, world.size))
-    readers = {split: RecordReader(config.data_dir, manifest, split, starts[split], config.on_corrupt) for split in SPLITS}
+    readers = {split: RecordReader(config.data_dir, manifest, split, records[split], config.on_corrupt) for split in SPLITS}
     state = State(build_model(manifest, config, world), config)
     trainer = Trainer(config, world, attempt, fixed, state, readers, threads)
     if trainer.ended and world.from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
