@@ -180,8 +180,8 @@ def test_records_that_changed_places_are_found(tmp_path: Path) -> None:
     assert len(found) == 2
     for number, finding in enumerate(found):
         assert re.fullmatch(
-            rf"train-00000-of-00001: record {number} at byte \d+ \(image 'a/[xy]\.jpg'\): it passes its CRC, but is not the one "
-            r"that was written",
+            rf"train-00000-of-00001: record {number} at byte \d+ \(image 'a/[xy]\.jpg'\): it passes its CRC, but is not the "
+            r"one that was written",
             finding,
         )
     (tmp_path / "data" / "records.bin").unlink()
