@@ -78,10 +78,8 @@ class Trainer:
         self._replaced: set[int] = set()  # corrupt records
         self._spent = _Spent()
         if world.is_root:
-            self._keeper, self._metrics = (
-                Keeper(config.train_dir, config.keep_checkpoints),
-                Metrics(config.train_dir, self.done),
-            )
+            self._keeper = Keeper(config.train_dir, config.keep_checkpoints)
+            self._metrics = Metrics(config.train_dir, self.done)
 
     @property
     def ended(self) -> bool:
