@@ -1,14 +1,20 @@
-"""Run by test_million.py: a million images are listed, planned and dealt out. Each rank prints its peak memory and time."""
+"""Run by test_million.py: a million images are listed, planned and dealt out. Each rank prints its peak memory and time.
+
+usage: python million.py [CACHE]
+
+With a CACHE for digests, some images are held out, and identical ones are looked for.
+"""
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from shardtune.build import listing, resume
+from shardtune.build import duplicates, listing, resume
 from shardtune.build.builder import options
 from shardtune.build.plan import assign
 from shardtune.build.planning import find_images, make_plan
@@ -28,17 +34,18 @@ def files(folder: Path, prefix: str, above: object) -> Iterator[tuple[str, Any]]
 def main() -> None:
     world = World.from_environment("mpi", os.environ)
     started = time.process_time()  # of this process, whatever else the machine does
-    config = BuildConfig(Path("images"), Path("data"), train_shards=1024)
+    hashed: dict[str, Any] = {"validation_examples": 50_000, "duplicates": "skip"} if sys.argv[1:] else {}
+    config = BuildConfig(Path("images"), Path("data"), train_shards=1024, **hashed)
     found = world.at_root(lambda: find_images(config, LABELS))
-    planned = make_plan(config, LABELS, found, Path("cache"), world)
+    planned = make_plan(config, LABELS, found, Path(*sys.argv[1:]), world)
     world.at_root(lambda: resume.recipe(planned, options(config)))
 
     def parts() -> Iterator[list[Any]]:
-        for numbers in assign([planned.bytes_of(number) for number in range(1024)], world.size):
+        for numbers in assign([planned.bytes_of(number) for number in range(1024)], world.size):  # those of training
             yield [planned.shard(number) for number in numbers]
 
     mine = world.scatter(parts() if world.is_root else ())
-    images = sum(world.gather(sum(len(shard.sources) for shard in mine)))
+    images = sum(world.gather(sum(len(shard.sources) for shard in mine))) + config.validation_examples
     seconds = time.process_time() - started
     # Not getrusage: it counts what the process that started this one had in memory.
     [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -47,4 +54,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     listing._files = files
+    duplicates._digest_or_none = lambda path: duplicates.digest(os.fsencode(path))
     main()

@@ -14,6 +14,8 @@ from shardtune.build.plan import DIGEST_BYTES, Digests, Indices, as_digests, gro
 from shardtune.files import atomic_write
 from shardtune.world import World
 
+AT_ONCE = 1 << 16  # files: of a million, copies take memory
+
 
 def digest(data: bytes) -> bytes:
     """What two files have in common only if they are identical, barring malice: XXH3 of their bytes, 128 bits."""
@@ -31,10 +33,15 @@ def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world:
     Only rank 0 asks for the listing, and only it gets the digests. Files whose path, size and time are in `cache` are not read.
     """
     known = world.at_root(lambda: _Known(root, listing(), cache))
-    mine = world.scatter(known.unknown_by_rank(world.size) if world.is_root else ())
-    digests = b"".join(_digest_or_none(root / mine.path(index)) for index in range(len(mine)))
-    everything = world.gather(digests)
+    everything = world.gather(_digests_of(root, world.scatter(known.unknown_by_rank(world.size) if world.is_root else ())))
     return world.at_root(lambda: known.complete(b"".join(everything)))
+
+
+def _digests_of(root: Path, listing: Listing) -> bytes:
+    digests = bytearray()  # join would first make a list of them
+    for index in range(len(listing)):
+        digests += _digest_or_none(root / listing.path(index))
+    return bytes(digests)
 
 
 def _digest_or_none(path: Path) -> bytes:
@@ -82,10 +89,13 @@ class _Known:
         self._digests[self._missing] = found
         readable = found.any(axis=1)
         if readable.any():
-            new = np.concatenate([self._keys[self._missing], found], axis=1)[readable]
             with atomic_write(self._cache) as file:
-                for rows in (self._old, new):
-                    file.write(rows.astype(">u8").data)
+                for first in range(0, len(self._old), AT_ONCE):
+                    file.write(self._old[first : first + AT_ONCE].astype(">u8").data)
+                for first in range(0, len(found), AT_ONCE):
+                    part = slice(first, first + AT_ONCE)
+                    new = np.concatenate([self._keys[self._missing[part]], found[part]], axis=1)[readable[part]]
+                    file.write(new.astype(">u8").data)
         for index in self._missing[~readable]:
             self._digests[index] = as_digests(digest_of_none(self._root / self._listing.path(index)))
         return self._digests
