@@ -40,6 +40,21 @@ count_processes() {
 # Whether a host's address is one of this machine's: only those can be bound to.
 is_here() { python -c 'import socket, sys; socket.socket().bind((sys.argv[1], 0))' "$1" 2>/dev/null; }
 
+# Sets `hosts` to those of "a:4,b:4" that can be reached.
+# shellcheck disable=SC2034
+find_answering() {
+  local host alive=()
+  for host in ${1//,/ }; do
+    if is_here "${host%:*}" || ssh -n -o BatchMode=yes -o ConnectTimeout=10 "${host%:*}" true 2>/dev/null; then
+      alive+=("$host")
+    else
+      say "${host%:*} does not answer, and is left out."
+    fi
+  done
+  hosts=$(IFS=, && echo "${alive[*]}")
+  [ -n "$hosts" ] || fail "None of $1 answers: run the same again when one does."
+}
+
 # Sets `launcher` to the words in front of a Horovod command, on "a:4,b:4" or, if there are none, on this machine; and
 # `processes`. Gloo, between machines: it asks for no MPI there, and stops a job whose machines are gone.
 # shellcheck disable=SC2034

@@ -22,15 +22,6 @@ while [[ ${1-} =~ ^--(max_restarts|min_workers)$ ]]; do
 done
 find_train_dir "$@"
 
-# Those of "a:4,b:4" that can be reached.
-answering() {
-  local host alive=()
-  for host in ${1//,/ }; do
-    if ssh -n -o BatchMode=yes -o ConnectTimeout=10 "${host%:*}" true 2>/dev/null; then alive+=("$host"); fi
-  done
-  (IFS=, && echo "${alive[*]}")
-}
-
 # One rank is told; all stop together. What names it comes from a file: it must be a host and a process.
 signal_rank() {
   local host pid
@@ -59,9 +50,6 @@ for ((restarts = 0; ; restarts++)); do
       ;;
   esac
   [ "$restarts" -lt "$max_restarts" ] || fail "A run is started again at most $max_restarts times, but the one in $train_dir was lost once more: see its logs."
-  if [ -n "$HOSTS" ]; then
-    hosts=$(answering "$HOSTS")
-    [ -n "$hosts" ] || fail "None of $HOSTS answers: the run in $train_dir can go on when one does."
-  fi
+  [ -z "$HOSTS" ] || find_answering "$HOSTS"
   say "A worker was lost: going on from the last checkpoint in $train_dir${hosts:+ on $hosts} (restart $((restarts + 1)) of $max_restarts)."
 done

@@ -48,6 +48,15 @@ def test_a_run_on_another_host_is_stopped(hosts: Hosts, scripts: Path, small_dat
     assert outcome(tmp_path)["outcome"] == "stopped"
 
 
+def test_an_evaluation_leaves_out_a_host_that_is_cut_off(hosts: Hosts, scripts: Path, small_data: Path, tmp_path: Path) -> None:
+    flags = ("--data_dir", small_data, "--checkpoint_dir", tmp_path, "--eval_dir", tmp_path)
+    with hosts.cut("b"):
+        environment = {"HOSTS": "a:1,b:1", "INTERFACE": "eth0"}
+        done = hosts.run("a", scripts / "launch" / "eval.sh", *flags, environment=environment)
+    assert "eval.sh: b does not answer, and is left out." in done.stdout
+    assert "shardtune: A run directory holds config.json, but " in done.stdout  # the one worker on a says so
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(("order", "min_workers"), [("a:1,b:1", 1), ("a:1,b:1", 2), ("b:1,a:1", 1)])
 def test_a_host_that_is_cut_off_is_left_out(
