@@ -89,7 +89,7 @@ class TrainConfig:
     seed: int = 0
     """Decides initial weights, the order of examples, and augmentation; at least 0."""
     deterministic: bool = False
-    """The same bits from every run with the same number of workers and of cores for each; slower."""
+    """The same bits from every run with the same number of workers and of cores for each; GPUs may be slower."""
     compression: Compression = "none"
     """fp16: gradients travel between workers in half precision."""
     save_every: int = 500

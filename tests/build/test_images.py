@@ -1,5 +1,6 @@
 import contextlib
 import io
+import os
 import re
 import subprocess
 import sys
@@ -282,6 +283,7 @@ def test_files_are_read_whole(tmp_path: Path) -> None:
         (lambda path: path.symlink_to("nowhere"), "unreadable: a dangling link"),
         (lambda path: path.symlink_to(path), "unreadable: Too many levels of symbolic links"),
         (lambda path: path.symlink_to("/dev/null"), "unreadable: not a regular file"),
+        (lambda path: os.mkfifo(path), "unreadable: not a regular file"),  # to open it must not wait for a writer
         (lambda path: path.symlink_to("/proc/self/mem"), "unreadable: Input/output error"),
         (lambda path: None, "unreadable: no longer there"),
         (lambda path: path.touch(), "empty: the file has no bytes"),

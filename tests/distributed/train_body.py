@@ -17,7 +17,7 @@ import tyro
 from shardtune import cli
 from shardtune.dataset.manifest import Manifest
 from shardtune.trainconfig import TrainConfig
-from shardtune.world import Backend, World, expect_trace
+from shardtune.world import Backend, World
 from tests.distributed.training import DRIFTING, lines
 
 
@@ -39,11 +39,9 @@ def drift(variable: Any, config: TrainConfig) -> None:
 
 
 def stage(config: TrainConfig) -> tuple[Backend, Callable[[Any, World], None]]:
-    from shardtune.train.loop import train
-
-    if config.timeline:
-        expect_trace()
-    return "horovod", partial(train, build_model=build)
+    backend, train = cli._stage(config)
+    assert backend
+    return backend, partial(train, build_model=build)
 
 
 if __name__ == "__main__":

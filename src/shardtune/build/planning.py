@@ -92,8 +92,7 @@ def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing]
         ends = np.cumsum([len(sources[split]) for split in order])
         for split, keep in zip(order, np.split(first, ends[:-1]), strict=True):
             skipped[split] = sources[split].take(np.flatnonzero(~keep)), digests[split][~keep]
-            if not keep.all():
-                sources[split] = sources[split].take(np.flatnonzero(keep))
+            sources[split] = sources[split].take(np.flatnonzero(keep))
     counts = {"train": config.train_shards, "validation": config.validation_shards}
     shards = [s for split in SPLITS if split in sources for s in plan.into_shards(split, len(sources[split]), counts[split])]
     return Plan(names, roots, sources, skipped, boxes, shards)

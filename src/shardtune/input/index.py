@@ -45,7 +45,7 @@ MAX_LABEL = 1_000_000  # above it, a label is nonsense
 
 @dataclass
 class _Scanned:
-    """What one shard holds: digest of all bytes, place and CRC of each record, how many have each label, its name."""
+    """What one shard holds: digest of all bytes, place and CRC of each record, how many have each label, and its name."""
 
     name: str
     bytes: int

@@ -75,7 +75,6 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> NoReturn:
-        faulthandler.dump_traceback_later(LAST_RESORT, exit=True, file=self._stacks)
         self._log.write(f"No step for {self._timeout:g} s; this rank is {self._place[1]}, step {self._place[0]}. Stacks:")
         faulthandler.dump_traceback(self._stacks, all_threads=True)
         self.roll_call(f"No step ended within {self._timeout:g} s")
@@ -85,6 +84,7 @@ class Watchdog:
         """Tell where this rank is, wait for the others to do so, let the first of those that live say who is late, and end
         those of this host that do not answer: a launcher would wait for them."""
         self._deadline = float("inf")
+        faulthandler.dump_traceback_later(LAST_RESORT, exit=True, file=self._stacks)
         step, phase = self._place
         write_json(self._reports[self._world.rank], {"step": step, "phase": phase})
         deadline = time.monotonic() + ROLL_CALL
