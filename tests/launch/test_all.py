@@ -9,12 +9,12 @@ from tests.launch.checkout import lay_out
 from tests.launching import finish, start
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 def test_the_whole_story(small_images: Path, tmp_path: Path) -> None:
     script, out = lay_out(tmp_path / "checkout", "inception") / "launch" / "all.sh", tmp_path / "out"
     flags = ("--image_size", 75, "--batch_size", 4, "--max_steps", 2, "--validate_epochs", 0)
     line = [*map(str, (script, small_images, out, *flags))]
-    first, again = (finish(start(line, environment={"RANKS": "2", "WORKERS": "2"}), 180) for _ in range(2))
+    first, again = (finish(start(line, environment={"RANKS": "2", "WORKERS": "2"}), 300) for _ in range(2))
     assert first.returncode == 0, first.stdout
     assert sum(path.name.startswith(("train-", "validation-")) for path in (out / "data").iterdir()) == 128 + 24
     assert "2 worker(s) × 4" in first.stdout
