@@ -23,8 +23,6 @@ HOSTS=${HOSTS:-} INTERFACE=${INTERFACE:-}
 gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
 # For Open MPI: as many ranks as are asked for, even where cores are fewer; in a container all is root's.
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-# On cores alone a rank that waits for the others must leave them the core.
-[ "$gpus" -gt 0 ] || export OMPI_MCA_mpi_yield_when_idle=1
 
 # Sets `processes` to those on all of "a:4,b:4".
 # shellcheck disable=SC2034

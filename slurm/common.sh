@@ -10,5 +10,4 @@ source .venv/bin/activate
 #   LAUNCHER="srun --mpi=pmix --kill-on-bad-exit=1 apptainer exec --nv image.sif"
 # shellcheck disable=SC2034 # for those that source this
 read -ra launcher <<<"${LAUNCHER:-srun --mpi=pmix --cpus-per-task=${SLURM_CPUS_PER_TASK:-1} --kill-on-bad-exit=1}"
-export OMPI_MCA_mpi_yield_when_idle=1 # without GPUs a rank that waits must leave the core to others
 set -- "${@//%a/${SLURM_ARRAY_TASK_ID-}}" # as in SLURM's own file names

@@ -1,12 +1,13 @@
 """What each launcher leaves in the environment of the processes that it starts, as found by starting them."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from shardtune.errors import WorldError
 from shardtune.launcher import Launcher, detect
-from tests.launching import launch
+from tests.launching import launch, run, sys
 
 GLOO = {
     "HOROVOD_CONTROLLER": "gloo",
@@ -160,3 +161,61 @@ sys.stdout.write(f"{found.name} {found.size}\\n")
 """
     said = launch(["-c", code], launcher=launcher, ranks=2)
     assert said.count(f"{name} 2\n") == 2
+
+
+SINGLE_NODE, TWO_NODES = {"SLURM_STEP_NUM_NODES": "1"}, {"SLURM_STEP_NUM_NODES": "2"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "one_host"),
+    [
+        (OPEN_MPI_4, True),
+        (OPEN_MPI_5, True),
+        ({**OPEN_MPI_4, "OMPI_COMM_WORLD_SIZE": "4"}, False),
+        ({**SRUN, **PMIX, **SINGLE_NODE}, True),
+        ({**SRUN, **PMIX, **TWO_NODES}, False),
+        ({**SRUN, **PMIX}, False),
+        # srun started mpirun's daemons, not its ranks.
+        ({**DAEMONS_OF_MPIRUN, **TWO_NODES, **OPEN_MPI_4}, True),
+        ({**DAEMONS_OF_MPIRUN, **SINGLE_NODE, **OPEN_MPI_4, "OMPI_COMM_WORLD_SIZE": "4"}, False),
+    ],
+)
+def test_only_ranks_that_are_surely_on_one_host_do_without_a_network(environ: dict[str, str], one_host: bool) -> None:
+    given = dict(environ)
+    found(environ).set_parameters(given)
+    assert given == {**environ, "OMPI_MCA_mpi_yield_when_idle": "1", **({"OMPI_MCA_btl": "^ofi"} if one_host else {})}
+
+
+@pytest.mark.parametrize(
+    ("environ", "file", "expected"),
+    [
+        ({}, "", ("1", "^ofi")),
+        ({"OMPI_MCA_btl": "self,tcp", "OMPI_MCA_mpi_yield_when_idle": "0"}, "", ("0", "self,tcp")),
+        ({}, "# mine\nbtl = self,vader\nmpi_yield_when_idle=0\n", ("0", "self,vader")),
+        ({}, "#btl = self\nbtl_tcp_if_include = lo\n", ("1", "^ofi")),
+    ],
+)
+def test_open_mpi_starts_with_what_a_person_has_set_and_else_with_ours(
+    environ: dict[str, str], file: str, expected: tuple[str, str], tmp_path: Path
+) -> None:
+    # What Open MPI itself says of its parameters (MPI standard, chapter 15: control variables).
+    code = """
+import ctypes, os, sys
+from shardtune.world import World
+World.from_environment("mpi", os.environ)
+from mpi4py import MPI
+mpi, index, count, handle, value = ctypes.CDLL(MPI.__file__), ctypes.c_int(), ctypes.c_int(), ctypes.c_void_p(), None
+mpi.MPI_T_init_thread(0, ctypes.byref(index))
+for name, value in (b"mpi_yield_when_idle", ctypes.c_bool()), (b"btl", ctypes.create_string_buffer(4096)):
+    assert mpi.MPI_T_cvar_get_index(name, ctypes.byref(index)) == 0
+    assert mpi.MPI_T_cvar_handle_alloc(index, None, ctypes.byref(handle), ctypes.byref(count)) == 0
+    assert mpi.MPI_T_cvar_read(handle, ctypes.byref(value)) == 0
+    sys.stdout.write(f"{name.decode()}={int(value.value) if name != b'btl' else value.value.decode()}\\n")
+"""
+    (tmp_path / ".openmpi").mkdir()
+    (tmp_path / ".openmpi" / "mca-params.conf").write_text(file)
+    done = run(
+        [sys.executable, "-c", code], launcher="mpirun", ranks=1, timeout=60, environment={"HOME": str(tmp_path), **environ}
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.split() == [f"mpi_yield_when_idle={expected[0]}", f"btl={expected[1]}"]

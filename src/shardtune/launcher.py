@@ -1,10 +1,13 @@
 """What started this process, read from the variables that launchers leave: the one place that looks at them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from shardtune.errors import WorldError
+
+OPEN_MPI_FILE = Path(".openmpi/mca-params.conf")  # below the home directory: a person's own parameters
 
 
 @dataclass(frozen=True)
@@ -16,11 +19,13 @@ class Launcher:
         size: number of processes that it started.
         libraries: regular expression for the start of MPI_Get_library_version() of each MPI whose processes it can
             start; None where it starts them without MPI.
+        one_host: whether it tells that all of them are on one host.
     """
 
     name: str
     size: int
     libraries: str | None
+    one_host: bool = False
 
     def require_mpi(self, library: str | None, user: str) -> None:
         """Raise WorldError if processes that load this MPI `library` (None: no MPI) would not find each other.
@@ -43,6 +48,15 @@ class Launcher:
                 f"loads: put that MPI's bin directory first on the PATH."
             )
 
+    def set_parameters(self, environ: MutableMapping[str, str]) -> None:
+        """Give Open MPI, which reads them when it starts, the parameters that a person has set neither here nor in a file."""
+        parameters = {"mpi_yield_when_idle": "1"}  # a rank that waits for others leaves them the core
+        if self.one_host:
+            # It serves one-sided communication between hosts, and sleeps for a second when it is closed.
+            parameters["btl"] = "^ofi"
+        for name in parameters.keys() - _names_in(Path(environ.get("HOME", "/")) / OPEN_MPI_FILE):
+            environ.setdefault(f"OMPI_MCA_{name}", parameters[name])
+
 
 def detect(environ: Mapping[str, str]) -> Launcher | None:
     """The innermost launcher, or None for a process that is alone.
@@ -58,7 +72,9 @@ def detect(environ: Mapping[str, str]) -> Launcher | None:
         return Launcher("horovodrun --gloo", _number(environ, "HOROVOD_SIZE"), None)
     if "OMPI_COMM_WORLD_SIZE" in environ:
         major = environ.get("OMPI_VERSION", "").split(".")[0]  # not told before version 5
-        return Launcher("mpirun", _number(environ, "OMPI_COMM_WORLD_SIZE"), f"Open MPI v{major}")
+        size = _number(environ, "OMPI_COMM_WORLD_SIZE")
+        one_host = environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == environ["OMPI_COMM_WORLD_SIZE"]
+        return Launcher("mpirun", size, f"Open MPI v{major}", one_host)
     if "PMI_SIZE" in environ:
         hydra = "MPI_LOCALNRANKS" in environ
         name, libraries = ("mpirun", "(?!Open MPI)") if hydra else ("srun --mpi=pmi2", "")
@@ -66,7 +82,7 @@ def detect(environ: Mapping[str, str]) -> Launcher | None:
     if "SLURM_STEP_NUM_TASKS" in environ:
         size = _number(environ, "SLURM_STEP_NUM_TASKS")
         if "PMIX_RANK" in environ:
-            return Launcher("srun --mpi=pmix", size, "")
+            return Launcher("srun --mpi=pmix", size, "", environ.get("SLURM_STEP_NUM_NODES") == "1")
         if "I_MPI_PMI_LIBRARY" in environ:  # Intel MPI then finds SLURM itself
             return Launcher("srun", size, "Intel")
         if size == 1:
@@ -87,3 +103,11 @@ def _number(environ: Mapping[str, str], name: str) -> int:
     if not re.fullmatch("[1-9][0-9]{0,8}", environ[name]):
         raise WorldError(f"{name} is the number of processes, but {environ[name]!r} was found: unset it.")
     return int(environ[name])
+
+
+def _names_in(path: Path) -> set[str]:
+    """Names of the parameters that a file of Open MPI sets; none where there is no file."""
+    try:
+        return set(re.findall(r"^\s*(\w+)\s*=", path.read_text(errors="replace"), re.MULTILINE))
+    except OSError:
+        return set()

@@ -51,6 +51,7 @@ class World:
         launcher = detect(environ)
         if launcher is None:
             return World()
+        launcher.set_parameters(os.environ)
         try:
             if backend == "mpi":
                 launcher.require_mpi(mpi_library(), "mpi4py")
