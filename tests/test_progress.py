@@ -48,6 +48,14 @@ def test_what_was_done_before_does_not_count_in_the_rate(capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith("images 10 of 10: ")
 
 
+@pytest.mark.parametrize(("note", "told"), [(None, ""), ("loss 2", ": loss 2")])
+def test_the_last_line_is_told_though_nothing_was_timed(note: str | None, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Ticker(World(), "steps", 2) as ticker:
+        ticker.skip(1)
+        ticker.skip(1, note)
+    assert capsys.readouterr().out == f"steps 2 of 2{told}\n"
+
+
 @pytest.mark.parametrize(("rank", "bar"), [(0, True), (1, False)])
 def test_a_terminal_gets_a_bar_from_rank_0(rank: int, bar: bool) -> None:
     ours, theirs = pty.openpty()

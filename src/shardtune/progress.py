@@ -71,22 +71,29 @@ class Ticker:
         """Counts × weight per second."""
         return self._counted * self._weight / self.seconds
 
-    def skip(self, count: int) -> None:
+    def skip(self, count: int, note: str | None = None) -> None:
         """`count` more are done, but tell nothing of the rate (they were done before, or paid for compiling): the clock
-        starts anew."""
+        starts anew. The note is that of `advance`."""
         self._done += count
         self._started, self._counted = time.monotonic(), 0
+        self._show(note)
 
     def advance(self, note: str | None = None, count: int = 1) -> None:
         """`count` more are done; `note`, if given, is shown beside the rate from now on."""
         self._done += count
         self._counted += count
-        self._note = self._note if note is None else f"{note}, "
+        self._show(note)
+
+    def _show(self, note: str | None) -> None:
+        self._note = self._note if note is None else note
+        known = [self._note] if self._note else []
+        if self._counted:
+            known.append(f"{self.rate:.1f} {self._rate_unit}/s")
+        self._bar.update(self._task, completed=self._done, description=", ".join(known))
         now = time.monotonic()
-        text = f"{self._note}{self.rate:.1f} {self._rate_unit}/s"
-        self._bar.update(self._task, completed=self._done, description=text)
         due = now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == self._total
         if due and self._prints:
             self._last_line = now
-            seconds = (self._total - self._done) * self._weight / self.rate
-            _write(f"{self._unit} {self._done} of {self._total}: {text}, {seconds:.0f} s left")
+            if self._counted:
+                known.append(f"{(self._total - self._done) * self._weight / self.rate:.0f} s left")
+            _write(f"{self._unit} {self._done} of {self._total}" + (f": {', '.join(known)}" if known else ""))

@@ -13,18 +13,28 @@ def shard(number: int, *, stored: int, rejected: int = 0) -> WrittenShard:
     return WrittenShard("train", f"train-{number:05d}-of-00002", offsets=[0] * stored, rejects=rejects)
 
 
-def test_all_shards_are_heard_of_and_all_images_counted(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        ("reused first", r"1 rejected, [\d.]+ MB/s, [\d.]+ images/s, 0 s left"),
+        ("reused last", "1 rejected"),  # nothing was timed since
+        ("all reused", "1 rejected"),
+    ],
+)
+def test_all_shards_are_heard_of_and_all_images_counted(order: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     shards = [shard(0, stored=2), shard(1, stored=1, rejected=1)]
     with Account(World(), 4) as account:
-        account.finished(shards[0], reused=True)
-        account.next_image("a/2.jpg", 10)
-        account.next_image("a/3.jpg", 10)
-        account.rejected()
-        account.finished(shards[1], reused=False)
+        for one in reversed(shards) if order == "reused last" else shards:
+            reused = one is shards[0] or order == "all reused"
+            if not reused:
+                account.next_image("a/2.jpg", 10)
+                account.next_image("a/3.jpg", 10)
+                account.rejected()
+            account.finished(one, reused=reused)
         account.wait(2)
     assert account.shards == {one.name: one for one in shards}
     [line] = capsys.readouterr().out.splitlines()
-    assert line.startswith("images 4 of 4: 1 rejected, ")
+    assert re.fullmatch(f"images 4 of 4: {told}", line)
 
 
 def test_what_was_written_before_the_clock_started_does_not_count_in_the_rates(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,12 +97,13 @@ class Account:
         counts = sum((report.counts for _, report in self._heard.values()), Counter[str]())
         new = counts - self._shown
         self._shown = counts
+        rejected = f"{counts['rejected']} rejected"
         if new["reused"]:
-            self._ticker.skip(new["reused"])
+            self._ticker.skip(new["reused"], rejected)
             self._bytes_untimed = counts["bytes"] - new["bytes"]
         if new["images"]:
             speed = (counts["bytes"] - self._bytes_untimed) / 1e6 / self._ticker.seconds
-            self._ticker.advance(f"{counts['rejected']} rejected, {speed:.1f} MB/s", new["images"])
+            self._ticker.advance(f"{rejected}, {speed:.1f} MB/s", new["images"])
 
     def _tell_where_all_were(self) -> None:
         """If a rank was killed, its launcher stops the others: then this says at which image it was."""

@@ -169,7 +169,7 @@ class Trainer:
         else:
             note = None
         if self.done == self._first + 1:
-            ticker.skip(1)  # it paid for compiling
+            ticker.skip(1, note)  # it paid for compiling
             self._spent = _Spent()
         else:
             ticker.advance(note)
