@@ -49,7 +49,9 @@ def test_what_was_done_before_does_not_count_in_the_rate(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("note", "told"), [(None, ""), ("loss 2", ": loss 2")])
-def test_the_last_line_is_told_though_nothing_was_timed(note: str | None, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_is_told_though_nothing_was_timed(
+    note: str | None, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with Ticker(World(), "steps", 2) as ticker:
         ticker.skip(1)
         ticker.skip(1, note)

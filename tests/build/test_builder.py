@@ -157,6 +157,25 @@ def test_a_finished_data_set_is_not_built_again(images: Path, tmp_path: Path, ca
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir() if path.is_file()}
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_image_that_changed_but_not_in_size_is_noticed(images: Path, tmp_path: Path, finished: bool) -> None:
+    rejected, changed = images / "blue" / "blue-00.jpg", images / "red" / "red-03.jpg"
+    if not finished:
+        rejected.write_bytes(b"")
+        with pytest.raises(DataError, match="--max_rejects 1"):
+            made(images, tmp_path / "data")
+    else:
+        made(images, tmp_path / "data")
+    before, time = contents(tmp_path / "data"), changed.stat().st_mtime_ns
+    content = bytearray(changed.read_bytes())
+    content[-10] ^= 1
+    changed.write_bytes(content)
+    os.utime(changed, ns=(time, time + 1_000_000_000))
+    with pytest.raises(DataError, match=r"begun with other input \(.*red"):
+        made(images, tmp_path / "data", max_rejects=1)
+    assert contents(tmp_path / "data") == before
+
+
 def test_a_finished_data_set_that_lost_a_shard_is_told_of(images: Path, tmp_path: Path) -> None:
     manifest = made(images, tmp_path / "data")
     lost = tmp_path / "data" / manifest.splits["train"][1].name

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from shardtune.build.builder import build
+from shardtune.build.verify import verify
+from shardtune.config import BuildConfig, VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME
+from shardtune.world import World
 from tests.faults.injector import Injector, calls
 from tests.faults.reference import Reference, identities
 from tests.launching import run
@@ -101,6 +106,37 @@ def test_a_fault_on_one_rank_ends_all_and_is_told(
     small.build_again(output)
     assert contents(output) == small.files
     assert identities(output, kept) == kept
+
+
+def test_a_build_over_a_data_set_leaves_the_old_one_whole_or_no_manifest(
+    small: Reference, injector: Injector, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    build(BuildConfig(small.images, old, **{**small.options, "seed": 1}), World())
+
+    def build_over(output: Path, *, at: int | None = None) -> tuple[int, list[str]]:
+        """Status and calls of a build that is killed at a call."""
+        log = tmp_path / f"log-{at}"
+        kill = injector.environment(output, log, at=at, error=-signal.SIGKILL)
+        done = run([*small.command(output), "--overwrite"], launcher="alone", ranks=1, timeout=60, environment=kill)
+        return done.returncode, calls(log)
+
+    shutil.copytree(old, tmp_path / "data")
+    status, made = build_over(tmp_path / "data")
+    assert (status, contents(tmp_path / "data")) == (0, small.files)
+    removals = [n for n, call in enumerate(made, 1) if re.fullmatch(r"unlink .*/(dataset\.json|[a-z]+-\d+-of-\d+)", call)]
+    assert len(removals) == 1 + sum("-of-" in name for name in small.files)
+    whole = []
+    for number in (removals[0], removals[1], removals[-1]):
+        output = tmp_path / str(number)
+        shutil.copytree(old, output)
+        assert build_over(output, at=number)[0] == -signal.SIGKILL
+        whole.append((output / MANIFEST_NAME).exists())
+        if whole[-1]:
+            verify(VerifyConfig(output), World())
+        assert build_over(output)[0] == 0
+        assert contents(output) == small.files
+    assert whole[0]  # nothing was removed yet
 
 
 @pytest.fixture
