@@ -53,7 +53,8 @@ class TrainConfig:
     clip_norm: float | None = None
     """Scale the gradients down where their global norm is above this."""
     initial_learning_rate: float = 0.001
-    """Learning rate of one worker with one batch. It climbs to this times the scale, then decays."""
+    """Learning rate of one worker with one batch. It climbs to this times the scale, then decays. A run that goes on may
+    have another one with allow_config_change, but not another scale."""
     lr_scaling: Scaling = "linear"
     """The scale: workers × accumulate, its square root, or 1. It is fixed at the first start."""
     warmup_epochs: float = 5.0
@@ -109,7 +110,8 @@ class TrainConfig:
     hang_timeout: float = 600.0
     """Seconds without a step after which the job ends and says which rank is late."""
     allow_config_change: bool = False
-    """Go on with a run although flags have changed since it began."""
+    """Go on with a run although flags have changed since it began. What never changes: optimizer, what is frozen, lr_scaling
+    and the scale that it gave, the number of classes, whether there is an auxiliary head; and to mixed_float16."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
     histograms: bool = False

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,20 @@ def test_before_the_first_checkpoint_nothing_is_decided(config: TrainConfig) -> 
     assert open_run(replace(config, lr_scaling="sqrt", accumulate=1), workers=4) == Fixed(32, 2.0)
 
 
+ALLOWED, NEVER = "may change with --allow_config_change", "never changes in a run"
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"seed": 1}, "(seed was 0, is 1)"),
-        ({"max_steps": 7, "image_size": 75}, "(image_size was 299, is 75; max_steps was None, is 7)"),
-        ({"lr_scaling": "none"}, "(lr_scaling was linear, is none)"),
+        ({"seed": 1}, f"(seed was 0, is 1, and {ALLOWED})"),
+        (
+            {"max_steps": 7, "image_size": 107},
+            f"(image_size was 299, is 107, and {ALLOWED}; max_steps was None, is 7, and {ALLOWED})",
+        ),
+        ({"initial_learning_rate": 0.1}, f"(initial_learning_rate was 0.001, is 0.1, and {ALLOWED})"),
+        ({"precision": "mixed_bfloat16"}, f"(precision was float32, is mixed_bfloat16, and {ALLOWED})"),
+        ({"batch_norm": "synced"}, f"(batch_norm was per_worker, is synced, and {ALLOWED})"),
     ],
 )
 def test_a_changed_configuration_is_refused_unless_allowed(config: TrainConfig, changes: dict[str, Any], told: str) -> None:
@@ -50,11 +59,45 @@ def test_a_changed_configuration_is_refused_unless_allowed(config: TrainConfig, 
     changed = replace(config, **changes)
     with pytest.raises(UsageError) as error:
         open_run(changed, workers=1)
-    assert told in str(error.value)
+    assert str(error.value).endswith(f"{told}: give the same flags and data, or --allow_config_change, or another --train_dir.")
     assert open_run(replace(changed, allow_config_change=True), workers=2) == fixed
     assert open_run(changed, workers=2) == fixed  # it is the run's now
     written = json.loads((config.train_dir / "config.json").read_text())
     assert {name: written["config"][name] for name in changes} == changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"optimizer": "rmsprop"}, "optimizer was sgd, is rmsprop"),
+        ({"precision": "mixed_float16"}, "precision was float32, is mixed_float16"),
+        ({"freeze_until": "mixed8"}, "freeze_until was None, is mixed8"),
+        ({"freeze_trunk": True}, "freeze_trunk was False, is True"),
+        ({"batch_norm": "frozen"}, "batch_norm was per_worker, is frozen"),
+        ({"lr_scaling": "none"}, "lr_scaling was linear, is none"),
+        ({"image_size": 106}, "image_size was 299, is 106"),
+    ],
+)
+def test_what_never_changes_in_a_run_is_named(config: TrainConfig, changes: dict[str, Any], told: str) -> None:
+    config = replace(config, pretrained_model_checkpoint_path=Path("model.ckpt"))
+    open_run(config, workers=1)
+    checkpoint.save(config.train_dir, 1, {})
+    before = (config.train_dir / "config.json").read_bytes()
+    for allowed in (False, True):
+        with pytest.raises(UsageError) as error:
+            open_run(replace(config, seed=1, allow_config_change=allowed, **changes), workers=1)
+        assert f"{told}, and {NEVER}" in str(error.value)
+        assert f"seed was 0, is 1, and {ALLOWED}" in str(error.value)
+        assert f"in another --train_dir, with --pretrained_model_checkpoint_path {config.train_dir}" in str(error.value)
+    assert (config.train_dir / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("labels", "told"), [(["a", "b"], NEVER), (["a", "b", "c"], ALLOWED)])
+def test_classes_may_have_other_names_but_not_another_number(config: TrainConfig, labels: list[str], told: str) -> None:
+    open_run(config, workers=1)
+    checkpoint.save(config.train_dir, 1, {})
+    with pytest.raises(UsageError, match=rf"labels was \['blue', 'green', 'red'\], is {re.escape(str(labels))}, and {told}"):
+        open_of(config, replace(Manifest.load(config.data_dir), labels=labels), 1)
 
 
 def test_other_data_are_refused(config: TrainConfig, small_data: Path, tmp_path: Path) -> None:

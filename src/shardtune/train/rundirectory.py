@@ -9,6 +9,7 @@ from shardtune.errors import DataError, UsageError
 from shardtune.files import write_json
 from shardtune.model import checkpoint
 from shardtune.model.checkpoint import RUN_CONFIG_NAME, load_run_config
+from shardtune.model.inception import SMALLEST_SIZE_WITH_AUXILIARY_HEAD
 from shardtune.train.schedule import Schedule, scale_of
 from shardtune.trainconfig import TrainConfig
 
@@ -50,7 +51,7 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
 
     Raises:
         DataError: there is nothing to train on.
-        UsageError: the run began with other flags or data.
+        UsageError: the run began with other flags or data, which is not allowed, or cannot be.
     """
     if not manifest.examples("train"):
         raise DataError(f"Training needs at least one example, but {config.data_dir} has none in its training split.")
@@ -67,17 +68,43 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
     first = load_run_config(config.train_dir)
     fixed = Fixed(first["global_batch"], first["scale"])
     changed = _differences(first, run)
-    if changed and not config.allow_config_change:
-        raise UsageError(
-            f"A run goes on with the configuration it began with, but {config.train_dir} began with another "
-            f"({'; '.join(changed)}): give the same flags and data, --allow_config_change, or another --train_dir."
-        )
     if changed:
+        _require_allowed(changed, config)
         write_json(path, {**run, "workers": first["workers"], **asdict(fixed)})
     return fixed
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What would make the rest of the run another one than it began as."""
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What would make the rest of the run another one than it began as: the values before and now."""
     old, new = ({**run["config"], "labels": run["labels"], "data_sha256": run["data_sha256"]} for run in (before, now))
-    return [f"{key} was {old.get(key)}, is {new[key]}" for key in new if key not in FREE and old.get(key) != new[key]]
+    return {key: (old.get(key), new[key]) for key in new if key not in FREE and old.get(key) != new[key]}
+
+
+def _require_allowed(changed: dict[str, tuple[Any, Any]], config: TrainConfig) -> None:
+    never = {key for key, (old, new) in changed.items() if _never_changes(key, old, new)}
+    if config.allow_config_change and not never:
+        return
+    rules = {key: "never changes in a run" if key in never else "may change with --allow_config_change" for key in changed}
+    told = "; ".join(f"{key} was {old}, is {new}, and {rules[key]}" for key, (old, new) in changed.items())
+    advice = (
+        f"go on from its weights in another --train_dir, with --pretrained_model_checkpoint_path {config.train_dir}"
+        if never
+        else "--allow_config_change, or another --train_dir"
+    )
+    raise UsageError(
+        f"A run goes on with the configuration it began with, but {config.train_dir} began with another ({told}): give the "
+        f"same flags and data, or {advice}."
+    )
+
+
+def _never_changes(key: str, old: Any, new: Any) -> bool:
+    """Whether a checkpoint of before has not what is needed now, or the first start has decided it for good."""
+    if key == "labels":
+        return len(old) != len(new)
+    if key == "precision":
+        return bool(new == "mixed_float16")  # which keeps the scale of its loss
+    if key == "batch_norm":
+        return "frozen" in (old, new)
+    if key == "image_size":
+        return (old < SMALLEST_SIZE_WITH_AUXILIARY_HEAD) != (new < SMALLEST_SIZE_WITH_AUXILIARY_HEAD)
+    return key in ("optimizer", "freeze_until", "freeze_trunk", "lr_scaling")
