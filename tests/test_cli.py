@@ -1,10 +1,12 @@
 """Commands as a person types them, in processes of their own."""
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +177,72 @@ def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "\\x1b[2J" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def test_the_versions_are_told_without_what_takes_long() -> None:
+    code = (
+        "import sys; from shardtune.cli import main; main(['--version']); print({'tensorflow', 'horovod'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=True)
+    *versions, imported = done.stdout.splitlines()
+    assert imported == "set()"
+    assert {f"{name} {version(name)}" for name in ("shardtune", "horovod", "mpi4py")} <= set(versions)
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set whose classes are called in several scripts."""
+    directory = tmp_path_factory.mktemp("foreign")
+    images = plant(directory / "images", per_class=1, classes=("café", "grün", "漢字"))
+    shardtune("build", "--train_directory", images, "--output_directory", directory / "漢字", "--train_shards", 1)
+    return directory
+
+
+INSPECT = "inspect {data} --output {here}/sheet.png"
+
+
+@pytest.mark.parametrize(("encoding", "line"), [("ascii", INSPECT), ("latin-1", INSPECT), ("ascii", "build {again}")])
+def test_what_a_terminal_cannot_show_is_escaped(foreign: Path, tmp_path: Path, encoding: str, line: str) -> None:
+    again = f"--train_directory {foreign}/images --output_directory {foreign}/漢字 --train_shards 1"
+    words = line.format(data=foreign / "漢字", here=tmp_path, again=again).split()
+    done = subprocess.run(
+        [sys.executable, "-m", "shardtune", *words],
+        env={**ENVIRONMENT, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = done.stdout.decode(encoding)
+    for name in ("café", "grün", "漢字") if words[0] == "inspect" else ["漢字"]:
+        assert name.encode(encoding, "backslashreplace").decode(encoding) in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "stderr"),
+    [(INSPECT, False), ("verify {data}", False), ("build --help", False), ("build {again}", False), ("build {again}", True)],
+)
+def test_a_command_goes_on_when_nobody_reads_what_it_says(foreign: Path, tmp_path: Path, line: str, stderr: bool) -> None:
+    again = f"--train_directory {foreign}/images --output_directory {tmp_path}/data"
+    words = line.format(data=foreign / "漢字", here=tmp_path, again=again).split()
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "shardtune", *words],
+        env=ENVIRONMENT,
+        stdout=writer,
+        stderr=writer if stderr else subprocess.PIPE,
+        timeout=120,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, None if stderr else b"")
+    assert (tmp_path / "sheet.png").exists() == (words[0] == "inspect")
+    assert (tmp_path / "data" / "dataset.json").exists() == ("--output_directory" in words)
+
+
+def test_a_closed_output_is_no_error(foreign: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m shardtune inspect {foreign}/漢字 --output {tmp_path}/sheet.png >&-"
+    done = subprocess.run(["sh", "-c", command], env=ENVIRONMENT, capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "sheet.png").exists()

@@ -17,10 +17,14 @@ import tyro
 from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, VerifyConfig
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, UsageError
 from shardtune.progress import printable
+from shardtune.streams import protect
 from shardtune.trainconfig import TrainConfig
 from shardtune.world import Backend, World, expect_trace
 
-DESCRIPTION = "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks."
+DESCRIPTION = (
+    "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks, --version the "
+    "versions of this and of what it stands on."
+)
 Stage = Callable[[Any], tuple[Backend | None, Callable[[Any, World], Any]]]
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
@@ -35,6 +39,9 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its status: 0 done, 1 failed, 2 wrong usage, 75 stopped early on request."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(_versions())
+        return
     debug = "--debug" in arguments
     lead(lambda: _parse([argument for argument in arguments if argument != "--debug"]), _stage, debug)
 
@@ -47,6 +54,7 @@ def lead(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> Non
         stage: for that, what its ranks talk over and what each of them does.
         debug: show tracebacks.
     """
+    protect()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
     world = World()
@@ -80,6 +88,12 @@ def _parse(arguments: list[str]) -> Any:
         untitled = (line for line in said.getvalue().splitlines() if not line.startswith("╭"))
         words = " ".join(re.sub("[│╰╯─]", " ", " ".join(untitled)).split())
         raise UsageError(f"{re.split(' Argument helptext| For full helptext', words)[0]}: see shardtune --help.") from None
+
+
+def _versions() -> str:
+    from shardtune.doctor.ranks import identity  # which imports none of them
+
+    return "\n".join(f"{name} {version}" for name, version in identity().items() if version != "missing")
 
 
 def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:

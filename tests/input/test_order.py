@@ -1,3 +1,4 @@
+import hashlib
 import tracemalloc
 
 import numpy as np
@@ -88,6 +89,16 @@ def test_the_order_is_that_of_earlier_releases() -> None:
     # A change here would make every run that resumes see other examples than it began with.
     assert epoch_order((5, 3), 7, 0).tolist() == [4, 1, 2, 7, 0, 6, 5, 3]
     assert epoch_order((5, 3), 7, 1).tolist() == [6, 5, 2, 3, 7, 0, 4, 1]
+    digests = [hashlib.sha256(epoch_order(shards, 7, 2).astype("<i8")).hexdigest()[:16] for shards in ((512,), (3000, 700, 1))]
+    assert digests == ["1a1d41d34fd0ab11", "75b5b79dd27afa43"]  # one window, and several
+
+
+def test_an_order_is_computed_once_for_all_batches_of_an_epoch_and_then_forgotten() -> None:
+    epoch_order.cache_clear()
+    for step in range(30):
+        global_batch([60, 40], 0, step, 10)
+    info = epoch_order.cache_info()
+    assert (info.misses, info.currsize) == (3, 1)
 
 
 def test_nobody_can_change_an_order_that_others_read() -> None:

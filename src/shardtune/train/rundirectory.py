@@ -106,5 +106,5 @@ def _never_changes(key: str, old: Any, new: Any) -> bool:
     if key == "batch_norm":
         return "frozen" in (old, new)
     if key == "image_size":
-        return (old < SMALLEST_SIZE_WITH_AUXILIARY_HEAD) != (new < SMALLEST_SIZE_WITH_AUXILIARY_HEAD)
+        return bool((old < SMALLEST_SIZE_WITH_AUXILIARY_HEAD) != (new < SMALLEST_SIZE_WITH_AUXILIARY_HEAD))
     return key in ("optimizer", "freeze_until", "freeze_trunk", "lr_scaling")
