@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ def test_content_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
         assert path.read_bytes() == b"old and longer"
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    write_json(tmp_path / "file", {})
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

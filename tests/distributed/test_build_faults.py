@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.build.builder import build
+from shardtune.build.resume import RECEIPTS_NAME
 from shardtune.build.verify import verify
 from shardtune.config import BuildConfig, VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME
@@ -33,6 +34,15 @@ def undisturbed(small: Reference, injector: Injector, tmp_path_factory: pytest.T
     run(small.command(output), launcher="alone", ranks=1, timeout=60, environment=injector.environment(output, log))
     assert contents(output) == small.files
     return calls(log)
+
+
+def test_content_is_on_disk_before_it_gets_its_name_and_the_name_after(undisturbed: list[str]) -> None:
+    named = [at for at, call in enumerate(undisturbed) if call.startswith("rename ") and f"/{RECEIPTS_NAME}/" not in call]
+    assert len(named) >= 4 + 5  # shards, and the files beside them
+    for at in named:
+        directory = undisturbed[at].removeprefix("rename ").rpartition("/")[0]
+        assert undisturbed[at - 1].startswith(f"fsync {directory}/")
+        assert undisturbed[at + 1] == f"fsync {directory}"
 
 
 def require_survived(small: Reference, injector: Injector, directory: Path, fault: int, numbers: Iterable[int]) -> None:

@@ -87,15 +87,44 @@ def test_the_scale_of_eight_workers(scaling: Any, scale: float) -> None:
     assert scale_of(scaling, 8) == pytest.approx(scale)
 
 
+DRAWN = """\
+      step     epoch  learning rate
+         0      0.00  0.1
+         8      0.80  0.2
+        10      1.00  0.2
+        19      1.90  0.2
+        29      2.90  0.2
+        38      3.80  0.02
+        48      4.80  0.02
+        58      5.80  0.02
+        67      6.70  0.002
+        77      7.70  0.002
+        86      8.60  0.0002
+        96      9.60  0.0002
+
+       0.2 │     ████████████████
+           │    █████████████████
+           │  ███████████████████
+           │ ████████████████████
+           │█████████████████████
+           │█████████████████████
+           │█████████████████████
+           │███████████████████████████████████████████
+         0 └────────────────────────────────────────────────────────────────
+            step 0                                                        96"""
+
+
 def test_a_schedule_is_drawn() -> None:
-    assert drawn(schedule(0.1, 2, 100, 10, learning_rate_decay="step", warmup_epochs=1), 10).splitlines()[:6] == [
-        "      step     epoch  learning rate",
-        "         0      0.00  0.1",
-        "        10      1.00  0.2",
-        "        20      2.00  0.2",
-        "        30      3.00  0.2",
-        "        40      4.00  0.02",
-    ]
+    assert drawn(schedule(0.1, 2, 97, 10, learning_rate_decay="step", warmup_epochs=0.8), 10) == DRAWN
+
+
+@pytest.mark.parametrize(
+    ("decay", "told"),
+    [("constant", "constant"), ("cosine", "a cosine to 0"), ("exponential", "exponential decay"), ("step", "step decay")],
+)
+def test_a_schedule_is_told(decay: str, told: str) -> None:
+    plan = schedule(0.1, 2, 97, 10, learning_rate_decay=decay, warmup_epochs=0.8)
+    assert str(plan) == f"learning rate 0.1 to 0.2 in 8 steps, then {told}"
 
 
 @given(RATES, st.integers(1, 8), st.integers(1, 5000), st.floats(0.1, 1000), DECAYS)
