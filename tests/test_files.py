@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,9 @@ def test_content_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
 
 
 def test_nothing_stays_open(tmp_path: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = sorted(Path("/proc/self/fd").iterdir())
     write_json(tmp_path / "file", {})
-    assert os.listdir("/proc/self/fd") == before
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -121,6 +121,10 @@ def test_what_a_class_cannot_give_others_do() -> None:
     assert shares([3, 3], 100) == [2, 2]
 
 
+def test_what_rounding_leaves_goes_where_the_remainder_is_largest() -> None:
+    assert shares([7, 3], 4) == [3, 1]
+
+
 @pytest.mark.parametrize(
     ("counts", "fraction", "held"),
     [([10, 20], 0.2, [2, 4]), ([1, 2, 3], 0.2, [0, 1, 1]), ([1, 2, 3], 0.9, [0, 1, 2]), ([100], 0.001, [1])],
