@@ -57,7 +57,7 @@ def test_a_run_that_loses_a_worker_goes_on(scripts: Path, small_data: Path, tmp_
 
     refused = finish(start(train_sh(scripts, small_data, run, *flags, "--seed", 7), environment=TWO), 60)
     assert refused.returncode == 2
-    assert "began with another (seed was 0, is 7)" in refused.stdout
+    assert "began with another (seed was 0, is 7, and may change with --allow_config_change)" in refused.stdout
     assert "going on" not in refused.stdout
     assert (outcome(run)["outcome"], outcome(run)["attempt"]) == ("finished", 2)
 
