@@ -52,8 +52,7 @@ def test_what_a_crash_left_is_replaced(tmp_path: Path) -> None:
 def test_json_is_text_that_people_can_read(tmp_path: Path) -> None:
     write_json(tmp_path / "x.json", {"label": "Gänseblümchen", "n": [1, 2]})
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
-    assert "Gänseblümchen" in text
-    assert text.endswith("}\n")
+    assert text == '{\n  "label": "Gänseblümchen",\n  "n": [\n    1,\n    2\n  ]\n}\n'
     assert json.loads(text) == {"label": "Gänseblümchen", "n": [1, 2]}
 
 
