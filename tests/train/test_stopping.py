@@ -67,6 +67,13 @@ def test_the_first_rank_that_fails_is_believed(tmp_path: Path) -> None:
     assert again.read() == {"outcome": "failed", "attempt": 2, "error": "something new"}
 
 
+def test_rank_0_alone_tells_that_a_job_runs(tmp_path: Path) -> None:
+    OutcomeFile(tmp_path, 1).begin(step=0)
+    assert OutcomeFile(tmp_path, 0).read() == {}
+    OutcomeFile(tmp_path, 0).begin(step=0)
+    assert OutcomeFile(tmp_path, 1).read()["outcome"] == "running"
+
+
 def test_a_start_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     OutcomeFile(tmp_path, 0).write("stopped", step=3)
     outcome = OutcomeFile(tmp_path, 0)
