@@ -21,7 +21,7 @@ LAYERS = (
     ("trainconfig",),
     ("config", "devices", "locking", "progress"),
     ("dataset", "world"),
-    ("communicators", "files", "launcher"),
+    ("communicators", "files", "launcher", "streams"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
