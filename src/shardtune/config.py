@@ -26,12 +26,12 @@ class BuildConfig:
     output_directory: Path
     """Where shards, labels.txt and dataset.json go; made if it does not exist."""
     validation_directory: Path | None = None
-    """Folder of validation images, laid out like train_directory."""
+    """Folder of validation images, laid out like train_directory. Classes may be missing there, which is told."""
     validation_fraction: float = 0.0
-    """Without a validation_directory: the share (0 to 1) of each class in train_directory held out for validation.
-    A class of a single image is only trained on."""
+    """Without a validation_directory: the share (0 to 1) of the images in train_directory held out for validation,
+    rounded, but one at least; from each class in proportion. Small classes may have none, which is told."""
     validation_examples: int = 0
-    """Without a validation_directory: how many images of train_directory are held out, from each class in proportion."""
+    """Without a validation_directory: how many images of train_directory are held out, shared out in the same way."""
     labels_file: Path | None = None
     """Class names, one a line: the first has label 1. Without it, the sorted sub-folders of train_directory."""
     ignore_unlisted: bool = False

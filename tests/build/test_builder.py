@@ -195,6 +195,34 @@ def test_validation_images_can_be_held_out(images: Path, tmp_path: Path) -> None
     assert len(names[0] | names[1]) == 3 * PER_CLASS
 
 
+@pytest.mark.parametrize(
+    ("fraction", "held_out"), [(0.001, 1), (0.01, 1), (0.1, 12), (1 / 3, 40), (0.5, 60), (0.66, 79), (0.99, 80)]
+)
+def test_a_fraction_is_one_of_all_images(tmp_path: Path, fraction: float, held_out: int) -> None:
+    classes = tuple(f"class-{number:02d}" for number in range(40))
+    images = plant(tmp_path / "images", per_class=3, classes=classes)
+    manifest = made(images, tmp_path / "data", validation_fraction=fraction)
+    assert (manifest.examples("train"), manifest.examples("validation")) == (120 - held_out, held_out)
+    assert min(manifest.class_counts["train"]) >= 1
+    assert max(manifest.class_counts["validation"]) - min(manifest.class_counts["validation"]) <= 1
+
+
+def test_classes_without_a_validation_image_are_told(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made(images, tmp_path / "a", validation_fraction=0.05)
+    assert "Without a validation image: 2 of 3 classes (green, red)." in capsys.readouterr().out.splitlines()
+    plant(tmp_path / "given", per_class=2, classes=("red",))
+    (tmp_path / "given" / "green").mkdir()
+    manifest = made(images, tmp_path / "b", validation_directory=tmp_path / "given")
+    assert manifest.class_counts == {"train": [6, 6, 6], "validation": [0, 0, 2]}
+    assert "Without a validation image: 2 of 3 classes (blue, green)." in capsys.readouterr().out.splitlines()
+    made(images, tmp_path / "c")
+    assert "Without a validation image" not in capsys.readouterr().out
+    for path in (tmp_path / "given" / "red").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=f"One class at least has images, but {tmp_path / 'given'} has none"):
+        made(images, tmp_path / "d", validation_directory=tmp_path / "given")
+
+
 def test_more_shards_than_images(images: Path, tmp_path: Path) -> None:
     manifest = made(images, tmp_path / "data", train_shards=20)
     assert [shard.examples for shard in manifest.splits["train"]].count(0) == 2
@@ -215,7 +243,7 @@ def test_folders_that_are_no_classes_are_an_error(images: Path, tmp_path: Path) 
     with pytest.raises(DataError, match="has green besides"):
         made(images, tmp_path / "data", labels_file=tmp_path / "labels")
     plant(tmp_path / "validation", per_class=1, classes=("blue", "red", "violet"))
-    with pytest.raises(DataError, match=f"{tmp_path / 'validation'} lacks green and has violet besides"):
+    with pytest.raises(DataError, match=f"{tmp_path / 'validation'} has violet besides"):
         made(images, tmp_path / "data", validation_directory=tmp_path / "validation")
     assert not (tmp_path / "data").exists()
 

@@ -78,3 +78,11 @@ def test_folders_and_labels_that_differ(tmp_path: Path, labels: list[str], messa
     require_same(["b", "a"], tmp_path, ignore_unlisted=False)
     with pytest.raises(DataError, match=message):
         require_same(labels, tmp_path, ignore_unlisted=False)
+
+
+def test_folders_may_be_fewer_or_more_where_that_is_allowed(tmp_path: Path) -> None:
+    folders(tmp_path, "a", "b")
+    require_same(["a", "b", "c"], tmp_path, ignore_unlisted=False, may_lack=True)
+    require_same(["a"], tmp_path, ignore_unlisted=True)
+    with pytest.raises(DataError, match="has b besides: rename"):
+        require_same(["a", "c"], tmp_path, ignore_unlisted=False, may_lack=True)

@@ -12,7 +12,6 @@ from shardtune.build.plan import (
     as_digests,
     assign,
     first_of_each,
-    fraction_of,
     group,
     hold_out,
     into_shards,
@@ -132,14 +131,6 @@ def test_what_a_class_cannot_give_others_do() -> None:
 
 def test_what_rounding_leaves_goes_where_the_remainder_is_largest() -> None:
     assert shares([7, 3], 4) == [3, 1]
-
-
-@pytest.mark.parametrize(
-    ("counts", "fraction", "held"),
-    [([10, 20], 0.2, [2, 4]), ([1, 2, 3], 0.2, [0, 1, 1]), ([1, 2, 3], 0.9, [0, 1, 2]), ([100], 0.001, [1])],
-)
-def test_a_fraction_leaves_one_on_each_side(counts: list[int], fraction: float, held: list[int]) -> None:
-    assert fraction_of(counts, fraction) == held
 
 
 LABELLED = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 12)), min_size=1, max_size=60)

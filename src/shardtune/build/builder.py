@@ -25,6 +25,7 @@ from shardtune.world import World
 
 DIGESTS_NAME = "digests.bin"
 LOG_NAME = "builds.jsonl"
+CLASSES_TOLD = 10
 
 
 def build(config: BuildConfig, world: World) -> Manifest:
@@ -119,6 +120,10 @@ def _tell(config: BuildConfig, manifest: Manifest, world: World) -> None:
     figures = manifest.provenance
     counts = manifest.class_counts["train"]
     say(world, f"Classes: {len(counts)}, of {min(counts)} to {max(counts)} training images ({figures['imbalance']:.2f} : 1).")
+    without = [name for name, count in zip(manifest.labels, manifest.class_counts["validation"], strict=True) if not count]
+    if without and manifest.splits["validation"]:
+        names = ", ".join(without[:CLASSES_TOLD]) + ", …" * (len(without) > CLASSES_TOLD)
+        say(world, f"Without a validation image: {len(without)} of {len(counts)} classes ({names}).")
     for what in ("reencoded", "rejected"):
         if figures[what]:
             say(world, f"{what.capitalize()}: {', '.join(f'{count} {reason}' for reason, count in figures[what].items())}.")

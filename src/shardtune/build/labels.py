@@ -42,14 +42,19 @@ def read_labels(path: Path) -> list[str]:
     return names
 
 
-def require_same(labels: Sequence[str], directory: Path, *, ignore_unlisted: bool) -> None:
-    """Check that the folders of `directory` are exactly the classes, or that these are among them.
+def require_same(labels: Sequence[str], directory: Path, *, ignore_unlisted: bool, may_lack: bool = False) -> None:
+    """Check that the folders of `directory` are exactly the classes.
+
+    Args:
+        ignore_unlisted: there may be more.
+        may_lack: there may be fewer.
 
     Raises:
         DataError: names the folders that are missing or too many.
     """
     folders = class_folders(directory)
     missing, extra = sorted(set(labels) - set(folders)), sorted(set(folders) - set(labels))
+    missing = [] if may_lack else missing
     if missing or (extra and not ignore_unlisted):
         found = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(extra)} besides"] * bool(extra)
         raise DataError(f"Each class has one folder, but {directory} {' and '.join(found)}: rename, add or remove folders.")

@@ -53,10 +53,13 @@ class Listing:
         return Listing(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
 
 
-def scan(directory: Path, labels: Sequence[str]) -> Listing:
+def scan(directory: Path, labels: Sequence[str], *, may_lack: bool = False) -> Listing:
     """Every file in the class folders of `directory` and below, in no particular order; hidden ones are left out.
 
     A folder that is named like an image is listed like one, so that it is rejected and not overlooked.
+
+    Args:
+        may_lack: classes may have no folder, or no files, but not all of them.
 
     Raises:
         DataError: a class has no files, or a name is not UTF-8.
@@ -65,6 +68,8 @@ def scan(directory: Path, labels: Sequence[str]) -> Listing:
     columns = array("i"), array("q"), array("q")
     for label, name in enumerate(labels, start=1):
         before = len(ends)
+        if may_lack and not (directory / name).exists():
+            continue
         for path, status in _files(directory / name, name, frozenset()):
             try:
                 names += path.encode()
@@ -73,8 +78,10 @@ def scan(directory: Path, labels: Sequence[str]) -> Listing:
             ends.append(len(names))
             for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
                 column.append(value)
-        if len(ends) == before:
+        if len(ends) == before and not may_lack:
             raise DataError(f"Each class has at least one image, but {directory / name} is empty: add images or remove it.")
+    if not ends:
+        raise DataError(f"One class at least has images, but {directory} has none: add images, or do not give it.")
     return Listing(names, np.array(ends, np.int64), *(np.array(column) for column in columns))
 
 

@@ -107,11 +107,6 @@ def shares(counts: Sequence[int], total: int) -> list[int]:
     return held
 
 
-def fraction_of(counts: Sequence[int], fraction: float) -> list[int]:
-    """How many images of each class to hold out: a fraction, rounded, but one at least on each side; of a single image none."""
-    return [min(max(1, round(fraction * count)), count - 1) if count > 1 else 0 for count in counts]
-
-
 def hold_out(labels: npt.NDArray[np.int32], groups: Indices, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Which of these images, in their order, are for validation.
 

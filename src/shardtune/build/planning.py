@@ -16,7 +16,7 @@ from shardtune.world import World
 
 
 def find_labels(config: BuildConfig) -> list[str]:
-    """Class names: every directory of images has a folder for each.
+    """Class names: train_directory has a folder for each, and validation_directory no others.
 
     Raises:
         DataError: a directory or a labels file is not as it must be, or shards would lie among the folders of images.
@@ -28,8 +28,8 @@ def find_labels(config: BuildConfig) -> list[str]:
                 f"lie in one: give a directory elsewhere."
             )
     names = labels.read_labels(config.labels_file) if config.labels_file else labels.class_folders(config.train_directory)
-    for root in _roots(config).values():
-        labels.require_same(names, root, ignore_unlisted=config.ignore_unlisted)
+    for split, root in _roots(config).items():
+        labels.require_same(names, root, ignore_unlisted=config.ignore_unlisted, may_lack=split == "validation")
     return names
 
 
@@ -37,9 +37,10 @@ def find_images(config: BuildConfig, names: list[str]) -> dict[Split, Listing]:
     """The images of each directory in the order of the data set.
 
     Raises:
-        DataError: a class is empty, or a file name is no text.
+        DataError: a class has no training images, there are no validation images, or a file name is no text.
     """
-    return {split: plan.shuffled(scan(root, names), config.seed) for split, root in _roots(config).items()}
+    roots = _roots(config).items()
+    return {split: plan.shuffled(scan(root, names, may_lack=split == "validation"), config.seed) for split, root in roots}
 
 
 def make_plan(config: BuildConfig, names: list[str], found: dict[Split, Listing], cache: Path, world: World) -> Plan:
@@ -101,7 +102,7 @@ def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing]
 def _wanted(config: BuildConfig, sources: Listing, classes: int) -> list[int]:
     counts = np.bincount(sources.labels, minlength=classes + 1)[1:].tolist()
     if config.validation_fraction:
-        return plan.fraction_of(counts, config.validation_fraction)
+        return plan.shares(counts, max(1, round(config.validation_fraction * len(sources))))
     most = len(sources) - classes
     if config.validation_examples > most:
         raise DataError(
