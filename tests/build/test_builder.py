@@ -49,11 +49,11 @@ def stored(directory: Path) -> dict[Split, list[dict[str, Any]]]:
 def test_every_record_traces_to_its_own_file_and_label(small_images: Path, small_data: Path, split: Split) -> None:
     examples = stored(small_data)[split]
     files = sorted((small_images / split).rglob("*.jpg"))
-    assert sorted(example["image/filename"].decode() for example in examples) == [
+    assert sorted(example["image/path"].decode() for example in examples) == [
         path.relative_to(small_images / split).as_posix() for path in files
     ]
     for example in examples:
-        name = example["image/filename"].decode()
+        name = example["image/path"].decode()
         text = name.split("/")[0]
         assert example["image/encoded"] == (small_images / split / name).read_bytes()
         assert example["image/class/text"].decode() == text
@@ -76,7 +76,7 @@ def test_the_manifest_says_what_the_shards_hold(small_images: Path, small_data: 
 
 
 def test_records_are_in_the_order_of_the_plan(small_images: Path, small_data: Path) -> None:
-    assert [example["image/filename"].decode() for example in stored(small_data)["train"]] == order_of(small_images / "train")
+    assert [example["image/path"].decode() for example in stored(small_data)["train"]] == order_of(small_images / "train")
 
 
 def test_the_same_images_give_the_same_bytes_and_another_seed_others(images: Path, tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_damaged_images_are_left_out_and_no_other(images: Path, tmp_path: Path, 
     # What is on disk decides the order only by its path, so damage moves no other image.
     manifest = made(images, tmp_path / "data", max_rejects=len(positions))
     examples = stored(tmp_path / "data")["train"]
-    assert [example["image/filename"].decode() for example in examples] == [path for path in order if path not in reasons]
+    assert [example["image/path"].decode() for example in examples] == [path for path in order if path not in reasons]
     for example in examples:
-        path = example["image/filename"].decode()
+        path = example["image/path"].decode()
         assert example["image/encoded"] == (images / path).read_bytes()
         assert example["image/class/label"] == 1 + CLASSES.index(path.split("/")[0])
     rejects = [json.loads(line) for line in (tmp_path / "data" / REJECTS_NAME).read_text().splitlines()]
@@ -190,7 +190,7 @@ def test_validation_images_can_be_held_out(images: Path, tmp_path: Path) -> None
     manifest = made(images, tmp_path / "data", validation_fraction=1 / 3)
     assert manifest.class_counts == {"train": [4, 4, 4], "validation": [2, 2, 2]}
     examples = stored(tmp_path / "data")
-    names = [{example["image/filename"] for example in examples[split]} for split in SPLITS]
+    names = [{example["image/path"] for example in examples[split]} for split in SPLITS]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 3 * PER_CLASS
 
@@ -270,7 +270,7 @@ def test_bounding_boxes_are_stored_with_their_image(images: Path, tmp_path: Path
         features = tf.train.Example.FromString(record).features.feature
         boxes = {name.rpartition("/")[2]: features[name] for name in features if "bbox" in name}
         if boxes:
-            found[features["image/filename"].bytes_list.value[0]] = {
+            found[features["image/path"].bytes_list.value[0]] = {
                 key: list(value.float_list.value or value.int64_list.value) for key, value in boxes.items()
             }
     assert found == {

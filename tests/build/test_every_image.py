@@ -66,7 +66,7 @@ def test_every_image_is_stored_or_rejected_or_skipped(tree: Tree, duplicates: Li
             train_shards=SHARDS, validation_shards=2, duplicates=duplicates, max_rejects=len(tree),
         )  # fmt: skip
         provenance = build(config, World()).provenance
-        stored = {(split, e["image/filename"].decode()): e for split in SPLITS for e in map(fields, records(data, split))}
+        stored = {(split, e["image/path"].decode()): e for split in SPLITS for e in map(fields, records(data, split))}
         rejected = {(line["split"], line["path"]): line["reason"] for line in lines(data / REJECTS_NAME)}
         groups = [line["identical"] for line in lines(data / DUPLICATES_NAME)]
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.build.boxes import Box
-from shardtune.build.example import Feature, decode, encode, image_example
+from shardtune.build.example import Feature, decode, encode, image_example, source_path
 from shardtune.build.images import StoredImage
 from tests.records import fields
 
@@ -30,9 +30,10 @@ def by_tensorflow(features: Mapping[str, Feature]) -> tf.train.Example:
 
 
 @given(st.binary(max_size=500), SIDE, SIDE, TEXT, st.integers(1, 100_000), TEXT)
-def test_an_example_has_the_nine_fields_and_tensorflow_s_bytes(
-    jpeg: bytes, height: int, width: int, path: str, label: int, text: str
+def test_an_example_has_the_nine_fields_a_path_and_tensorflow_s_bytes(
+    jpeg: bytes, height: int, width: int, name: str, label: int, text: str
 ) -> None:
+    path = f"{text}/deep/{name}"
     record = image_example(StoredImage(jpeg, height, width, None), path, label, text)
     expected = {
         "image/height": height,
@@ -42,11 +43,21 @@ def test_an_example_has_the_nine_fields_and_tensorflow_s_bytes(
         "image/class/label": label,
         "image/class/text": text.encode(),
         "image/format": b"JPEG",
-        "image/filename": path.encode(),
+        "image/filename": name.split("/")[-1].encode(),
+        "image/path": path.encode(),
         "image/encoded": jpeg,
     }
     assert fields(record) == expected
     assert record == by_tensorflow({name: [value] for name, value in expected.items()}).SerializeToString(deterministic=True)
+
+
+def test_the_source_of_an_example_is_its_path_or_in_schema_1_its_filename() -> None:
+    features = decode(image_example(StoredImage(b"a jpeg", 30, 40, None), "red/x.jpg", 3, "red"))
+    assert source_path(features) == "red/x.jpg"
+    assert source_path({"image/filename": [b"blue/deep/y.jpg"]}) == "blue/deep/y.jpg"
+    for none in ({}, {"image/filename": []}, {"image/filename": [3]}, {"image/path": [b"a", b"b"]}):
+        with pytest.raises((LookupError, AttributeError, ValueError)):
+            source_path(none)
 
 
 @given(st.lists(BOX, min_size=1, max_size=4), st.integers(1, 1000))

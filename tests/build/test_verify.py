@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from shardtune.build.builder import build
-from shardtune.build.verify import check_shard, records_of_shards, verify
+from shardtune.build.verify import check_others, check_shard, records_of_shards, verify
 from shardtune.config import BuildConfig, VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.errors import DataError
 from shardtune.world import World
 from tests.pictures import encoded, picture
+from tests.schema1 import downgrade
 
 SHARD = "train-00001-of-00003"
 
@@ -29,8 +30,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(count):
                 jpeg = encoded(picture(generator, 8, 8), quality=10, optimize=True)
                 (directory / split / label / f"{number}.jpg").write_bytes(jpeg)
+    for name in ("original", "copy"):  # files that are left out, and told of
+        (directory / "validation" / "a" / f"{name}.jpg").write_bytes(b"a copy of no image")
     folders = (directory / "train", directory / "data", directory / "validation")
-    build(BuildConfig(*folders, train_shards=3, validation_shards=1), World())
+    build(BuildConfig(*folders, train_shards=3, validation_shards=1, max_rejects=2), World())
     return directory / "data"
 
 
@@ -152,6 +155,9 @@ VALIDATION = "validation-00000-of-00001"
         ),
         (lambda d: (d / "records.bin").unlink(), [RECORDS]),
         (lambda d: flip(d / "records.bin", 8), [RECORDS]),
+        (lambda d: (d / "rejects.jsonl").unlink(), ["rejects.jsonl: is missing or damaged"]),
+        (lambda d: (d / "rejects.jsonl").write_text("{}\n"), ["rejects.jsonl: is missing or damaged"]),
+        (lambda d: flip(d / "duplicates.jsonl", 0), ["duplicates.jsonl: is missing or damaged"]),
         (lambda d: (d / "labels.txt").unlink(), [LABELS]),
         (lambda d: (d / "labels.txt").write_text("b\na\n"), [LABELS]),
         (lambda d: (d / "labels.txt").write_text("a\nb\n\n"), [LABELS]),
@@ -189,6 +195,29 @@ def test_records_that_changed_places_are_found(tmp_path: Path) -> None:
         "train-00000-of-00001: each record passes its CRC, but they are not those that were written",
         RECORDS,
     ]
+
+
+def test_every_flipped_bit_of_the_reports_is_found(copy: Path) -> None:
+    manifest = Manifest.load(copy)
+    for name in manifest.reports:
+        content = (copy / name).read_bytes()
+        assert content
+        for bit in range(8 * len(content)):
+            damaged = bytearray(content)
+            damaged[bit // 8] ^= 1 << bit % 8
+            (copy / name).write_bytes(damaged)
+            assert check_others(copy, manifest) == [f"{name}: is missing or damaged"]
+        (copy / name).write_bytes(content)
+    assert check_others(copy, manifest) == []
+
+
+def test_a_data_set_of_schema_1_is_verified(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    downgrade(copy)
+    verify(VerifyConfig(copy), World())
+    assert capsys.readouterr().out.splitlines()[-1] == "Verified 8 examples in 4 shards: all as written."
+    flip(copy / VALIDATION, -1)
+    (finding,) = findings(copy)
+    assert re.fullmatch(rf"{VALIDATION}: record 1 at byte \d+ \(image '[ab]/0\.jpg'\): the CRC of its data .*", finding)
 
 
 def test_an_edited_manifest_is_found(copy: Path) -> None:

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, Manifest, Shard, read_records, write_records
 from shardtune.errors import DataError
+from tests.jsonvalues import json_values
 
 RECORDS = np.array([(0, 7), (100, 2**32 - 1), (0, 0), (0, 1), (70, 2), (2**40, 3)], RECORD)
 
@@ -25,6 +28,7 @@ def saved(tmp_path: Path) -> Manifest:
         class_counts={"train": [2, 1], "validation": [0, 3]},
         records_sha256=write_records(tmp_path, RECORDS),
         provenance={"seed": 3},
+        reports={"rejects.jsonl": "dd"},
     )
     manifest.save(tmp_path)
     return manifest
@@ -36,6 +40,52 @@ def rewrite(path: Path, change: dict[str, Any]) -> None:
     del value["manifest_sha256"]
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     path.write_text(json.dumps({**value, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}))
+
+
+KEYS = ["schema_version", "labels", "splits", "class_counts", "records_sha256", "provenance", "reports"]
+
+
+@given(key=st.sampled_from(KEYS), within=st.sampled_from(["", "train", "name", "examples", "sha256"]), value=json_values())
+@pytest.mark.usefixtures("saved")
+def test_any_value_in_place_of_a_field_is_refused_or_one(tmp_path: Path, key: str, within: str, value: Any) -> None:
+    path = tmp_path / MANIFEST_NAME
+    content = path.read_bytes()
+    manifest = json.loads(content)
+    if within in ("name", "examples", "sha256"):
+        manifest["splits"]["validation"][0][within] = value
+    elif within and isinstance(manifest[key], dict):
+        manifest[key][within] = value
+    else:
+        manifest[key] = value
+    rewrite(path, manifest)
+    try:
+        loaded = Manifest.load(tmp_path)
+        assert loaded.sha256 == json.loads(path.read_bytes())["manifest_sha256"]
+        read_records(tmp_path, loaded)
+        loaded.require_shards(tmp_path, "train")
+    except DataError:
+        pass
+    finally:
+        path.write_bytes(content)
+
+
+@given(value=json_values())
+def test_any_value_in_place_of_a_manifest_is_refused(tmp_path: Path, value: Any) -> None:
+    (tmp_path / MANIFEST_NAME).write_text(json.dumps(value))
+    with pytest.raises(DataError):
+        Manifest.load(tmp_path)
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_manifest_of_schema_1_keeps_its_digest(tmp_path: Path) -> None:
+    path = tmp_path / MANIFEST_NAME
+    value = json.loads(path.read_text())
+    del value["reports"]
+    path.write_text(json.dumps(value))
+    rewrite(path, {"schema_version": 1})
+    loaded = Manifest.load(tmp_path)
+    assert loaded.reports == {}
+    assert loaded.sha256 == json.loads(path.read_text())["manifest_sha256"]  # by which a run knows its data set
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path, saved: Manifest) -> None:
@@ -61,9 +111,11 @@ def test_no_data_set_is_told_from_a_damaged_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "reads data sets of schema 1, .* has 2"),
+        ({"schema_version": 3}, "reads data sets of schema 1 to 2, .* has 3"),
         # A later schema may have fields that this one has not: what to say is that it is later.
-        ({"schema_version": 2, "more": []}, "reads data sets of schema 1, .* has 2"),
+        ({"schema_version": 3, "more": []}, "reads data sets of schema 1 to 2, .* has 3"),
+        ({"schema_version": 1}, "no data set manifest .*schema 1 has other fields"),
+        ({"reports": {}}, "no data set manifest .*schema 2 has other fields"),
         ({"more": []}, "no data set manifest"),
         ({"splits": {"train": []}}, "no data set manifest .*validation"),
         ({"splits": []}, "no data set manifest"),
@@ -101,7 +153,7 @@ def test_every_flipped_bit_of_the_manifest_is_found(tmp_path: Path) -> None:
     for bit in range(8 * len(content)):
         position = bit // 8
         os.pwrite(file, bytes([content[position] ^ 1 << bit % 8]), position)
-        with pytest.raises(DataError, match=r"edited or damaged|no data set manifest|reads data sets of schema 1"):
+        with pytest.raises(DataError, match=r"edited or damaged|no data set manifest|reads data sets of schema 1 to 2"):
             Manifest.load(tmp_path)
         os.pwrite(file, content[position : position + 1], position)
     os.close(file)
@@ -127,6 +179,14 @@ def test_a_shard_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     rewrite(path, {"splits": splits})
     with pytest.raises(DataError, match=f"lie in the data directory itself, not at '{name}'"):
         Manifest.load(tmp_path)
+
+
+@pytest.mark.usefixtures("saved")
+def test_records_of_another_number_are_refused(tmp_path: Path) -> None:
+    for records in (RECORDS[:-1], RECORDS.repeat(2)):
+        rewrite(tmp_path / MANIFEST_NAME, {"records_sha256": write_records(tmp_path, records)})
+        with pytest.raises(DataError, match=f"{RECORDS_NAME} is missing or does not belong to"):
+            read_records(tmp_path, Manifest.load(tmp_path))
 
 
 def test_every_flipped_bit_of_the_records_is_found(tmp_path: Path, saved: Manifest) -> None:

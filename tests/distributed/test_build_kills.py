@@ -43,7 +43,7 @@ def images(slow: Reference, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     for name in (name for name in slow.files if name.startswith("train-")):
         (path / name).write_bytes(slow.files[name])
         records = tf.data.TFRecordDataset(str(path / name)).as_numpy_iterator()
-        found[name] = [str(slow.images / fields(record)["image/filename"].decode()) for record in records]
+        found[name] = [str(slow.images / fields(record)["image/path"].decode()) for record in records]
     return found
 
 

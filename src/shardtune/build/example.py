@@ -1,8 +1,8 @@
 """tf.train.Example in protocol-buffer wire format, without TensorFlow.
 
 The schema is tensorflow/core/example/{example,feature}.proto; the fields are those of research/inception's
-build_image_data.py and, for boxes, build_imagenet_data.py. Written by hand because these few lines are all of it,
-and importing TensorFlow takes seconds.
+build_image_data.py and, for boxes, build_imagenet_data.py, and image/path. Written by hand because these few lines are
+all of it, and importing TensorFlow takes seconds.
 """
 
 import struct
@@ -22,7 +22,7 @@ def image_example(image: StoredImage, path: str, label: int, text: str, boxes: S
 
     Args:
         image: what to store.
-        path: relative to the split's directory; goes to image/filename, and so traces the example to its file.
+        path: relative to the split's directory; goes to image/path, and so traces the example to its file.
         label: class number, from 1.
         text: class name.
         boxes: of objects in the image; those without a label of their own get the image's.
@@ -35,7 +35,8 @@ def image_example(image: StoredImage, path: str, label: int, text: str, boxes: S
         "image/class/label": [label],
         "image/class/text": [text.encode()],
         "image/format": [b"JPEG"],
-        "image/filename": [path.encode()],
+        "image/filename": [path.rpartition("/")[2].encode()],
+        "image/path": [path.encode()],
         "image/encoded": [image.jpeg],
     }
     if boxes:
@@ -73,6 +74,17 @@ def decode(record: bytes) -> dict[str, list[Any]]:
             parts = dict(_fields(entry, {1, 2}))
             features[parts.get(1, b"").decode()] = _values(parts.get(2, b""))
     return features
+
+
+def source_path(features: Mapping[str, Sequence[Any]]) -> str:
+    """Which file an example was made of: its path from the split's directory, which data sets of schema 1 hold in
+    image/filename.
+
+    Raises:
+        LookupError, AttributeError, UnicodeDecodeError: these are no features of an example that `build` wrote.
+    """
+    (path,) = features.get("image/path") or features["image/filename"][:1]
+    return str(path.decode())
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """The account of a build: every image stored, rejected or skipped; the files that tell it; the manifest, last."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -32,8 +33,9 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
     rejects = [reject for shard in written for reject in shard.rejects]
     figures, groups = _identical(planned, written)
     stored = sum(len(shard.offsets) for shard in written)
-    _write_lines(directory / REJECTS_NAME, rejects)
-    _write_lines(directory / DUPLICATES_NAME, groups)
+    reports = {
+        name: _write_lines(directory / name, lines) for name, lines in ((REJECTS_NAME, rejects), (DUPLICATES_NAME, groups))
+    }
     _require_few(rejects, max_rejects, stored, directory)
     counts: dict[str, list[int]] = {
         split: _class_counts((s for s in written if s.split == split), len(planned.labels)) for split in SPLITS
@@ -62,6 +64,7 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
             "duplicates": figures,
             "imbalance": round(max(counts["train"]) / min(counts["train"]), 4),
         },
+        reports=reports,
     )
     manifest.save(directory)
     return manifest
@@ -116,6 +119,12 @@ def _class_counts(shards: Iterable[WrittenShard], classes: int) -> list[int]:
     return [counts[label] for label in range(1, classes + 1)]
 
 
-def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
+def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> str:
+    """Write each value as JSON on a line; returns the SHA-256 of the file."""
+    digest = hashlib.sha256()
     with atomic_write(path) as file:
-        file.writelines(json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in values)
+        for value in values:
+            line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+            file.write(line)
+            digest.update(line)
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shardtune.build.example import decode
+from shardtune.build.example import decode, source_path
 from shardtune.build.plan import assign
 from shardtune.config import VerifyConfig
 from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, SPLITS, Manifest, Records, Shard, read_records
@@ -75,7 +75,7 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Reco
 
 
 def check_others(directory: Path, manifest: Manifest) -> list[str]:
-    """What is wrong beside the shards: labels, offsets, and shards that the manifest does not list."""
+    """What is wrong beside the shards: labels, records, reports, and shards that the manifest does not list."""
     findings = []
     try:
         labels = (directory / LABELS_NAME).read_bytes()
@@ -87,6 +87,13 @@ def check_others(directory: Path, manifest: Manifest) -> list[str]:
         findings.append(
             f"{RECORDS_NAME}: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
         )
+    for name, digest in manifest.reports.items():
+        try:
+            wrong = sha256_of(directory / name) != digest
+        except OSError:
+            wrong = True
+        if wrong:
+            findings.append(f"{name}: is missing or damaged")
     present = {path.name for split in SPLITS for path in directory.glob(f"{split}-?????-of-?????")}
     extra = sorted(present - {shard.name for shard in _shards(manifest)})
     return findings + [f"{name}: is no shard of this data set" for name in extra]
@@ -139,7 +146,7 @@ def _bounds_by_length(file: int, size: int) -> Iterator[tuple[int, int]]:
 def _image(record: bytes) -> str:
     """Which image a damaged record holds, as far as it can be told."""
     try:
-        return f" (image {decode(record[HEADER_BYTES:-FOOTER_BYTES])['image/filename'][0].decode()!r})"
+        return f" (image {source_path(decode(record[HEADER_BYTES:-FOOTER_BYTES]))!r})"
     except (ValueError, LookupError, AttributeError):  # no Example, one without a name, or one whose name is a number
         return ""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from shardtune.errors import DataError
 from shardtune.files import atomic_write, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no `reports`; its records hold the source's path in image/filename, and no image/path
 MANIFEST_NAME = "dataset.json"
 LABELS_NAME = "labels.txt"
 RECORDS_NAME = "records.bin"
@@ -45,6 +45,7 @@ class Manifest:
         class_counts: examples of each label, in the order of `labels`, for each split.
         records_sha256: digest of `records.bin`.
         provenance: seed, options, codec versions, and how many images were scanned, re-encoded and rejected, and why.
+        reports: digests of `rejects.jsonl` and `duplicates.jsonl`, by name; none in schema 1 and in an index.
     """
 
     labels: list[str]
@@ -52,6 +53,7 @@ class Manifest:
     class_counts: dict[str, list[int]]
     records_sha256: str
     provenance: dict[str, Any]
+    reports: dict[str, str] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -83,7 +85,11 @@ class Manifest:
         write_json(directory / MANIFEST_NAME, {**self._value(), "manifest_sha256": self.sha256})
 
     def _value(self) -> dict[str, Any]:
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        value = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        if not self.reports:  # as it was written then, so that its digest is the one that runs remember
+            value["schema_version"] = 1
+            del value["reports"]
+        return value
 
     @staticmethod
     def load(directory: Path) -> "Manifest":
@@ -96,18 +102,17 @@ class Manifest:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
             version = value["schema_version"]
-            if version != SCHEMA_VERSION:
+            if version not in (1, SCHEMA_VERSION):
                 raise DataError(
-                    f"This shardtune reads data sets of schema {SCHEMA_VERSION}, {path} has {version}: build it again."
+                    f"This shardtune reads data sets of schema 1 to {SCHEMA_VERSION}, {path} has {version}: build it again, or "
+                    f"use the shardtune that wrote it."
                 )
             if value.pop("manifest_sha256") != _digest(value):
                 raise DataError(
                     f"{path} stays as shardtune build wrote it, but it was edited or damaged: "
                     f"restore it from a copy or build the data set again, with --overwrite."
                 )
-            del value["schema_version"]
-            value["splits"] = {split: [Shard(**shard) for shard in value["splits"][split]] for split in SPLITS}
-            manifest = Manifest(**value)
+            manifest = _parsed(value)
         except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"A data directory holds {MANIFEST_NAME}, but {path} does not exist: run shardtune build first."
@@ -116,10 +121,43 @@ class Manifest:
             raise DataError(
                 f"{path} is no data set manifest ({error!r}): build the data set again, with --overwrite."
             ) from error
-        for shard in (shard for split in SPLITS for shard in manifest.splits[split]):
-            if Path(shard.name).name != shard.name:
-                raise DataError(f"Shards lie in the data directory itself, not at {shard.name!r}: see {path}.")
+        for name in (*(shard.name for split in SPLITS for shard in manifest.splits[split]), *manifest.reports):
+            if Path(name).name != name:
+                raise DataError(f"Shards lie in the data directory itself, not at {name!r}: see {path}.")
         return manifest
+
+
+def _parsed(value: dict[str, Any]) -> Manifest:
+    """The manifest that a JSON value is.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is none.
+    """
+    version, fields = value["schema_version"], {key: part for key, part in value.items() if key != "schema_version"}
+    splits = {split: [Shard(**shard) for shard in fields["splits"][split]] for split in SPLITS}
+    manifest = Manifest(**{**fields, "splits": splits})
+    shards = [shard for split in SPLITS for shard in splits[split]]
+    texts = [
+        *manifest.labels,
+        manifest.records_sha256,
+        *manifest.reports.values(),
+        *(part for s in shards for part in (s.name, s.sha256)),
+    ]
+    counts = [
+        *(count for split in SPLITS for count in manifest.class_counts[split]),
+        *(part for s in shards for part in (s.examples, s.bytes)),
+    ]
+    if not (
+        isinstance(manifest.labels, list)
+        and isinstance(manifest.provenance, dict)
+        and all(len(manifest.class_counts[split]) == len(manifest.labels) for split in SPLITS)
+        and all(isinstance(text, str) for text in texts)
+        and all(type(count) is int and 0 <= count < 2**63 for count in counts)
+    ):
+        raise TypeError("a field has another type")
+    if manifest._value()["schema_version"] != version:
+        raise ValueError(f"schema {version} has other fields")
+    return manifest
 
 
 def changed(path: Path, shard: Shard, found: str) -> DataError:
@@ -152,7 +190,8 @@ def read_records(directory: Path, manifest: Manifest) -> dict[Split, Records]:
     """
     path = directory / RECORDS_NAME
     data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != manifest.records_sha256:
+    examples = sum(manifest.examples(split) for split in SPLITS)
+    if hashlib.sha256(data).hexdigest() != manifest.records_sha256 or len(data) != examples * RECORD.itemsize:
         raise DataError(f"{path} is missing or does not belong to {MANIFEST_NAME}: build the data set again, with --overwrite.")
     records = np.frombuffer(data, RECORD)
     train = manifest.examples("train")

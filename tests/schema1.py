@@ -1,0 +1,40 @@
+"""Data sets of schema 1, byte for byte as they were written before there was a schema 2."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shardtune.build.example import decode, encode
+from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, SPLITS, Manifest, read_records
+from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame, stored_crc
+
+
+def downgrade(directory: Path) -> None:
+    """Make the data set in `directory` one of schema 1: other records, no digests of reports."""
+    manifest = Manifest.load(directory)
+    starts = {split: records["start"].tolist() for split, records in read_records(directory, manifest).items()}
+    value: dict[str, Any] = json.loads((directory / MANIFEST_NAME).read_text())
+    records = []
+    for split in SPLITS:
+        for shard in value["splits"][split]:
+            content, new = (directory / shard["name"]).read_bytes(), b""
+            mine = [starts[split].pop(0) for _ in range(shard["examples"])]
+            for start, end in zip(mine, [*mine[1:], len(content)], strict=True):
+                features = decode(content[start + HEADER_BYTES : end - FOOTER_BYTES])
+                features["image/filename"] = features.pop("image/path")
+                record = frame(encode(features))
+                records.append((len(new), stored_crc(record)))
+                new += record
+            (directory / shard["name"]).write_bytes(new)
+            shard["bytes"], shard["sha256"] = len(new), hashlib.sha256(new).hexdigest()
+    data = np.array(records, RECORD).tobytes()
+    (directory / RECORDS_NAME).write_bytes(data)
+    for key in ("manifest_sha256", "reports"):
+        del value[key]
+    value |= {"schema_version": 1, "records_sha256": hashlib.sha256(data).hexdigest()}
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    value["manifest_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    (directory / MANIFEST_NAME).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
