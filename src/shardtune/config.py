@@ -48,7 +48,7 @@ class BuildConfig:
     seed: int = 0
     """Decides the order of the examples and what is held out."""
     duplicates: Literal["keep", "skip"] = "keep"
-    """Identical files are always reported; skip stores one of them, in validation where one is there."""
+    """Identical files are always reported; skip stores one of them, in validation where one is there, with the boxes of all."""
     check: Literal["full", "header"] = "full"
     """full: every image is decoded to its end. header: the pixel data of clean JPEGs is trusted, which is faster."""
     exif: Literal["upright", "keep"] = "upright"

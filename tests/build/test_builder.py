@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from shardtune.build.builder import build
+from shardtune.build.example import decode, source_path
 from shardtune.build.finish import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.build.listing import scan
 from shardtune.build.plan import shuffled
@@ -280,6 +281,52 @@ def test_bounding_boxes_are_stored_with_their_image(images: Path, tmp_path: Path
     (tmp_path / "boxes.csv").write_text("red/red-03.jpg,0.25,0,0.5,1\n")
     with pytest.raises(DataError, match="bounding_boxes_sha256 was"):
         made(images, tmp_path / "data", bounding_box_file=tmp_path / "boxes.csv", validation_fraction=0.34)
+
+
+def test_boxes_of_skipped_images_are_stored_with_the_identical_one(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("red/b.jpg", "red/c.jpg", "green/d.jpg"):  # of which and red-00.jpg one is stored
+        (images / name).write_bytes((images / "red" / "red-00.jpg").read_bytes())
+    for name in ("blue/x.jpg", "blue/y.jpg"):
+        (images / name).write_bytes(b"no image")
+    (tmp_path / "boxes.csv").write_text(
+        "red-00,0,0,0.5,1\nred/b,0,0,0.25,1\nred/b,0,0,0.5,1,red\nred/c,0,0,0.5,1\ngreen/d,0,0,0.5,1\n"
+        "blue-00,0,0,1,1\nblue-00,0,0,1,1\nblue/x,0,0,1,1\nblue/y,0,0.5,1,1\n"
+    )
+    options = {"bounding_box_file": tmp_path / "boxes.csv", "max_rejects": 2}
+    for duplicates, counts in (
+        ("keep", {"given": 9, "stored": 7, "moved": 0, "repeated": 0, "rejected": 2}),
+        # Of the identical images, three different boxes: a narrow one, and one for each class. Of the two bad ones, two.
+        ("skip", {"given": 9, "stored": 5, "moved": 3, "repeated": 2, "rejected": 2}),
+    ):
+        data = tmp_path / duplicates
+        assert made(images, data, duplicates=duplicates, **options).provenance["boxes"] == counts
+        stored_boxes = []
+        for record in records(data, "train"):
+            features = decode(record)
+            sides = (features.get(f"image/object/bbox/{part}", []) for part in ("xmax", "label"))
+            stored_boxes += [(source_path(features).split("/")[0], *box) for box in zip(*sides, strict=True)]
+        assert len(stored_boxes) == counts["stored"]
+        assert {box[1:] for box in stored_boxes} == {(1.0, 1), (0.5, 3), (0.25, 3), (0.5, 2)}
+    assert "Boxes of images that were skipped: 3 are stored with the identical image, which has another 2 already." in (
+        capsys.readouterr().out.splitlines()
+    )
+
+
+def test_boxes_go_to_the_identical_image_of_the_other_split_alone(images: Path, tmp_path: Path) -> None:
+    plant(tmp_path / "validation", per_class=1, classes=("red",), seed=9)
+    (tmp_path / "validation" / "red" / "red-03.jpg").write_bytes((images / "red" / "red-02.jpg").read_bytes())
+    (tmp_path / "boxes.csv").write_text("red-02,0,0,0.5,1\n")
+    options = {"bounding_box_file": tmp_path / "boxes.csv", "validation_directory": tmp_path / "validation"}
+    made(images, tmp_path / "data", duplicates="skip", **options)
+    boxed = {
+        (split, source_path(decode(record)))
+        for split in SPLITS
+        for record in records(tmp_path / "data", split)
+        if "image/object/bbox/label" in decode(record)
+    }
+    assert boxed == {("validation", "red/red-03.jpg")}  # and not the training image of that name
 
 
 def test_identical_images_stay_in_one_split_and_are_reported(images: Path, tmp_path: Path) -> None:

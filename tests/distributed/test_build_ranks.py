@@ -1,10 +1,12 @@
 """Any number of ranks builds the same bytes, of images of all kinds."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from shardtune.dataset.manifest import MANIFEST_NAME
 from tests.faults.reference import Reference
 from tests.launching import run
 from tests.pictures import CLASSES, encoded, picture, plant
@@ -21,7 +23,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Reference:
         (images / name / "empty.jpg").write_bytes(b"")
         (images / name / "copy.jpg").write_bytes((images / "blue" / "blue-00.jpg").read_bytes())
         (images / name / "dangling.jpg").symlink_to("nowhere")
-    (directory / "boxes.csv").write_text("blue-01,0,0,0.5,0.5\nred-02,0.25,0,1,1\n")
+    (directory / "boxes.csv").write_text("blue-01,0,0,0.5,0.5\nred-02,0.25,0,1,1\nred/copy,0,0,1,1\ngreen/copy,0,0,1,1\n")
     options = {"train_shards": 4, "validation_shards": 2, "validation_fraction": 0.25, "duplicates": "skip", "max_rejects": 6}
     return Reference.of(images, directory / "data", **options, bounding_box_file=directory / "boxes.csv")
 
@@ -33,3 +35,4 @@ def test_any_number_of_ranks_builds_the_same_bytes(mixed: Reference, tmp_path: P
     assert done.stdout.splitlines()[-1] == "Finished writing all 27 images in data set."
     assert contents(tmp_path) == mixed.files
     assert all(mixed.files[name] for name in ("rejects.jsonl", "duplicates.jsonl"))
+    assert json.loads(mixed.files[MANIFEST_NAME])["provenance"]["boxes"]["moved"] == 2

@@ -23,6 +23,7 @@ from shardtune.world import World
 from tests.input.shards import corrupt, reader_of, repeated, write
 from tests.pictures import encoded, picture
 from tests.records import fields, records
+from tests.schema1 import downgrade
 
 SIZE = 16
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -254,3 +255,11 @@ def test_a_run_resumes_at_the_same_cost_anywhere(tmp_path: Path, monkeypatch: py
         assert epoch_order.cache_info().misses <= 2
         assert len(reads) <= 3 * READ_AT_ONCE
         assert labels.tolist() == [index % 1000 + 1 for index in global_batch(reader.shards, 3, step, 64)[0]]
+
+
+def test_a_data_set_of_schema_1_gives_the_same_batches(small_data: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_data, tmp_path / "copy"))
+    downgrade(copy)
+    assert reader_of(copy).read(np.arange(1)) != reader_of(small_data).read(np.arange(1))
+    for old, new in zip(trained_on(reader_of(copy), 3, size=8), trained_on(reader_of(small_data), 3, size=8), strict=True):
+        assert told(old) == told(new)

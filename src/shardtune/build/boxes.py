@@ -36,6 +36,12 @@ class Box:
     filename: str
     line: int
 
+    def is_like(self, other: "Box", label: int) -> bool:
+        """Whether both mark the same in one image, whose label is `label`."""
+        labels = {label if box.label is None else box.label for box in (self, other)}
+        sides = {(box.xmin, box.ymin, box.xmax, box.ymax) for box in (self, other)}
+        return len(labels) == len(sides) == 1
+
 
 def read_boxes(path: Path, names: Sequence[str]) -> list[Box]:
     """The boxes of a CSV file in its order; `names` are those of the classes, the first has number 1.

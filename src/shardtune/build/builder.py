@@ -135,3 +135,10 @@ def _tell(config: BuildConfig, manifest: Manifest, world: World) -> None:
             f"them across splits and {identical['groups_across_labels']} across labels, {figures['skipped']} images skipped: "
             f"see {config.output_directory / DUPLICATES_NAME}.",
         )
+    boxes = figures["boxes"]
+    if boxes and (boxes["moved"] or boxes["repeated"]):
+        say(
+            world,
+            f"Boxes of images that were skipped: {boxes['moved']} are stored with the identical image, which has another "
+            f"{boxes['repeated']} already.",
+        )

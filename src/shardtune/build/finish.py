@@ -62,6 +62,7 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
             "rejected": dict(sorted(Counter(reject["reason"] for reject in rejects).items())),
             "skipped": skipped,
             "duplicates": figures,
+            "boxes": _box_figures(planned, rejects),
             "imbalance": round(max(counts["train"]) / min(counts["train"]), 4),
         },
         reports=reports,
@@ -102,6 +103,23 @@ def _identical(planned: Plan, written: list[WrittenShard]) -> tuple[dict[str, in
         return {"split": split, "path": path, "label": int(listing.labels[at]), "stored": stored}
 
     return duplicates.report(np.concatenate(digests), describe)
+
+
+def _box_figures(planned: Plan, rejects: list[dict[str, str]]) -> dict[str, int]:
+    """The account of the boxes, if there are any: given = stored + repeated + rejected."""
+    if not planned.boxes:
+        return {}
+    without = {(reject["split"], reject["path"]) for reject in rejects}
+    rejected = sum(len(boxes) for image, boxes in planned.boxes.items() if image in without)
+    stored = sum(map(len, planned.boxes.values())) - rejected
+    repeated = planned.box_counts["repeated"]
+    return {
+        "given": stored + repeated + rejected,
+        "stored": stored,
+        "moved": planned.box_counts["moved"],
+        "repeated": repeated,
+        "rejected": rejected,
+    }
 
 
 def _entry(shard: WrittenShard) -> Shard:

@@ -2,8 +2,9 @@
 
 import hashlib
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,21 +39,25 @@ class Plan:
         roots: the directory of each split's images.
         sources: the images of each split, in the order in which they are stored.
         skipped: images of each split that are left out because an identical one is stored, and their digests.
-        boxes: of each path that has any.
+        boxes: of each split and path that has any, those of identical images that are skipped included.
         shards: of all splits, in order: split, name, and the range of `sources[split]` that it holds.
+        box_counts: how many boxes of images that are skipped were "moved" to the identical one that is stored, and how many
+            were not, because it has an equal one: "repeated".
     """
 
     labels: list[str]
     roots: dict[Split, Path]
     sources: dict[Split, Listing]
     skipped: dict[Split, tuple[Listing, Digests]]
-    boxes: dict[str, list[Box]]
+    boxes: dict[tuple[Split, str], list[Box]]
     shards: list[tuple[Split, str, range]]
+    box_counts: Mapping[str, int] = field(default_factory=Counter)
 
     def shard(self, number: int) -> ShardPlan:
         split, name, where = self.shards[number]
         sources = self.sources[split].take(np.array(where, np.int64))
-        boxes = {path: self.boxes[path] for path in map(sources.path, range(len(sources))) if path in self.boxes}
+        paths = map(sources.path, range(len(sources)))
+        boxes = {path: self.boxes[split, path] for path in paths if (split, path) in self.boxes}
         return ShardPlan(split, name, self.roots[split], sources, boxes)
 
     def bytes_of(self, number: int) -> int:

@@ -1,5 +1,8 @@
 """From folders to a plan: which labels there are, which images, which of them are identical, and in which split each is."""
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,10 +75,9 @@ def _roots(config: BuildConfig) -> dict[Split, Path]:
 
 def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing], digests: dict[Split, Digests]) -> Plan:
     roots = _roots(config)
-    boxes: dict[str, list[Box]] = {}
+    attached: dict[str, list[Box]] = {}
     if config.bounding_box_file:
-        paths = (listing.path(index) for listing in sources.values() for index in range(len(listing)))
-        boxes = attach(read_boxes(config.bounding_box_file, names), paths)
+        attached = attach(read_boxes(config.bounding_box_file, names), (path for _, path, _ in _files(sources)))
     if config.validation_fraction or config.validation_examples:
         roots["validation"] = config.train_directory
         everything = sources.pop("train")
@@ -86,17 +88,51 @@ def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing]
         for split, part in parts.items():
             sources[split] = everything.take(part)
         del everything  # of a million images, 75 MB
+    boxes = {(split, path): attached[path] for split, path, _ in _files(sources if attached else {}) if path in attached}
+    box_counts = Counter[str]()
     skipped: dict[Split, tuple[Listing, Digests]] = {}
     if config.duplicates == "skip":
         order: list[Split] = sorted(sources, reverse=True)  # validation first: it stays as it was given
-        first = plan.first_of_each(plan.group(np.concatenate([digests[split] for split in order])))
+        groups = plan.group(np.concatenate([digests[split] for split in order]))
+        if boxes:
+            box_counts = _move_boxes(boxes, list(_files({split: sources[split] for split in order})), groups)
+        first = plan.first_of_each(groups)
         ends = np.cumsum([len(sources[split]) for split in order])
         for split, keep in zip(order, np.split(first, ends[:-1]), strict=True):
             skipped[split] = sources[split].take(np.flatnonzero(~keep)), digests[split][~keep]
             sources[split] = sources[split].take(np.flatnonzero(keep))
     counts = {"train": config.train_shards, "validation": config.validation_shards}
     shards = [s for split in SPLITS if split in sources for s in plan.into_shards(split, len(sources[split]), counts[split])]
-    return Plan(names, roots, sources, skipped, boxes, shards)
+    return Plan(names, roots, sources, skipped, boxes, shards, box_counts)
+
+
+def _files(sources: dict[Split, Listing]) -> Iterator[tuple[Split, str, int]]:
+    """Split, path and label of every image."""
+    for split, listing in sources.items():
+        for index in range(len(listing)):
+            yield split, listing.path(index), int(listing.labels[index])
+
+
+def _move_boxes(
+    boxes: dict[tuple[Split, str], list[Box]], files: Sequence[tuple[Split, str, int]], groups: Indices
+) -> Counter[str]:
+    """Give the boxes of images that will be skipped to the identical one that is stored, which is the first of its group.
+
+    Returns how many were "moved", and how many "repeated" one that is there.
+    """
+    counts = Counter[str]()
+    firsts = np.unique(groups, return_index=True)[1]
+    for number, (split, path, label) in enumerate(files):
+        to_split, to_path, to_label = files[firsts[groups[number]]]
+        if (split, path) in boxes and (split, path) != (to_split, to_path):
+            there = boxes.setdefault((to_split, to_path), [])
+            for box in boxes.pop((split, path)):
+                moved = replace(box, label=label if box.label is None else box.label)
+                repeated = any(moved.is_like(other, to_label) for other in there)
+                counts["repeated" if repeated else "moved"] += 1
+                if not repeated:
+                    there.append(moved)
+    return counts
 
 
 def _wanted(config: BuildConfig, sources: Listing, classes: int) -> list[int]:
