@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shardtune.build.example import decode, encode
-from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, SPLITS, Manifest, read_records
+from shardtune.build.resume import RECEIPTS_NAME, RECIPE_NAME
+from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, SPLITS, WORK_NAME, Manifest, read_records
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame, stored_crc
 
 
 def downgrade(directory: Path) -> None:
-    """Make the data set in `directory` one of schema 1: other records, no digests of reports."""
+    """Make the data set in `directory` one of schema 1: other records, no digests of reports, another recipe, no receipts."""
     manifest = Manifest.load(directory)
     starts = {split: records["start"].tolist() for split, records in read_records(directory, manifest).items()}
     value: dict[str, Any] = json.loads((directory / MANIFEST_NAME).read_text())
@@ -30,6 +32,10 @@ def downgrade(directory: Path) -> None:
                 new += record
             (directory / shard["name"]).write_bytes(new)
             shard["bytes"], shard["sha256"] = len(new), hashlib.sha256(new).hexdigest()
+    recipe = json.loads((directory / WORK_NAME / RECIPE_NAME).read_text())
+    del recipe["version"], recipe["digest"], recipe["files"]
+    (directory / WORK_NAME / RECIPE_NAME).write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
+    shutil.rmtree(directory / WORK_NAME / RECEIPTS_NAME)
     data = np.array(records, RECORD).tobytes()
     (directory / RECORDS_NAME).write_bytes(data)
     del value["manifest_sha256"], value["reports"], value["provenance"]["boxes"]

@@ -22,6 +22,7 @@ from shardtune.errors import DataError
 from shardtune.world import World
 from tests.pictures import CLASSES, plant
 from tests.records import contents, fields, records
+from tests.schema1 import downgrade
 
 PER_CLASS = 6
 
@@ -177,14 +178,48 @@ def test_an_image_that_changed_but_not_in_size_is_noticed(images: Path, tmp_path
     assert contents(tmp_path / "data") == before
 
 
-def test_a_finished_data_set_that_lost_a_shard_is_told_of(images: Path, tmp_path: Path) -> None:
-    manifest = made(images, tmp_path / "data")
-    lost = tmp_path / "data" / manifest.splits["train"][1].name
-    lost.unlink()
-    with pytest.raises(DataError, match=rf"{lost} has .* but it is missing: build the data set again, with --overwrite"):
-        made(images, tmp_path / "data")
-    assert made(images, tmp_path / "data", overwrite=True) == manifest
-    assert lost.exists()
+LOST = ["labels.txt", "records.bin", "rejects.jsonl", "duplicates.jsonl", "dataset.json", "train-00001-of-00003"]
+
+
+@pytest.mark.parametrize("name", LOST)
+@pytest.mark.parametrize("damage", [None, b"", b"{}\n"])
+def test_a_finished_data_set_that_lost_a_file_gets_it_back(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, damage: bytes | None
+) -> None:
+    (images / "red" / "bad.jpg").write_bytes(b"no image")
+    (images / "red" / "copy.jpg").write_bytes((images / "red" / "red-00.jpg").read_bytes())
+    data = tmp_path / "data"
+    made(images, data, max_rejects=1)
+    before, shards = contents(data), {path: path.stat().st_ino for path in data.glob("train-*")}
+    (data / name).unlink() if damage is None else (data / name).write_bytes(damage)
+    made(images, data, max_rejects=1)
+    told = f"was finished before, but lost {name}: writing them again." in capsys.readouterr().out
+    assert told or (name, damage) == (MANIFEST_NAME, None)  # without a manifest, it is not finished
+    assert contents(data) == before
+    shards.pop(data / name, None)
+    assert all(path.stat().st_ino == number for path, number in shards.items())  # those that were whole are kept
+    made(images, data, max_rejects=1)
+    assert "was finished before: nothing to do" in capsys.readouterr().out
+
+
+def test_a_finished_data_set_of_schema_1_is_left_as_it_is(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    made(images, data, validation_examples=4)
+    downgrade(data)
+    before = contents(data)
+    made(images, data, validation_examples=4)
+    assert "was finished before: nothing to do" in capsys.readouterr().out
+    assert contents(data) == before
+    with pytest.raises(DataError, match=r"begun with other input \(seed was 0, is 1\)"):
+        made(images, data, validation_examples=4, seed=1)
+    (data / LABELS_NAME).unlink()
+    with pytest.raises(DataError, match=r"labels.txt did not, and another version of shardtune wrote it: .* --overwrite"):
+        made(images, data, validation_examples=4)
+    made(images, data, validation_examples=4, overwrite=True)
+    made(images, tmp_path / "other", validation_examples=4)
+    assert contents(data) == contents(tmp_path / "other")
 
 
 def test_validation_images_can_be_held_out(images: Path, tmp_path: Path) -> None:

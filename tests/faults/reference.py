@@ -1,13 +1,12 @@
 """What disturbed builds are held against: the same build, undisturbed."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shardtune.build.builder import build
-from shardtune.build.resume import RECEIPTS_NAME, WORK_NAME
+from shardtune.build.resume import RECEIPTS_NAME, WORK_NAME, read_receipt
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest
 from shardtune.files import sha256_of
@@ -52,9 +51,10 @@ class Reference:
             manifest = Manifest.load(output)
             return identities(output, [shard.name for split in SPLITS for shard in manifest.splits[split]])
         paths = (output / WORK_NAME / RECEIPTS_NAME).glob("[!.]*.json")
-        receipts = {path.stem: json.loads(path.read_text()) for path in paths}
+        receipts = {path.stem: read_receipt(output, path.stem) for path in paths}
         for name, receipt in receipts.items():
-            assert receipt["sha256"] == sha256_of(output / name)
+            assert receipt is not None
+            assert receipt.sha256 == sha256_of(output / name)
         return identities(output, receipts)
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ from PIL import features as codecs
 
 from shardtune.build import resume
 from shardtune.build.account import Account
+from shardtune.build.duplicates import digest_files
 from shardtune.build.finish import DUPLICATES_NAME, finish
 from shardtune.build.images import ImageOptions
 from shardtune.build.listing import Listing
-from shardtune.build.plan import Plan, ShardPlan, assign
+from shardtune.build.plan import Digests, Plan, ShardPlan, assign
 from shardtune.build.planning import find_images, find_labels, make_plan
 from shardtune.build.shard import write_shard
+from shardtune.build.verify import check_files
 from shardtune.config import BuildConfig
-from shardtune.dataset.manifest import SPLITS, Manifest, Split
+from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest, Split
+from shardtune.errors import DataError
 from shardtune.files import naming, sha256_of
 from shardtune.locking import hold
 from shardtune.progress import say
@@ -31,12 +35,11 @@ CLASSES_TOLD = 10
 def build(config: BuildConfig, world: World) -> Manifest:
     """Write all shards of the data set and, when every image is accounted for, its manifest.
 
-    What an earlier attempt finished is not done again.
+    What an earlier attempt finished is not done again; a finished data set that has lost files gets them back.
 
     Raises:
         DataError: folders or labels are wrong, the output directory was begun with other input, or more than
-            `max_rejects` images could not be stored (the shards stay, but no manifest is written), or a data set that was
-            finished has lost a shard.
+            `max_rejects` images could not be stored (the shards stay, but no manifest is written).
         WorldError: another build writes there, or a rank does not see the output directory.
     """
     started = time.monotonic()
@@ -44,22 +47,29 @@ def build(config: BuildConfig, world: World) -> Manifest:
     found = world.at_root(lambda: find_images(config, names))
     with hold(config.output_directory / resume.WORK_NAME, world):
         manifest = _build(config, names, found, world)
+    images = sum(map(manifest.examples, SPLITS))
     if world.is_root:
         path = config.output_directory / resume.WORK_NAME / LOG_NAME
         with naming(path), path.open("a", encoding="utf-8") as log:
             seconds = round(time.monotonic() - started, 3)
-            log.write(json.dumps({"ranks": world.size, "seconds": seconds, "images": manifest.provenance["written"]}) + "\n")
-    say(world, f"Finished writing all {manifest.provenance['written']} images in data set.")
+            log.write(json.dumps({"ranks": world.size, "seconds": seconds, "images": images}) + "\n")
+    say(world, f"Finished writing all {images} images in data set.")
     return manifest
 
 
 def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], world: World) -> Manifest:
     directory = config.output_directory
     planned = make_plan(config, names, found, directory / resume.WORK_NAME / DIGESTS_NAME, world)
-    if world.from_root(lambda: resume.begin(directory, resume.recipe(planned, options(config)), overwrite=config.overwrite)):
-        manifest = world.from_root(lambda: _whole(directory))
-        say(world, f"The data set in {directory} was finished before: nothing to do.")
-        return manifest
+    wanted = world.at_root(lambda: resume.recipe(planned, options(config)))
+    if world.from_root(lambda: not config.overwrite and resume.only_times_differ(directory, wanted)):
+        _accept_times(config, planned, wanted, world)
+    if world.from_root(lambda: resume.begin(directory, wanted, overwrite=config.overwrite)):
+        damaged = world.from_root(lambda: _damaged(directory))
+        if not damaged:
+            say(world, f"The data set in {directory} was finished before: nothing to do.")
+            return world.from_root(lambda: Manifest.load(directory))
+        say(world, f"The data set in {directory} was finished before, but lost {', '.join(damaged)}: writing them again.")
+        world.at_root((directory / MANIFEST_NAME).unlink)
     shards, images = world.from_root(lambda: (len(planned.shards), sum(map(len, planned.sources.values()))))
     if world.size > shards:
         say(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
@@ -77,12 +87,43 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
     return manifest
 
 
-def _whole(directory: Path) -> Manifest:
-    """The manifest of a data set whose shards are all there."""
-    manifest = Manifest.load(directory)
-    for split in SPLITS:
-        manifest.require_shards(directory, split)
-    return manifest
+def _accept_times(config: BuildConfig, planned: Plan, wanted: dict[str, Any], world: World) -> None:
+    """Go on with images that have other times than when the build began, if their content is the same.
+
+    Raises:
+        DataError: it is not.
+    """
+    cache = config.output_directory / resume.WORK_NAME / DIGESTS_NAME
+    roots = world.from_root(lambda: planned.roots)
+    digests: dict[Split, Digests] = {}
+    for split, root in roots.items():
+        digests[split] = digest_files(root, partial(lambda split: planned.sources[split], split), cache, world)
+    world.at_root(lambda: resume.require_same_content(config.output_directory, planned, digests))
+    world.at_root(lambda: resume.remember(config.output_directory, wanted))
+
+
+def _damaged(directory: Path) -> list[str]:
+    """Names of the files of a finished data set that are missing or not as they were written; shards are told by their lengths.
+
+    Raises:
+        DataError: there are some, and the data set was made by another version, which left nothing to mend it by.
+    """
+    current = resume.is_current(directory)
+    try:
+        manifest = Manifest.load(directory)
+    except DataError:
+        if not current:
+            raise
+        return [MANIFEST_NAME]
+    shards = [shard for split in SPLITS for shard in manifest.splits[split]]
+    names = [shard.name for shard in shards if shard.length_in(directory) != shard.bytes]
+    names += [finding.partition(":")[0] for finding in check_files(directory, manifest)]
+    if names and not current:
+        raise DataError(
+            f"A data set stays as it was written, but in {directory} {', '.join(names)} did not, and another version of "
+            f"shardtune wrote it: build it again, with --overwrite."
+        )
+    return names
 
 
 def options(config: BuildConfig) -> dict[str, Any]:
@@ -110,9 +151,7 @@ def _shares(planned: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPl
 
 def _finish(config: BuildConfig, planned: Plan, account: Account) -> Manifest:
     written = [account.shards[name] for _, name, _ in planned.shards]
-    manifest = finish(config.output_directory, planned, options(config), config.max_rejects, written)
-    resume.end(config.output_directory)
-    return manifest
+    return finish(config.output_directory, planned, options(config), config.max_rejects, written)
 
 
 def _tell(config: BuildConfig, manifest: Manifest, world: World) -> None:

@@ -75,7 +75,14 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Reco
 
 
 def check_others(directory: Path, manifest: Manifest) -> list[str]:
-    """What is wrong beside the shards: labels, records, reports, and shards that the manifest does not list."""
+    """What is wrong beside the shards of the manifest: labels, records, reports, and shards that it does not list."""
+    present = {path.name for split in SPLITS for path in directory.glob(f"{split}-?????-of-?????")}
+    extra = sorted(present - {shard.name for shard in _shards(manifest)})
+    return check_files(directory, manifest) + [f"{name}: is no shard of this data set" for name in extra]
+
+
+def check_files(directory: Path, manifest: Manifest) -> list[str]:
+    """What is wrong with labels, records and reports: "name: what it is"."""
     findings = []
     try:
         labels = (directory / LABELS_NAME).read_bytes()
@@ -94,9 +101,7 @@ def check_others(directory: Path, manifest: Manifest) -> list[str]:
             wrong = True
         if wrong:
             findings.append(f"{name}: is missing or damaged")
-    present = {path.name for split in SPLITS for path in directory.glob(f"{split}-?????-of-?????")}
-    extra = sorted(present - {shard.name for shard in _shards(manifest)})
-    return findings + [f"{name}: is no shard of this data set" for name in extra]
+    return findings
 
 
 def _shards(manifest: Manifest) -> list[Shard]:
@@ -154,6 +159,6 @@ def _image(record: bytes) -> str:
 def _require_none(directory: Path, findings: list[str]) -> None:
     if findings:
         raise DataError(
-            f"A data set stays as it was written, but {directory} did not: restore from a copy what is named here, or build "
-            "the data set again.\n" + "\n".join(findings)
+            f"A data set stays as it was written, but {directory} did not: restore from a copy what is named here, or "
+            "remove it and give the same shardtune build again, which writes it anew.\n" + "\n".join(findings)
         )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shardtune.errors import DataError
 from shardtune.files import atomic_write, write_json
+from shardtune.sealed import json_digest
 
 SCHEMA_VERSION = 2  # 1 had no `reports`; its records hold the source's path in image/filename, and no image/path
 MANIFEST_NAME = "dataset.json"
@@ -33,6 +34,11 @@ class Shard:
     examples: int
     bytes: int
     sha256: str
+
+    def length_in(self, directory: Path) -> int | None:
+        """Bytes of its file in `directory`, or None if that is missing."""
+        path = directory / self.name
+        return path.stat().st_size if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -70,15 +76,14 @@ class Manifest:
             DataError: one is missing or has another length.
         """
         for shard in self.splits[split]:
-            path = directory / shard.name
-            actual = path.stat().st_size if path.is_file() else None
+            actual = shard.length_in(directory)
             if actual != shard.bytes:
-                raise changed(path, shard, "it is missing" if actual is None else f"it has {actual} bytes")
+                raise changed(directory / shard.name, shard, "it is missing" if actual is None else f"it has {actual} bytes")
 
     @property
     def sha256(self) -> str:
         """Digest of all that it holds: equal for equal data sets, wherever they lie."""
-        return _digest(self._value())
+        return json_digest(self._value())
 
     def save(self, directory: Path) -> None:
         """Write `directory/dataset.json`, with a digest of its own content."""
@@ -107,7 +112,7 @@ class Manifest:
                     f"This shardtune reads data sets of schema 1 to {SCHEMA_VERSION}, {path} has {version}: build it again, or "
                     f"use the shardtune that wrote it."
                 )
-            if value.pop("manifest_sha256") != _digest(value):
+            if value.pop("manifest_sha256") != json_digest(value):
                 raise DataError(
                     f"{path} stays as shardtune build wrote it, but it was edited or damaged: "
                     f"restore it from a copy or build the data set again, with --overwrite."
@@ -166,12 +171,6 @@ def changed(path: Path, shard: Shard, found: str) -> DataError:
         f"{path} has {shard.bytes} bytes by its manifest and stays as written, but {found}: build the data set again, with "
         f"--overwrite; shardtune verify tells what else has changed."
     )
-
-
-def _digest(value: dict[str, Any]) -> str:
-    """SHA-256 of `value` as JSON with sorted keys and no spaces."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_records(directory: Path, records: Records) -> str:
