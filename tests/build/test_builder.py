@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from shardtune.build.example import decode, source_path
 from shardtune.build.finish import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.build.listing import scan
 from shardtune.build.plan import shuffled
-from shardtune.build.resume import WORK_NAME
+from shardtune.build.resume import RECEIPTS_NAME, WORK_NAME
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, SPLITS, Manifest, Split
 from shardtune.errors import DataError
@@ -200,6 +201,77 @@ def test_a_finished_data_set_that_lost_a_file_gets_it_back(
     assert all(path.stat().st_ino == number for path, number in shards.items())  # those that were whole are kept
     made(images, data, max_rejects=1)
     assert "was finished before: nothing to do" in capsys.readouterr().out
+
+
+def retime(directory: Path) -> None:
+    """Give every file below `directory` another time, as a copy of it has."""
+    for path in directory.rglob("*.jpg"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+
+
+def interrupt(data: Path) -> None:
+    """Make a finished data set one whose build was stopped before its last shard."""
+    (data / MANIFEST_NAME).unlink()
+    (data / "train-00002-of-00003").unlink()
+
+
+@pytest.mark.parametrize("options", [{}, {"duplicates": "skip", "validation_examples": 4}])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_copy_of_the_images_is_the_same_input(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any], finished: bool
+) -> None:
+    (images / "red" / "dangling.jpg").symlink_to("nowhere")
+    (images / "red" / "empty.jpg").write_bytes(b"")
+    (images / "red" / "copy.jpg").write_bytes((images / "red" / "red-00.jpg").read_bytes())
+    data, options = tmp_path / "data", {"max_rejects": 2, **options}
+    made(images, data, **options)
+    before, inode = contents(data), (data / "train-00000-of-00003").stat().st_ino
+    copy = Path(shutil.copytree(images, tmp_path / "copy", symlinks=True, copy_function=shutil.copyfile))
+    retime(copy)
+    if not finished:
+        interrupt(data)
+    capsys.readouterr()
+    made(copy, data, **options)
+    assert ("was finished before: nothing to do" in capsys.readouterr().out) == finished
+    assert contents(data) == before
+    assert (data / "train-00000-of-00003").stat().st_ino == inode
+    made(copy, data, **options)
+    assert "was finished before: nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [{}, {"validation_examples": 4}])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_changed_image_is_noticed_whatever_its_size(
+    images: Path, tmp_path: Path, options: dict[str, Any], finished: bool
+) -> None:
+    data = tmp_path / "data"
+    made(images, data, **options)
+    before = contents(data)
+    example = fields(records(data, "train")[0])
+    path = images / example["image/path"].decode()
+    if not finished:
+        interrupt(data)
+        del before[MANIFEST_NAME], before["train-00002-of-00003"]
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    retime(images)
+    with pytest.raises(DataError, match=f"goes on with what it began with, but {path} has another content: restore that"):
+        made(images, data, **options)
+    assert contents(data) == before
+    path.write_bytes(content)
+    assert sum(made(images, data, **options).class_counts["train"]) == 18 - options.get("validation_examples", 0)
+    path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    made(images, data, **options, overwrite=True)
+    assert contents(data) != before
+
+
+def test_images_with_other_times_are_not_taken_for_those_that_nobody_remembers(images: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    made(images, data)
+    (data / WORK_NAME / RECEIPTS_NAME / "train-00001-of-00003.json").unlink()
+    retime(images)
+    with pytest.raises(DataError, match="the images of train-00001-of-00003 have other times"):
+        made(images, data)
 
 
 def test_a_finished_data_set_of_schema_1_is_left_as_it_is(

@@ -94,7 +94,7 @@ def test_where_shards_cannot_be_written_to_their_index_is_cached(old: Path, monk
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "records.bin", EVIDENCE_NAME])
-@pytest.mark.parametrize("damage", [b"", b"{}", None])
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"[" * 10_000, None])
 def test_a_damaged_index_is_made_anew(old: Path, name: str, damage: bytes | None) -> None:
     first, _ = open_data_set(old, World())
     path = old / INDEX_NAME / name

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from shardtune.build import images
@@ -14,10 +15,11 @@ from shardtune.build.plan import DIGEST_BYTES, Digests, Indices, as_digests, gro
 from shardtune.files import atomic_write
 from shardtune.world import World
 
+MAGIC = b"shardtune digests 2\n"  # with the version of the layout
 AT_ONCE = 1 << 16  # files: of a million, copies take memory
 
 
-def digest(data: bytes) -> bytes:
+def digest(data: bytes | memoryview) -> bytes:
     """What two files have in common only if they are identical, barring malice: XXH3 of their bytes, 128 bits."""
     return xxhash.xxh3_128_digest(data)
 
@@ -53,7 +55,8 @@ def _digest_or_none(path: Path) -> bytes:
 
 
 class _Known:
-    """The cache, and which files it lacks. On disk: (digest of root, path, size and time; digest of content) end to end."""
+    """The cache, and which files it lacks. On disk: `MAGIC`, (digest of root, path, size and time; digest of content) end to
+    end, and the digest of all this; a file that is otherwise is as none."""
 
     def __init__(self, root: Path, listing: Listing, cache: Path) -> None:
         self._root, self._listing, self._cache = root, listing, cache
@@ -63,8 +66,10 @@ class _Known:
             status = f"\0{listing.sizes[index]}\0{listing.mtimes[index]}".encode()
             keys += digest(b"\0".join((place, listing.name(index))) + status)
         self._keys = as_digests(bytes(keys))
-        data = cache.read_bytes() if cache.exists() else b""
-        self._old = as_digests(data[: len(data) // (2 * DIGEST_BYTES) * 2 * DIGEST_BYTES]).reshape(-1, 4)
+        data = memoryview(cache.read_bytes() if cache.exists() else b"")
+        rows = data[len(MAGIC) : -DIGEST_BYTES]
+        whole = data[: len(MAGIC)] == MAGIC and data[-DIGEST_BYTES:] == digest(data[:-DIGEST_BYTES])
+        self._old = as_digests(rows if whole else b"").reshape(-1, 4)
         self._digests = np.zeros_like(self._keys)
         # Searched by the first half of the key, then compared whole: of two with one first half, one is read again.
         self._old = self._old[np.argsort(self._old[:, 0], kind="stable")]
@@ -89,16 +94,25 @@ class _Known:
         self._digests[self._missing] = found
         readable = found.any(axis=1)
         if readable.any():
+            whole = xxhash.xxh3_128()
             with atomic_write(self._cache) as file:
-                for first in range(0, len(self._old), AT_ONCE):
-                    file.write(self._old[first : first + AT_ONCE].astype(">u8").data)
-                for first in range(0, len(found), AT_ONCE):
-                    part = slice(first, first + AT_ONCE)
-                    new = np.concatenate([self._keys[self._missing[part]], found[part]], axis=1)[readable[part]]
-                    file.write(new.astype(">u8").data)
+                for piece in self._pieces(found, readable):
+                    file.write(piece)
+                    whole.update(piece)
+                file.write(whole.digest())
         for index in self._missing[~readable]:
             self._digests[index] = as_digests(digest_of_none(self._root / self._listing.path(index)))
         return self._digests
+
+    def _pieces(self, found: Digests, readable: npt.NDArray[np.bool_]) -> Iterator[bytes]:
+        """The content of the new cache, up to its own digest."""
+        yield MAGIC
+        for first in range(0, len(self._old), AT_ONCE):
+            yield self._old[first : first + AT_ONCE].astype(">u8").tobytes()
+        for first in range(0, len(found), AT_ONCE):
+            part = slice(first, first + AT_ONCE)
+            new = np.concatenate([self._keys[self._missing[part]], found[part]], axis=1)[readable[part]]
+            yield new.astype(">u8").tobytes()
 
 
 def report(digests: Digests, describe: Callable[[int], dict[str, Any]]) -> tuple[dict[str, int], list[dict[str, Any]]]:

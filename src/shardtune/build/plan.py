@@ -65,7 +65,7 @@ class Plan:
         return int(self.sources[split].sizes[where.start : where.stop].sum())
 
 
-def as_digests(digests: bytes) -> Digests:
+def as_digests(digests: bytes | memoryview) -> Digests:
     """Digests that lie end to end, as numbers that can be sorted and compared."""
     return np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
 

@@ -5,7 +5,6 @@ in a hidden folder beside the shards, or among the person's cached files where t
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,11 +29,12 @@ from shardtune.dataset.manifest import (
 )
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
-from shardtune.files import write_json
 from shardtune.progress import Ticker, say
+from shardtune.sealed import read_sealed, write_sealed
 from shardtune.world import World
 
 INDEX_NAME = ".shardtune-index"
+VERSION = 1
 EVIDENCE_NAME = "files.json"  # sizes and times of what the index was made from; written last
 FEATURES = {
     "image/class/label": tf.io.FixedLenFeature([], tf.int64, -1),
@@ -71,9 +71,9 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
     folders = (directory / INDEX_NAME, _cache_folder(directory))
     for folder in folders:
         try:
-            if json.loads((folder / EVIDENCE_NAME).read_bytes()) == evidence:
+            if read_sealed(folder / EVIDENCE_NAME, VERSION) == {"files": evidence}:
                 return _load(folder)
-        except (OSError, ValueError, DataError):
+        except (OSError, DataError):
             pass  # there is none, or it is damaged: a new one takes its place
     scanned: dict[Split, list[_Scanned]] = {split: [] for split in SPLITS}
     with Ticker(world, "shards", sum(map(len, names.values()))) as ticker:
@@ -205,5 +205,5 @@ def _save(folder: Path, labels: list[str], scanned: dict[Split, list[_Scanned]],
         records_sha256=write_records(folder, np.array(everything, RECORD)),
         provenance={"made by": "another tool; this is an index of its shards"},
     ).save(folder)
-    write_json(folder / EVIDENCE_NAME, evidence)
+    write_sealed(folder / EVIDENCE_NAME, VERSION, {"files": evidence})
     return folder
