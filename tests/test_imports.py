@@ -21,6 +21,7 @@ LAYERS = (
     ("trainconfig",),
     ("config", "devices", "locking", "progress"),
     ("dataset", "world"),
+    ("sealed",),
     ("communicators", "files", "launcher", "streams"),
     ("errors",),
 )

@@ -60,7 +60,8 @@ class BuildConfig:
     max_rejects: int = 0
     """How many images may be unusable before the build fails; each is listed in rejects.jsonl."""
     overwrite: bool = False
-    """Replace what another build left in output_directory, or a finished data set."""
+    """Replace what another build left in output_directory, or a finished data set. Needed where images were changed in place
+    with the same size and time: a build knows its images by these, and by content only where times differ."""
     num_threads: int = 1
     """Without effect, for command lines of research/inception: a rank is one thread, and mpirun -n 8 starts 8 of them."""
 

@@ -255,7 +255,7 @@ def test_a_changed_image_is_noticed_whatever_its_size(
     content = path.read_bytes()
     path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
     retime(images)
-    with pytest.raises(DataError, match=f"goes on with what it began with, but {path} has another content: restore that"):
+    with pytest.raises(DataError, match=rf"begun with other input \({path} has another content\): restore that"):
         made(images, data, **options)
     assert contents(data) == before
     path.write_bytes(content)

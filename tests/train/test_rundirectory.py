@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shardtune.dataset.manifest import Manifest
-from shardtune.errors import DataError, UsageError
+from shardtune.errors import CheckpointError, DataError, ShardtuneError, UsageError
 from shardtune.model import checkpoint
 from shardtune.train.rundirectory import Fixed
 from shardtune.train.rundirectory import open_run as open_of
 from shardtune.trainconfig import TrainConfig
+from tests.jsonvalues import json_values
 
 
 def open_run(config: TrainConfig, workers: int) -> Fixed:
@@ -113,3 +116,33 @@ def test_without_examples_there_is_no_run(config: TrainConfig) -> None:
     manifest = replace(Manifest.load(config.data_dir), splits={"train": [], "validation": []})
     with pytest.raises(DataError, match="needs at least one example"):
         open_of(config, manifest, 1)
+
+
+@given(
+    value=json_values(),
+    key=st.sampled_from(["", "version", "config", "workers", "global_batch", "scale", "labels", "data_sha256"]),
+)
+def test_any_value_in_place_of_what_a_run_began_with_is_refused_or_one(config: TrainConfig, value: Any, key: str) -> None:
+    path = config.train_dir / "config.json"
+    path.unlink(missing_ok=True)
+    for _, old in checkpoint.all_of(config.train_dir):
+        old.unlink()
+    fixed = open_run(config, workers=1)
+    checkpoint.save(config.train_dir, 1, {})
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value} if key else value))
+    try:
+        found = open_run(config, workers=1)
+        assert found == fixed or key in ("global_batch", "scale")
+    except ShardtuneError:
+        pass
+
+
+def test_a_run_that_had_no_version_goes_on(config: TrainConfig) -> None:
+    fixed, path = open_run(config, workers=3), config.train_dir / "config.json"
+    checkpoint.save(config.train_dir, 1, {})
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps({key: part for key, part in value.items() if key != "version"}))
+    assert open_run(config, workers=1) == fixed
+    path.write_text(json.dumps({**value, "version": 2}))
+    with pytest.raises(CheckpointError, match="it is of version 2, and this shardtune reads 1"):
+        open_run(config, workers=1)

@@ -82,7 +82,7 @@ def test_a_start_that_is_refused_changes_nothing(tmp_path: Path) -> None:
     assert outcome.read() == {"outcome": "stopped", "attempt": 0, "step": 3}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "[1]", "7"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "[1]", "7", "[" * 100_000, '{"attempt": "x"}', '{"attempt": null}'])
 def test_a_damaged_outcome_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "outcome.json").write_text(content)
     assert OutcomeFile(tmp_path, 0).read() == {}

@@ -168,8 +168,8 @@ def require_same_content(directory: Path, plan: Plan, digests: dict[Split, Diges
         if changed or (finished and not receipt):
             wrong = f"{changed} has another content" if changed else f"the images of {name} have other times"
             raise DataError(
-                f"A build goes on with what it began with, but {directory} was begun with other input ({wrong}): restore that, give "
-                f"another --output_directory, or --overwrite what is there."
+                f"A build goes on with what it began with, but {directory} was begun with other input ({wrong}): restore "
+                f"that, give another --output_directory, or --overwrite what is there."
             )
 
 

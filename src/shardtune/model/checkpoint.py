@@ -15,6 +15,7 @@ from shardtune.errors import CheckpointError
 from shardtune.files import atomic_write
 
 RUN_CONFIG_NAME = "config.json"
+RUN_VERSION = 1
 Tensors = dict[str, npt.NDArray[Any]]
 
 
@@ -105,9 +106,11 @@ def load_run_config(directory: Path) -> dict[str, Any]:
     path = directory / RUN_CONFIG_NAME
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
+        if run.get("version", RUN_VERSION) != RUN_VERSION:  # the first ones had none
+            raise ValueError(f"it is of version {run['version']}, and this shardtune reads {RUN_VERSION}")
         if not (isinstance(run["config"]["image_size"], int) and run["workers"] and isinstance(run["labels"], list)):
             raise ValueError("a field has another type")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"A run directory holds {RUN_CONFIG_NAME}, but {path} cannot be read ({error!r}): give the train_dir of a run."
         ) from error

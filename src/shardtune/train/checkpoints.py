@@ -101,7 +101,7 @@ def resume(directory: Path, tell: Callable[[str], None]) -> tuple[int, Tensors, 
         for _, damaged in found[place + 1 :]:
             tell(f"{damaged} is damaged: it is renamed to {damaged.name}.damaged, and the run goes on from the one before.")
             damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
-        return step, tensors, History(notes["validations"]), path
+        return step, tensors, History(notes.get("validations", [])), path
     if found:
         raise CheckpointError(
             f"A run goes on from its newest checkpoint, but all {len(found)} in {directory / 'checkpoints'} are damaged: give "

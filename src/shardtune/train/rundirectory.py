@@ -5,10 +5,10 @@ from typing import Any
 
 from shardtune.config import as_json
 from shardtune.dataset.manifest import Manifest
-from shardtune.errors import DataError, UsageError
+from shardtune.errors import CheckpointError, DataError, UsageError
 from shardtune.files import write_json
 from shardtune.model import checkpoint
-from shardtune.model.checkpoint import RUN_CONFIG_NAME, load_run_config
+from shardtune.model.checkpoint import RUN_CONFIG_NAME, RUN_VERSION, load_run_config
 from shardtune.model.inception import SMALLEST_SIZE_WITH_AUXILIARY_HEAD
 from shardtune.train.schedule import Schedule, scale_of
 from shardtune.trainconfig import TrainConfig
@@ -52,10 +52,12 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
     Raises:
         DataError: there is nothing to train on.
         UsageError: the run began with other flags or data, which is not allowed, or cannot be.
+        CheckpointError: what it began with cannot be read.
     """
     if not manifest.examples("train"):
         raise DataError(f"Training needs at least one example, but {config.data_dir} has none in its training split.")
     run = {
+        "version": RUN_VERSION,
         "config": as_json(config),
         "workers": workers,
         **asdict(Fixed.by(config, workers)),
@@ -66,7 +68,10 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
     if checkpoint.newest(config.train_dir) is None:  # nothing is done yet that another configuration would spoil
         write_json(path, run)
     first = load_run_config(config.train_dir)
-    fixed = Fixed(first["global_batch"], first["scale"])
+    try:
+        fixed = Fixed(int(first["global_batch"]), float(first["scale"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{path} tells the global batch and scale of the run, but not as numbers: restore it.") from error
     changed = _differences(first, run)
     if changed:
         _require_allowed(changed, config)
@@ -76,7 +81,7 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What would make the rest of the run another one than it began as: the values before and now."""
-    old, new = ({**run["config"], "labels": run["labels"], "data_sha256": run["data_sha256"]} for run in (before, now))
+    old, new = ({**run["config"], "labels": run["labels"], "data_sha256": run.get("data_sha256")} for run in (before, now))
     return {key: (old.get(key), new[key]) for key in new if key not in FREE and old.get(key) != new[key]}
 
 

@@ -61,14 +61,15 @@ class OutcomeFile:
         self._path = directory / OUTCOME_NAME
         self._own = directory / "logs" / f"outcome-{rank}.json"  # two ranks may fail at once
         self._rank, self._begun = rank, False
-        self.attempt = int(self.read().get("attempt", 0))
+        self.attempt = self.read().get("attempt", 0)
 
     def read(self) -> dict[str, Any]:
         """What is written there; nothing in place of what cannot be read."""
         try:
-            return dict(json.loads(self._path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            value = dict(json.loads(self._path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             return {}
+        return value if isinstance(value.get("attempt", 0), int) else {}
 
     def begin(self, step: int) -> None:
         """Write that a job runs. For all ranks: a start that is refused before leaves what was written."""
