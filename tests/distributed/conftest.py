@@ -23,9 +23,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 @pytest.fixture(scope="session")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """200 images in 12 shards, which take time: large and gray, so encoded anew."""
+    """200 images in 12 shards, which take time: large and CMYK, so encoded anew."""
     directory = tmp_path_factory.mktemp("slow")
-    jpeg = encoded(picture(np.random.default_rng(0), 1200, 900).convert("L"))
+    jpeg = encoded(picture(np.random.default_rng(0), 1200, 900).convert("CMYK"))
     for label in ("a", "b"):
         (directory / "images" / label).mkdir(parents=True)
         for number in range(100):

@@ -5,8 +5,9 @@ Clean is: baseline, extended or progressive, Huffman-coded, 8 bits, three channe
 the first or a whole number of times less, and only known markers up to the end marker. Any other image is decoded and becomes
 such a JPEG, for the first of these reasons that holds (`StoredImage.reencoded`):
 
+    gray_lossless              an upright JPEG of one channel, clean but for that: empty chroma is added to it (gray.py)
     png, gif, bmp, webp, tiff  another format: its first frame, white behind what is transparent, 16 bits scaled to 8
-    gray, cmyk                 a JPEG of one channel, or of four: CMYK or YCCK (ICC profiles are not applied, here or elsewhere)
+    gray, cmyk                 any other JPEG of one channel, or one of four: CMYK or YCCK (ICC profiles are not applied)
     orientation                an orientation of 2 to 8 in EXIF (or XMP), which is now applied
     max_side                   larger than asked for
     nonstandard                any other JPEG that is not clean: arithmetic coding, odd sampling, stray bytes, no end marker
@@ -37,6 +38,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
+from shardtune.build.gray import add_chroma
 from shardtune.build.jpeg import is_clean
 
 MAX_PIXELS = (2**29 - 1) // 3  # tensorflow/core/lib/jpeg/jpeg_mem.cc refuses height × width × channels of 2**29 and more
@@ -166,13 +168,15 @@ def _convert(data: bytes, options: ImageOptions) -> StoredImage:
     if width * height > MAX_PIXELS:
         raise RejectedError("too_large", f"{width} × {height} pixels, and TensorFlow decodes at most {MAX_PIXELS:,}")
     reason = _reason(image, data, options)
-    if reason is not None:
+    if reason == "gray" and not _change(image, options) and (rgb := add_chroma(data)):
+        image, data, reason = _open(rgb), rgb, "gray_lossless"
+    elif reason is not None:
         return _reencoded(image, reason, options)
     if options.check == "full":
         # verify() accepts truncated JPEGs. Gray at 1/8 scale is the fastest decode that reads every entropy-coded byte.
         image.draft("L", (max(1, width // 8), max(1, height // 8)))
         image.load()
-    return StoredImage(data, height, width, None)
+    return StoredImage(data, height, width, reason)
 
 
 def _open(data: bytes) -> ImageFile:
@@ -196,11 +200,14 @@ def _reason(image: ImageFile, data: bytes, options: ImageOptions) -> str | None:
         return str(image.format).lower()
     if image.mode != "RGB":
         return {"L": "gray", "CMYK": "cmyk"}[image.mode]
+    return _change(image, options) or (None if is_clean(data, image.layer) else "nonstandard")
+
+
+def _change(image: ImageFile, options: ImageOptions) -> str | None:
+    """Which change to its pixels was asked for."""
     if options.exif == "upright" and _orientation(image) in _UPRIGHT:
         return "orientation"
-    if options.max_side and max(image.size) > options.max_side:
-        return "max_side"
-    return None if is_clean(data, image.layer) else "nonstandard"
+    return "max_side" if options.max_side and max(image.size) > options.max_side else None
 
 
 def _orientation(image: ImageFile) -> int | None:

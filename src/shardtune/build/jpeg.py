@@ -4,11 +4,11 @@ import re
 import struct
 
 # JPEG markers (ITU-T T.81, table B.1). A segment is a marker, and a length that counts itself.
-_SEGMENT = struct.Struct(">HH")
-_FILL, _SCAN, _END = 0xFFFF, 0xFFDA, b"\xff\xd9"
-_BETWEEN_SCANS = {_SCAN, 0xFFC4, 0xFFDB, 0xFFDC, 0xFFDD, *range(0xFFE0, 0xFFF0), 0xFFFE}  # DHT DQT DNL DRI APPn COM
+SEGMENT = struct.Struct(">HH")
+FILL, SCAN, END = 0xFFFF, 0xFFDA, b"\xff\xd9"
+_BETWEEN_SCANS = {SCAN, 0xFFC4, 0xFFDB, 0xFFDC, 0xFFDD, *range(0xFFE0, 0xFFF0), 0xFFFE}  # DHT DQT DNL DRI APPn COM
 _HEADER = {0xFFC0, 0xFFC1, 0xFFC2, *_BETWEEN_SCANS}  # the frames that are baseline, extended and progressive
-_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not a stuffed 0xFF, nor a restart, nor a fill byte
+AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # not a stuffed 0xFF, nor a restart, nor a fill byte
 
 
 def is_clean(data: bytes, layers: list[tuple[int, int, int, int]]) -> bool:
@@ -28,15 +28,15 @@ def is_clean(data: bytes, layers: list[tuple[int, int, int, int]]) -> bool:
             return False
     at, known = 2, _HEADER
     while True:
-        marker, length = _SEGMENT.unpack_from(data, at)
-        if marker == _SCAN:
-            following = _AFTER_SCAN.search(data, at + 2 + length)
-            if following is None or following.group() == _END:
+        marker, length = SEGMENT.unpack_from(data, at)
+        if marker == SCAN:
+            following = AFTER_SCAN.search(data, at + 2 + length)
+            if following is None or following.group() == END:
                 return following is not None
             at, known = following.start(), _BETWEEN_SCANS
         elif marker in known:
             at += 2 + length
-        elif marker == _FILL:
+        elif marker == FILL:
             at += 1
         elif known is _HEADER:
             return False
