@@ -24,7 +24,7 @@ def downgrade(directory: Path) -> None:
         for shard in value["splits"][split]:
             content, new = (directory / shard["name"]).read_bytes(), b""
             mine = [starts[split].pop(0) for _ in range(shard["examples"])]
-            for start, end in zip(mine, [*mine[1:], len(content)], strict=True):
+            for start, end in zip(mine, [*mine, len(content)][1:], strict=True):
                 features = decode(content[start + HEADER_BYTES : end - FOOTER_BYTES])
                 features["image/filename"] = features.pop("image/path")
                 record = frame(encode(features))
@@ -33,7 +33,7 @@ def downgrade(directory: Path) -> None:
             (directory / shard["name"]).write_bytes(new)
             shard["bytes"], shard["sha256"] = len(new), hashlib.sha256(new).hexdigest()
     recipe = json.loads((directory / WORK_NAME / RECIPE_NAME).read_text())
-    del recipe["version"], recipe["digest"], recipe["files"]
+    del recipe["version"], recipe["digest"], recipe["files"], recipe["rejected"], recipe["ignore"]
     (directory / WORK_NAME / RECIPE_NAME).write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
     shutil.rmtree(directory / WORK_NAME / RECEIPTS_NAME)
     data = np.array(records, RECORD).tobytes()

@@ -36,6 +36,9 @@ class BuildConfig:
     """Class names, one a line: the first has label 1. Without it, the sorted sub-folders of train_directory."""
     ignore_unlisted: bool = False
     """Leave out folders that labels_file does not list, which is an error otherwise."""
+    ignore: tuple[str, ...] = ()
+    """Files and folders to leave out, as shell patterns of their names or of their paths from the split's directory:
+    --ignore '*.txt' 'cats/old/*'. Hidden ones, and what file managers leave (Thumbs.db, __MACOSX and the like), always are."""
     bounding_box_file: Path | None = None
     """CSV of objects: filename,xmin,ymin,xmax,ymax[,label].
     filename: the path from the split's directory, or its last part alone; with or without the extension.

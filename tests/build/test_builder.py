@@ -14,7 +14,8 @@ import tensorflow as tf
 from shardtune.build.builder import build
 from shardtune.build.example import decode, source_path
 from shardtune.build.finish import DUPLICATES_NAME, REJECTS_NAME
-from shardtune.build.listing import scan
+from shardtune.build.ignored import Ignored
+from shardtune.build.listing import Walk, scan
 from shardtune.build.plan import shuffled
 from shardtune.build.resume import RECEIPTS_NAME, WORK_NAME
 from shardtune.config import BuildConfig
@@ -39,7 +40,7 @@ def made(images: Path, output: Path, **options: Any) -> Manifest:
 
 def order_of(directory: Path) -> list[str]:
     """The paths of all images in the order of the data set."""
-    listing = shuffled(scan(directory, CLASSES), 0)
+    listing = shuffled(scan(directory, CLASSES, Walk([directory], Ignored())), 0)
     return [listing.path(index) for index in range(len(listing))]
 
 
@@ -70,8 +71,7 @@ def test_the_manifest_says_what_the_shards_hold(small_images: Path, small_data: 
         assert manifest.class_counts[split] == [counts[label] for label in range(1, len(CLASSES) + 1)]
         assert manifest.examples(split) == len(examples[split])
         assert all(shard.bytes == (small_data / shard.name).stat().st_size for shard in manifest.splits[split])
-    assert [shard.examples for shard in manifest.splits["train"]] == [15] * 4
-    assert [shard.examples for shard in manifest.splits["validation"]] == [10, 11]
+    assert {split: len(manifest.splits[split]) for split in SPLITS} == {"train": 4, "validation": 2}
     assert manifest.provenance["scanned"] == manifest.provenance["written"] == 81
     assert (small_data / LABELS_NAME).read_text() == "blue\ngreen\nred\n"
     assert (small_data / REJECTS_NAME).read_bytes() == b""
@@ -132,7 +132,7 @@ def test_damaged_images_are_left_out_and_no_other(images: Path, tmp_path: Path, 
 def test_one_damaged_image_is_too_many_unless_allowed(images: Path, tmp_path: Path) -> None:
     (images / "red" / "red-03.jpg").write_bytes(b"")
     output = tmp_path / "data"
-    with pytest.raises(DataError, match=r"At most 0 .* but 1 of 18 are \(first red/red-03.jpg: empty.*--max_rejects 1"):
+    with pytest.raises(DataError, match=r"At most 0 .* but 1 are .*\(first red/red-03.jpg: empty.*higher --max_rejects"):
         made(images, output)
     assert not (output / MANIFEST_NAME).exists()
     reject = json.loads((output / REJECTS_NAME).read_text())
@@ -333,7 +333,7 @@ def test_classes_without_a_validation_image_are_told(images: Path, tmp_path: Pat
 
 def test_more_shards_than_images(images: Path, tmp_path: Path) -> None:
     manifest = made(images, tmp_path / "data", train_shards=20)
-    assert [shard.examples for shard in manifest.splits["train"]].count(0) == 2
+    assert 0 in [shard.examples for shard in manifest.splits["train"]]
     assert len(stored(tmp_path / "data")["train"]) == 18
 
 
@@ -364,10 +364,143 @@ def test_shards_among_the_folders_of_images_are_an_error(images: Path, inside: s
     made(images, images)
 
 
-def test_a_file_name_that_is_no_text_is_an_error(images: Path, tmp_path: Path) -> None:
-    (images / "red" / b"caf\xe9.jpg".decode("utf-8", "surrogateescape")).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"UTF-8.*caf"):
+@pytest.mark.parametrize("options", [{}, {"duplicates": "skip"}, {"validation_fraction": 0.2}])
+def test_names_that_are_no_text_are_rejected_all_at_once(images: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    copy = (images / "red" / "red-00.jpg").read_bytes()
+    for name in (b"caf\xe9.jpg", b"a-copy\xff.jpg", b"sub\xe9/1.jpg"):
+        path = images / "red" / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(copy)
+    with pytest.raises(DataError, match=r"first red/.*\\x.*: name, the name is not UTF-8: rename it"):
+        made(images, tmp_path / "data", **options)
+    manifest = made(images, tmp_path / "data", max_rejects=3, **options)
+    assert (manifest.provenance["written"], manifest.provenance["rejected"]) == (18, {"name": 3})
+    rejects = [json.loads(line) for line in (tmp_path / "data" / REJECTS_NAME).read_text().splitlines()]
+    assert {reject["path"] for reject in rejects} == {r"red/caf\xe9.jpg", r"red/a-copy\xff.jpg", r"red/sub\xe9/1.jpg"}
+
+
+def test_folders_of_splits_are_not_taken_for_classes(images: Path, tmp_path: Path) -> None:
+    output, root = tmp_path / "data", tmp_path / "root"
+    plant(root / "Train", per_class=2)
+    with pytest.raises(DataError, match=f"shardtune build --train_directory {root}/Train --output_directory {output}"):
+        made(root, output)
+    plant(root / "val", per_class=1, seed=1)
+    plant(root / "test", per_class=1, seed=2)
+    meant = f"shardtune build --train_directory {root}/Train --validation_directory {root}/val --output_directory {output}"
+    with pytest.raises(DataError, match=meant):
+        made(root, output)
+    (tmp_path / "labels").write_text("Train\nval\ntest\n")
+    assert made(root, output, labels_file=tmp_path / "labels").class_counts["train"] == [6, 3, 3]
+    plant(tmp_path / "toys", per_class=1, classes=("train", "test"))  # images of trains
+    assert made(tmp_path / "toys", tmp_path / "other").labels == ["test", "train"]
+
+
+def test_validation_images_are_not_training_images(images: Path, tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    (tmp_path / "link").symlink_to(images)
+    for same in (images, tmp_path / "link"):
+        with pytest.raises(DataError, match=r"are other ones than training images, but both .*--validation_fraction"):
+            made(images, output, validation_directory=same)
+    plant(images / "held", per_class=1, seed=7)
+    inside = f"validation_directory {images}/held lies in the class held of train_directory {images}: .*--ignore held"
+    with pytest.raises(DataError, match=inside):
+        made(images, output, validation_directory=images / "held")
+    with pytest.raises(DataError, match=f"train_directory {images}/held lies in the class held of validation_directory"):
+        made(images / "held", output, validation_directory=images)
+    assert made(images, output, validation_directory=images / "held", ignore=("held",)).class_counts["validation"] == [1, 1, 1]
+
+
+def test_shards_in_a_folder_that_a_class_leads_to_are_an_error(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "farm").mkdir()
+    (tmp_path / "farm" / "red").symlink_to(images / "red")
+    with pytest.raises(DataError, match="would be one of them or lie in one"):
+        made(tmp_path / "farm", images / "red" / "data")
+
+
+def test_what_is_ignored_is_told_and_part_of_what_was_asked(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "red" / "Thumbs.db").write_bytes(b"x")
+    (images / "__MACOSX").mkdir()
+    manifest = made(images, tmp_path / "data", ignore=("red-0[0-2]*", "gr*/*-05.jpg"))
+    assert manifest.class_counts["train"] == [6, 5, 3]
+    assert "Ignored: 1 Thumbs.db, 1 __MACOSX, 1 gr*/*-05.jpg, 3 red-0[0-2]*." in capsys.readouterr().out
+    with pytest.raises(DataError, match="ignore was"):
         made(images, tmp_path / "data")
+    (images / "red" / "Thumbs.db").unlink()
+    assert made(images, tmp_path / "data", ignore=("red-0[0-2]*", "gr*/*-05.jpg")) == manifest  # junk is no other input
+    made(images, tmp_path / "again", ignore=("red-0[0-2]*", "gr*/*-05.jpg"))
+    assert contents(tmp_path / "again") == contents(tmp_path / "data")
+
+
+def test_names_may_be_composed_or_not(images: Path, tmp_path: Path) -> None:
+    composed, decomposed = "G\u00e4nse", "Ga\u0308nse"
+    (images / "red").rename(images / decomposed)
+    plant(tmp_path / "validation", per_class=1, classes=("blue", "green", f"{composed} "), seed=5)
+    (tmp_path / "labels").write_text(f"{composed}\ngreen\nblue\n")
+    options = {"labels_file": tmp_path / "labels", "validation_directory": tmp_path / "validation"}
+    manifest = made(images, tmp_path / "data", **options)
+    assert (manifest.labels, manifest.class_counts["validation"]) == ([composed, "green", "blue"], [1, 1, 1])
+    paths = {e["image/path"].decode() for e in stored(tmp_path / "data")["train"] if e["image/class/text"] == composed.encode()}
+    assert {(images / path).is_file() for path in paths} == {True}
+    assert len(paths) == PER_CLASS
+
+
+def test_too_many_rejects_end_a_build_at_once(images: Path, tmp_path: Path) -> None:
+    order = order_of(images)
+    for position in (0, 3, 17):
+        (images / order[position]).write_bytes(b"")
+    with pytest.raises(DataError, match=f"At most 0 .* but 1 are .*first {order[0]}"):
+        made(images, tmp_path / "data", train_shards=6)
+    assert not [path for path in (tmp_path / "data").iterdir() if path.name.startswith("train")]
+    assert [json.loads(line)["path"] for line in (tmp_path / "data" / REJECTS_NAME).read_text().splitlines()] == [order[0]]
+
+
+@pytest.mark.parametrize("mend", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"validation_fraction": 0.34}, {"validation_examples": 5, "duplicates": "skip"}, {"duplicates": "skip"}],
+)
+def test_rejected_images_may_be_mended_or_removed(images: Path, tmp_path: Path, options: dict[str, Any], mend: bool) -> None:
+    order, output = order_of(images), tmp_path / "data"
+    other = (plant(tmp_path / "reserve", per_class=1, seed=8) / "red" / "red-00.jpg").read_bytes()
+    for position, content in {1: b"text", 6: b"same text", 7: b"same text", 12: b"", 16: b"GIF89a"}.items():
+        (images / order[position]).write_bytes(content)
+    attempts = 0
+    while attempts < 5 and not (output / MANIFEST_NAME).exists():
+        attempts += 1
+        try:
+            made(images, output, train_shards=6, max_rejects=1, **options)
+        except DataError as error:
+            if not str(error).startswith("At most 1 images may be unusable, but 2 are"):
+                raise
+            for line in (output / REJECTS_NAME).read_text().splitlines():
+                path = images / json.loads(line)["path"]
+                path.unlink()
+                if mend:
+                    path.write_bytes(other + path.name.encode())
+    assert attempts == 3  # two are told of each time, and one may be
+    made(images, tmp_path / "fresh", train_shards=6, max_rejects=1, **options)
+    assert contents(output) == contents(tmp_path / "fresh")
+
+
+def test_a_shard_that_rejected_what_is_gone_is_not_written_again(images: Path, tmp_path: Path) -> None:
+    order, output = order_of(images), tmp_path / "data"
+    for position in (0, 17):
+        (images / order[position]).write_bytes(b"")
+    with pytest.raises(DataError, match="At most 1"):
+        made(images, output, max_rejects=1)
+    first = output / "train-00000-of-00003"
+    written = first.stat().st_ino, first.stat().st_mtime_ns
+    (images / order[0]).unlink()
+    (images / order[17]).unlink()
+    made(images, output)
+    assert written == (first.stat().st_ino, first.stat().st_mtime_ns)
+    made(images, tmp_path / "fresh")
+    assert contents(output) == contents(tmp_path / "fresh")
+    (images / order[1]).unlink()
+    with pytest.raises(DataError, match="begun with other input"):
+        made(images, output)
 
 
 def test_bounding_boxes_are_stored_with_their_image(images: Path, tmp_path: Path) -> None:

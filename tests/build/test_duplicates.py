@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from shardtune.build.duplicates import MAGIC, digest, digest_files
-from shardtune.build.listing import scan
+from shardtune.build.ignored import Ignored
+from shardtune.build.listing import Walk, scan
 from shardtune.build.plan import DIGEST_BYTES
 from shardtune.world import World
 
@@ -22,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 def digests(root: Path, cache: Path) -> dict[str, bytes]:
     """The digest of each file of class a."""
-    listing = scan(root, ["a"])
+    listing = scan(root, ["a"], Walk([root], Ignored()))
     found = digest_files(root, lambda: listing, cache, World()).astype(">u8")
     return {listing.path(index).removeprefix("a/"): found[index].tobytes() for index in range(len(listing))}
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shardtune.build.builder import build
 from shardtune.build.finish import DUPLICATES_NAME, REJECTS_NAME
+from shardtune.build.listing import Listing
 from shardtune.build.plan import into_shards, shuffled
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import SPLITS, Split
@@ -30,15 +31,20 @@ BAD = {"truncated": GOOD["image 0"][:-40], "unsupported": b"<html>not found</htm
 CONTENT = GOOD | BAD
 
 
-def in_order(split: Split) -> list[File]:
+def listed(split: Split) -> Listing:
     """The files of a split in the order of the data set."""
-    listing = shuffled(listing_of([f"{name}/{number}.jpg" for name in CLASSES for number in range(IMAGES[split])]), 0)
+    return shuffled(listing_of([f"{name}/{number}.jpg" for name in CLASSES for number in range(IMAGES[split])]), 0)
+
+
+def in_order(split: Split) -> list[File]:
+    listing = listed(split)
     return [(split, listing.path(index)) for index in range(len(listing))]
 
 
 TRAIN = in_order("train")
 FILES = [*TRAIN, *in_order("validation")]
-EDGES = [TRAIN[at] for _, _, where in into_shards("train", len(TRAIN), SHARDS) for at in (where.start, where.stop - 1)]
+RANGES = [where for _, _, where in into_shards("train", listed("train"), SHARDS, 0) if where]
+EDGES = [TRAIN[at] for where in RANGES for at in (where.start, where.stop - 1)]
 
 
 @st.composite

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.build.listing import Listing, scan
+from shardtune.build.ignored import Ignored
+from shardtune.build.listing import Listing, Walk
+from shardtune.build.listing import scan as scan_with
 from shardtune.errors import DataError
 from tests.listings import listing_of
 
@@ -18,6 +21,10 @@ def tree(directory: Path, *paths: str) -> Path:
         (directory / path).write_bytes(b"x" * size)
         os.utime(directory / path, (size, size))
     return directory
+
+
+def scan(directory: Path, folders: Sequence[str | None]) -> Listing:
+    return scan_with(directory, folders, Walk([directory], Ignored()))
 
 
 def found(listing: Listing) -> dict[str, tuple[int, int, int]]:
@@ -59,6 +66,72 @@ def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a" / "sub" / "up").symlink_to("..")
     (tmp_path / "a" / "sub" / "here").symlink_to(".")
     assert found(scan(tmp_path, ["a"])).keys() == {"a/sub/1.jpg"}
+
+
+def test_a_folder_that_several_ways_lead_to_is_entered_once(tmp_path: Path) -> None:
+    tree(tmp_path, "elsewhere/1.jpg", "a/z/real/2.jpg", "a/3.jpg")
+    for link, target in {"b": "z/real", "c": "../elsewhere", "d": "../elsewhere", "z/y": "../../elsewhere"}.items():
+        (tmp_path / "a" / link).symlink_to(target)
+    assert found(scan(tmp_path, ["a"])).keys() == {"a/3.jpg", "a/c/1.jpg", "a/z/real/2.jpg"}  # without a link, or the first
+
+
+def test_links_that_fan_out_do_not_multiply_files(tmp_path: Path) -> None:
+    tree(tmp_path, *(f"a/{number}/{number}.jpg" for number in range(14)))
+    for number in range(13):
+        for way in ("left", "right"):
+            (tmp_path / "a" / str(number) / way).symlink_to(f"../{number + 1}")
+    assert len(scan(tmp_path, ["a"])) == 14
+
+
+@pytest.mark.parametrize("target", ["..", "../..", "../../..", "/"])
+def test_a_link_to_the_root_or_above_is_not_followed(tmp_path: Path, target: str) -> None:
+    root = tree(tmp_path / "x" / "images", "a/1.jpg", "b/2.jpg")
+    (root / "a" / "all").symlink_to(target)
+    assert {path: label for path, (label, _, _) in found(scan(root, ["a", "b"])).items()} == {"a/1.jpg": 1, "b/2.jpg": 2}
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "told"),
+    [("a/more", "../b", "a/more and .*/b"), ("b/more", "../a", "a and .*/b/more"), ("c", "a", "a and .*/c")],
+)
+def test_a_folder_of_two_classes_is_an_error(tmp_path: Path, link: str, target: str, told: str) -> None:
+    tree(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / link).symlink_to(target)
+    with pytest.raises(DataError, match=rf"one class of one split, but {tmp_path}/{told} are the same folder"):
+        scan(tmp_path, ["a", "b", "c"] if link == "c" else ["a", "b"])
+
+
+def test_a_folder_of_two_splits_is_an_error(tmp_path: Path) -> None:
+    tree(tmp_path, "train/a/1.jpg", "validation/b/1.jpg")
+    (tmp_path / "validation" / "a").symlink_to("../train/a")
+    roots = [tmp_path / "train", tmp_path / "validation"]
+    walk = Walk(roots, Ignored())
+    scan_with(roots[0], ["a"], walk)
+    with pytest.raises(DataError, match=f"but {roots[0] / 'a'} and {roots[1] / 'a'} are the same folder"):
+        scan_with(roots[1], ["a"], walk)
+
+
+def test_class_folders_and_files_may_be_links(tmp_path: Path) -> None:
+    tree(tmp_path, "store/n01/1.jpg", "store/n02/2.jpg", "images/c/3.jpg")
+    (tmp_path / "images" / "a").symlink_to("../store/n01")
+    (tmp_path / "images" / "b").symlink_to("../store/n02")
+    (tmp_path / "images" / "c" / "4.jpg").symlink_to("../../store/n01/1.jpg")  # of another class: subsets are made so
+    (tmp_path / "images" / "c" / "5.jpg").hardlink_to(tmp_path / "store" / "n02" / "2.jpg")
+    listed = found(scan(tmp_path / "images", ["a", "b", "c"]))
+    assert {path: label for path, (label, _, _) in listed.items()} == {
+        "a/1.jpg": 1, "b/2.jpg": 2, "c/3.jpg": 3, "c/4.jpg": 3, "c/5.jpg": 3,
+    }  # fmt: skip
+
+
+def test_what_file_managers_leave_and_what_is_named_is_left_out_and_counted(tmp_path: Path) -> None:
+    tree(tmp_path, "a/1.jpg", "a/THUMBS.DB", "a/.DS_Store", "a/sub/Desktop.ini", "a/lost+found/2.jpg", "a/sub/__MACOSX/._3.jpg")
+    tree(tmp_path, "a/notes.txt", "a/old/4.jpg", "a/sub/old/5.jpg", "a/Notes.TXT.jpg", "a/thumbs.db.jpg")
+    ignored = Ignored(("*.txt", "a/old"))
+    listed = found(scan_with(tmp_path, ["a"], Walk([tmp_path], ignored)))
+    assert listed.keys() == {"a/1.jpg", "a/sub/old/5.jpg", "a/Notes.TXT.jpg", "a/thumbs.db.jpg"}
+    assert ignored.counts == {
+        "Thumbs.db": 1, ".*": 1, "desktop.ini": 1, "lost+found": 1, "__MACOSX": 1, "*.txt": 1, "a/old": 1,
+    }  # fmt: skip
 
 
 def test_a_folder_named_like_an_image_is_listed_and_not_entered(tmp_path: Path) -> None:

@@ -1,28 +1,36 @@
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.build.plan import Plan, ShardPlan, as_digests, into_shards
+from shardtune.build.duplicates import digest
+from shardtune.build.listing import Listing
+from shardtune.build.plan import DIGEST_BYTES, Digests, Plan, ShardPlan, as_digests
 from shardtune.build.resume import (
     RECEIPTS_NAME,
     RECIPE_NAME,
     VERSION,
     WORK_NAME,
+    Reject,
     WrittenShard,
     begin,
+    digest_of_names,
     finish_shard,
     finished_shard,
     has_receipt,
     is_current,
     only_times_differ,
     recipe,
+    rejected_before,
+    remember,
 )
-from shardtune.dataset.manifest import MANIFEST_NAME
+from shardtune.dataset.manifest import MANIFEST_NAME, Split
 from shardtune.errors import DataError
 from shardtune.files import sha256_of
 from shardtune.sealed import read_sealed, write_sealed
@@ -40,6 +48,7 @@ def wanted(
     skipped: tuple[str, ...] = (),
     size: int = 10,
     time: int = 0,
+    rejected: tuple[str, ...] = (),
     **options: Any,
 ) -> dict[str, Any]:
     numbers = [labels.index(path[0]) + 1 for path in paths]
@@ -47,8 +56,8 @@ def wanted(
     listing.mtimes[:] = time
     left_out = listing_of(skipped, labels=[labels.index(path[0]) + 1 for path in skipped])
     without = {"train": (left_out, as_digests(b""))}
-    plan = Plan(list(labels), {"train": Path("images")}, {"train": listing}, without, {}, into_shards("train", len(paths), 2))  # type: ignore[arg-type]
-    return recipe(plan, {**OPTIONS, **options})
+    plan = Plan(list(labels), {"train": Path("images")}, {"train": listing}, without, {}, [])  # type: ignore[arg-type]
+    return recipe(plan, {**OPTIONS, **options}, rejected)
 
 
 @pytest.fixture
@@ -59,16 +68,32 @@ def output(tmp_path: Path) -> Path:
     return directory
 
 
-def write_shard(output: Path, **values: Any) -> WrittenShard:
-    """A shard and its receipt; its bytes matter to nobody here."""
+def reject(path: str) -> Reject:
+    return {"path": path, "reason": "unreadable", "detail": "no longer there"}
+
+
+def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, **values: Any) -> WrittenShard:
+    """A shard and its receipt; its bytes matter to nobody here.
+
+    Args:
+        stored: paths of the images in it.
+        rejects: digests of those that were left out, by path, which come before the stored ones.
+    """
     (output / SHARD).write_bytes(b"the bytes of a shard")
-    shard = WrittenShard("train", SHARD, bytes=20, sha256=sha256_of(output / SHARD), offsets=[0], labels=[1], **values)
+    shard = WrittenShard(
+        "train", SHARD, bytes=20, sha256=sha256_of(output / SHARD), offsets=[0], labels=[1],
+        digests=b"".join([*rejects.values(), *(digest(path.encode()) for path in stored)]).hex(),
+        rejects=[reject(path) for path in rejects],
+        rejected_at=list(range(len(rejects))),
+        stored=digest_of_names([path.encode() for path in stored]),
+        **values,
+    )  # fmt: skip
     finish_shard(output, shard)
     return shard
 
 
-def planned(root: Path = Path("images")) -> ShardPlan:
-    return ShardPlan("train", SHARD, root, listing_of([]), {})
+def planned(*paths: str, root: Path = Path("images")) -> ShardPlan:
+    return ShardPlan("train", SHARD, root, listing_of(paths), {})
 
 
 def test_a_recipe_survives_json_and_does_not_depend_on_the_listing() -> None:
@@ -148,8 +173,8 @@ def test_a_build_that_overwrites_goes_on_too(output: Path) -> None:
 def test_a_shard_is_finished_while_it_is_what_was_written(output: Path) -> None:
     begin(output, wanted(), overwrite=False)
     assert finished_shard(output, planned()) is None
-    shard = write_shard(output, digests="00ff", reencoded={"png": 1}, rejects=[{"path": "a/1", "reason": "empty"}])
-    assert finished_shard(output, planned()) == shard
+    shard = write_shard(output, "a/1", reencoded={"png": 1})
+    assert finished_shard(output, planned("a/1")) == shard
     (output / SHARD).write_bytes(b"The bytes of a shard")
     assert finished_shard(output, planned()) is None
     (output / SHARD).unlink()
@@ -190,6 +215,15 @@ def test_any_value_in_place_of_what_was_left_is_as_nothing_left(output: Path, va
         assert finished_shard(output, planned()) is None
 
 
+def test_a_recipe_of_version_1_counted_what_was_held_out_apart(output: Path) -> None:
+    old = wanted(paths=("a/1", "b/1"))
+    old["sources"]["validation images of a"] = wanted(paths=("a/2",))["sources"]["train images of a"]
+    del old["files"], old["rejected"]
+    (output / WORK_NAME / RECIPE_NAME).write_text(json.dumps(old))
+    (output / SHARD).write_bytes(b"the bytes of a shard")
+    assert begin(output, wanted(ignore=[]), overwrite=False) is False
+
+
 def test_a_build_that_version_1_began_is_gone_on_with(output: Path) -> None:
     old = wanted()
     del old["files"]
@@ -218,13 +252,80 @@ def test_files_that_are_skipped_are_part_of_the_input(output: Path) -> None:
     write_shard(output)
     with pytest.raises(DataError, match=r"\(train images of a changed\)"):
         begin(output, wanted(skipped=("a/4",)), overwrite=False)
-    assert wanted(skipped=("a/4",)) != wanted(skipped=("a/5",)) != wanted(paths=("a/1", "a/2", "a/5", "b/1"))
+    assert wanted(skipped=("a/4",)) != wanted(skipped=("a/5",))
+
+
+@pytest.mark.parametrize("paths", [(), ("a/1",), ("a/1", "a/3"), ("a/1", "a/2", "a/3"), ("a/2", "a/1")])
+def test_a_shard_of_other_images_is_not_finished(output: Path, paths: tuple[str, ...]) -> None:
+    begin(output, wanted(), overwrite=False)
+    write_shard(output, "a/1", "a/2")
+    assert finished_shard(output, planned(*paths)) is None
 
 
 def test_a_shard_is_written_again_when_what_could_not_be_read_can_be(output: Path, tmp_path: Path) -> None:
     begin(output, wanted(), overwrite=False)
-    shard = write_shard(output, rejects=[{"path": "a/1.jpg", "reason": "unreadable"}])
-    assert finished_shard(output, planned(tmp_path)) == shard
+    shard = write_shard(output, "a/2", rejects={"a/1": bytes(DIGEST_BYTES)})
+    assert finished_shard(output, planned("a/1", "a/2", root=tmp_path)) == shard
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1.jpg").write_bytes(b"now it is there")
-    assert finished_shard(output, planned(tmp_path)) is None
+    (tmp_path / "a" / "1").write_bytes(b"now it is there")
+    assert finished_shard(output, planned("a/1", "a/2", root=tmp_path)) is None
+
+
+def test_a_shard_whose_rejected_images_are_gone_is_finished_without_them(output: Path, tmp_path: Path) -> None:
+    begin(output, wanted(), overwrite=False)
+    (tmp_path / "a").mkdir()
+    bad = {f"a/{number}": bytes((number,)) for number in range(3)}
+    for path, content in bad.items():
+        (tmp_path / path).write_bytes(content)
+    shard = write_shard(output, "a/8", "a/9", rejects={path: digest(content) for path, content in bad.items()})
+    assert finished_shard(output, planned(*bad, "a/8", "a/9", root=tmp_path)) == shard
+    left = finished_shard(output, planned("a/1", "a/8", "a/9", root=tmp_path))
+    digests = [digest(content).hex() for content in (bad["a/1"], b"a/8", b"a/9")]
+    assert left == replace(shard, rejects=[reject("a/1")], rejected_at=[0], digests="".join(digests))
+    (tmp_path / "a" / "1").write_bytes(b"mended")
+    assert finished_shard(output, planned("a/1", "a/8", "a/9", root=tmp_path)) is None
+
+
+def noted(output: Path, *keys: str) -> None:
+    """As a build that has rejected these leaves it."""
+    begin(output, wanted(), overwrite=False)
+    remember(output, wanted(rejected=keys))
+
+
+def again(output: Path, **values: Any) -> bool:
+    return begin(output, wanted(rejected=tuple(rejected_before(output)), **values), overwrite=False)
+
+
+@pytest.mark.parametrize("now", [{}, {"size": 11}, {"paths": ("a/2", "b/1")}])
+def test_what_was_rejected_may_be_mended_or_removed(output: Path, now: dict[str, Any]) -> None:
+    noted(output, "train/a/1")
+    write_shard(output)
+    assert again(output, **now) is False
+    assert has_receipt(output, SHARD)
+    assert again(output, **now) is False
+    for other in ({"size": 12}, {"paths": ("a/2",)}, {"paths": ("a/1", "a/2")}, {"paths": ("a/1", "a/2", "b/1", "b/2")}):
+        if now or "b/1" not in other.get("paths", "b/1") or "b/2" in other.get("paths", ""):
+            with pytest.raises(DataError, match="begun with other input"):
+                again(output, **other)
+
+
+def test_a_finished_data_set_is_the_same_without_what_it_rejected_and_another_with_it(output: Path) -> None:
+    noted(output, "train/a/1")
+    write_shard(output)
+    (output / MANIFEST_NAME).write_bytes(b"")
+    assert again(output) is True
+    assert again(output, paths=("a/2", "b/1")) is True
+    with pytest.raises(DataError, match="train images of a changed"):
+        again(output, size=11)
+    with pytest.raises(DataError, match="train images of a changed"):
+        again(output, paths=("a/1", "b/1"))
+
+
+def test_what_is_held_out_or_skipped_does_not_change_a_recipe() -> None:
+    roots: dict[Split, Path] = {"train": Path("images"), "validation": Path("images")}
+    both = Plan(["a"], roots, {"train": listing_of(["a/1", "a/2"]), "validation": listing_of(["a/3"])}, {}, {}, [])
+    skipped: dict[Split, tuple[Listing, Digests]] = {"train": (listing_of(["a/2"]), np.zeros((1, 2), np.uint64))}
+    other = Plan(["a"], roots, {"train": listing_of(["a/1"]), "validation": listing_of(["a/3"])}, skipped, {}, [])
+    assert recipe(both, {}) == recipe(other, {})
+    less = Plan(["a"], roots, {"train": listing_of(["a/1"]), "validation": listing_of(["a/3"])}, {}, {}, [])
+    assert recipe(both, {}) != recipe(less, {})

@@ -17,7 +17,7 @@ def test_an_error_that_nobody_expected_names_the_image_and_leaves_no_shard(tmp_p
     output.mkdir()
     shard = ShardPlan("train", "train-00000-of-00001", root, listing_of(["a/a-00.jpg", "a/a-01.jpg"]), {})
     wrong: Any = None
-    account = Account(World(), 2)
+    account = Account(World(), 2, lambda rejects: None)
     with pytest.raises(RuntimeError, match=r"images/a/a-00\.jpg: AttributeError"):
         write_shard(shard, output, ["a"], wrong, account)
     assert not list(output.iterdir())

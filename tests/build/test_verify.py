@@ -33,7 +33,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("original", "copy"):  # files that are left out, and told of
         (directory / "validation" / "a" / f"{name}.jpg").write_bytes(b"a copy of no image")
     folders = (directory / "train", directory / "data", directory / "validation")
-    build(BuildConfig(*folders, train_shards=3, validation_shards=1, max_rejects=2), World())
+    build(BuildConfig(*folders, train_shards=3, validation_shards=1, max_rejects=2, seed=1), World())
     return directory / "data"
 
 

@@ -100,7 +100,7 @@ def test_a_build_survives_a_fault_at_every_call(
 
 
 # The calls of rank 1: it makes a temporary file, writes it, flushes it, gives it its name.
-@pytest.mark.parametrize(("fault", "number", "call"), [("ENOSPC", 2, "write"), ("EIO", 5, "rename")])
+@pytest.mark.parametrize(("fault", "number", "call"), [("ENOSPC", 2, "write"), ("EIO", 6, "rename")])
 def test_a_fault_on_one_rank_ends_all_and_is_told(
     small: Reference, injector: Injector, tmp_path: Path, fault: str, number: int, call: str
 ) -> None:

@@ -3,10 +3,11 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from shardtune.build.resume import WrittenShard
+from shardtune.build.resume import Reject, WrittenShard
 from shardtune.progress import Ticker
 from shardtune.world import World
 
@@ -21,12 +22,14 @@ class Report:
     Attributes:
         counts: "images" begun, their "bytes", those "rejected", and "reused": images in shards of an earlier attempt.
         path: the last image begun.
+        rejects: the images rejected since its last report.
     """
 
     rank: int
     name: str
     counts: Counter[str]
     path: str
+    rejects: list[Reject]
 
 
 class Account:
@@ -34,10 +37,14 @@ class Account:
 
     Args:
         images: how many the whole build is to store.
+        check: called on rank 0 with all rejects that it has heard of, whenever there are new ones. What it raises there ends
+            the build.
     """
 
-    def __init__(self, world: World, images: int) -> None:
-        self._world = world
+    def __init__(self, world: World, images: int, check: Callable[[list[Reject]], None]) -> None:
+        self._world, self._check = world, check
+        self._rejects: list[Reject] = []  # to report
+        self._all_rejects: list[Reject] = []
         self._counts, self._path = Counter[str](), ""
         self._reported = time.monotonic()
         self._heard: dict[int, tuple[float, Report]] = {}
@@ -61,13 +68,16 @@ class Account:
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._report()
 
-    def rejected(self) -> None:
+    def rejected(self, reject: Reject) -> None:
         self._counts["rejected"] += 1
+        self._rejects.append(reject)
+        self._report()  # at once: it may be one too many
 
     def finished(self, shard: WrittenShard, *, reused: bool) -> None:
         """Send the account of a shard that is in place to rank 0."""
         if reused:
             self._counts.update(reused=len(shard.offsets) + len(shard.rejects), rejected=len(shard.rejects))
+            self._rejects += shard.rejects
         self._report()  # first: rank 0 stops listening after the last shard
         self._world.post(shard)
 
@@ -79,7 +89,8 @@ class Account:
 
     def _report(self) -> None:
         self._reported = time.monotonic()
-        self._world.post(Report(self._world.rank, self._world.name, self._counts.copy(), self._path))
+        self._world.post(Report(self._world.rank, self._world.name, self._counts.copy(), self._path, self._rejects))
+        self._rejects = []
         if self._world.is_root:
             self._listen()
 
@@ -90,8 +101,10 @@ class Account:
                 self.shards[message.name] = message
             else:
                 self._heard[message.rank] = time.monotonic(), message
+                self._all_rejects += message.rejects
         if news:
             self._show()
+            self._check(self._all_rejects)
 
     def _show(self) -> None:
         counts = sum((report.counts for _, report in self._heard.values()), Counter[str]())

@@ -12,11 +12,12 @@ from PIL import features as codecs
 from shardtune.build import resume
 from shardtune.build.account import Account
 from shardtune.build.duplicates import digest_files
-from shardtune.build.finish import DUPLICATES_NAME, finish
+from shardtune.build.finish import DUPLICATES_NAME, finish, require_few
+from shardtune.build.ignored import Ignored
 from shardtune.build.images import ImageOptions
 from shardtune.build.listing import Listing
 from shardtune.build.plan import Digests, Plan, ShardPlan, assign
-from shardtune.build.planning import find_images, find_labels, make_plan
+from shardtune.build.planning import find_images, find_labels, make_plan, require_same_view
 from shardtune.build.shard import write_shard
 from shardtune.build.verify import check_files
 from shardtune.config import BuildConfig
@@ -40,11 +41,15 @@ def build(config: BuildConfig, world: World) -> Manifest:
     Raises:
         DataError: folders or labels are wrong, the output directory was begun with other input, or more than
             `max_rejects` images could not be stored (the shards stay, but no manifest is written).
-        WorldError: another build writes there, or a rank does not see the output directory.
+        WorldError: another build writes there, or a rank does not see the output directory, or not the same images.
     """
     started = time.monotonic()
     names = world.from_root(lambda: find_labels(config))
-    found = world.at_root(lambda: find_images(config, names))
+    ignored = Ignored(config.ignore)
+    found = world.at_root(lambda: find_images(config, names, ignored))
+    if ignored.counts:
+        say(world, f"Ignored: {', '.join(f'{count} {pattern}' for pattern, count in sorted(ignored.counts.items()))}.")
+    require_same_view(config, found, world)
     with hold(config.output_directory / resume.WORK_NAME, world):
         manifest = _build(config, names, found, world)
     images = sum(map(manifest.examples, SPLITS))
@@ -52,7 +57,8 @@ def build(config: BuildConfig, world: World) -> Manifest:
         path = config.output_directory / resume.WORK_NAME / LOG_NAME
         with naming(path), path.open("a", encoding="utf-8") as log:
             seconds = round(time.monotonic() - started, 3)
-            log.write(json.dumps({"ranks": world.size, "seconds": seconds, "images": images}) + "\n")
+            figures = {"ranks": world.size, "seconds": seconds, "images": images, "ignored": ignored.counts}
+            log.write(json.dumps(figures) + "\n")
     say(world, f"Finished writing all {images} images in data set.")
     return manifest
 
@@ -60,7 +66,7 @@ def build(config: BuildConfig, world: World) -> Manifest:
 def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], world: World) -> Manifest:
     directory = config.output_directory
     planned = make_plan(config, names, found, directory / resume.WORK_NAME / DIGESTS_NAME, world)
-    wanted = world.at_root(lambda: resume.recipe(planned, options(config)))
+    wanted = world.at_root(lambda: resume.recipe(planned, options(config), resume.rejected_before(directory)))
     if world.from_root(lambda: not config.overwrite and resume.only_times_differ(directory, wanted)):
         _accept_times(config, planned, wanted, world)
     if world.from_root(lambda: resume.begin(directory, wanted, overwrite=config.overwrite)):
@@ -74,7 +80,13 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
     if world.size > shards:
         say(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
     image_options = ImageOptions(config.check, config.exif, config.max_side, config.quality)
-    with Account(world, images) as account:
+
+    def check(rejects: list[resume.Reject]) -> None:
+        if len(rejects) > config.max_rejects:
+            resume.note_rejects(directory, planned, options(config), rejects)
+        require_few(rejects, config.max_rejects, directory)
+
+    with Account(world, images, check) as account:
         for shard in world.scatter(_shares(planned, directory, world.size) if world.is_root else ()):
             before = resume.finished_shard(directory, shard)
             written = before or write_shard(shard, directory, names, image_options, account)
@@ -135,6 +147,7 @@ def options(config: BuildConfig) -> dict[str, Any]:
     return {
         "bounding_boxes_sha256": sha256_of(boxes) if boxes else None,
         **{name: getattr(config, name) for name in chosen.split()},
+        "ignore": list(config.ignore),
         "codecs": {"pillow": codecs.version("pil"), "libjpeg": codecs.version("libjpeg_turbo") or codecs.version("jpg")},
     }
 
@@ -151,7 +164,9 @@ def _shares(planned: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPl
 
 def _finish(config: BuildConfig, planned: Plan, account: Account) -> Manifest:
     written = [account.shards[name] for _, name, _ in planned.shards]
-    return finish(config.output_directory, planned, options(config), config.max_rejects, written)
+    rejects = [reject for shard in written for reject in shard.rejects]
+    resume.note_rejects(config.output_directory, planned, options(config), rejects)
+    return finish(config.output_directory, planned, options(config), written)
 
 
 def _tell(config: BuildConfig, manifest: Manifest, world: World) -> None:

@@ -42,14 +42,14 @@ def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world:
 def _digests_of(root: Path, listing: Listing) -> bytes:
     digests = bytearray()  # join would first make a list of them
     for index in range(len(listing)):
-        digests += _digest_or_none(root / listing.path(index))
+        digests += _digest_or_none(root, listing.path(index))
     return bytes(digests)
 
 
-def _digest_or_none(path: Path) -> bytes:
+def _digest_or_none(root: Path, path: str) -> bytes:
     """The digest of a file, or zeros if it cannot be read."""
     try:
-        return digest(images.read(path))
+        return digest(images.read_source(root, path))
     except images.RejectedError:
         return bytes(DIGEST_BYTES)
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from shardtune.build import duplicates
+from shardtune.build.listing import printable_path
 from shardtune.build.plan import Plan, as_digests
-from shardtune.build.resume import WrittenShard
+from shardtune.build.resume import Reject, WrittenShard
 from shardtune.dataset.manifest import LABELS_NAME, RECORD, SPLITS, Manifest, Records, Shard, Split, write_records
 from shardtune.errors import DataError
 from shardtune.files import atomic_write
@@ -20,7 +21,7 @@ REJECTS_NAME = "rejects.jsonl"
 DUPLICATES_NAME = "duplicates.jsonl"
 
 
-def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects: int, written: list[WrittenShard]) -> Manifest:
+def finish(directory: Path, planned: Plan, options: dict[str, Any], written: list[WrittenShard]) -> Manifest:
     """Write rejects, duplicates, labels, the places of records and, when all is right, the manifest.
 
     Args:
@@ -28,7 +29,7 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
         written: every shard of the plan, in its order.
 
     Raises:
-        DataError: more than `max_rejects` images are unusable, or all training images of a class. The shards stay.
+        DataError: all training images of a class are unusable. The shards stay.
     """
     rejects = [reject for shard in written for reject in shard.rejects]
     figures, groups = _identical(planned, written)
@@ -36,7 +37,6 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
     reports = {
         name: _write_lines(directory / name, lines) for name, lines in ((REJECTS_NAME, rejects), (DUPLICATES_NAME, groups))
     }
-    _require_few(rejects, max_rejects, stored, directory)
     counts: dict[str, list[int]] = {
         split: _class_counts((s for s in written if s.split == split), len(planned.labels)) for split in SPLITS
     }
@@ -71,13 +71,19 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], max_rejects:
     return manifest
 
 
-def _require_few(rejects: list[dict[str, str]], most: int, stored: int, directory: Path) -> None:
+def require_few(rejects: list[Reject], most: int, directory: Path) -> None:
+    """Check that no more images are unusable than may be; if so, those that are known are listed in rejects.jsonl.
+
+    Raises:
+        DataError: says what to do.
+    """
     if len(rejects) > most:
+        _write_lines(directory / REJECTS_NAME, rejects)
         first = rejects[0]
         raise DataError(
-            f"At most {most} images may be unusable, but {len(rejects)} of {stored + len(rejects)} are (first "
-            f"{first['path']}: {first['reason']}, {first['detail']}): see {directory / REJECTS_NAME}, mend or remove them, "
-            f"or give --max_rejects {len(rejects)}."
+            f"At most {most} images may be unusable, but {len(rejects)} are that were looked at so far (first {first['path']}: "
+            f"{first['reason']}, {first['detail']}): see {directory / REJECTS_NAME}, mend or remove them, or give a higher "
+            f"--max_rejects; the same command then goes on from here."
         )
 
 
@@ -98,7 +104,7 @@ def _identical(planned: Plan, written: list[WrittenShard]) -> tuple[dict[str, in
         part = int(np.searchsorted(starts, index, side="right")) - 1
         split, listing, kept = files[part]
         at = index - int(starts[part])
-        path = listing.path(at)
+        path = printable_path(listing.path(at))
         stored = kept and (split, path) not in rejected
         return {"split": split, "path": path, "label": int(listing.labels[at]), "stored": stored}
 

@@ -14,6 +14,7 @@ such a JPEG, for the first of these reasons that holds (`StoredImage.reencoded`)
 
 or is rejected with one of these codes (`reason` in rejects.jsonl, whose `detail` says in words what was seen):
 
+    name         its path is not UTF-8, as the path in an example is
     unreadable   not a file that this user can read: a dangling link, a directory, no permission, an I/O error
     empty        zero bytes
     heic         HEIC or HEIF, which Pillow does not read
@@ -112,6 +113,19 @@ class StoredImage:
     height: int
     width: int
     reencoded: str | None
+
+
+def read_source(root: Path, path: str) -> bytes:
+    """The bytes of a file of a listing; `path` is relative to `root`.
+
+    Raises:
+        RejectedError: name, unreadable, empty or too_large.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise RejectedError("name", "the name is not UTF-8: rename it") from error
+    return read(root / path)
 
 
 def read(path: Path) -> bytes:

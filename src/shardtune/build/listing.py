@@ -3,14 +3,16 @@
 import os
 import stat
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shardtune.build.ignored import Ignored
 from shardtune.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
@@ -21,7 +23,7 @@ class Listing:
     """Files below one directory.
 
     Attributes:
-        names: their paths relative to the directory, with forward slashes, in UTF-8, end to end.
+        names: their paths relative to the directory, with forward slashes, as the file system has them, end to end.
         ends: where each path ends in `names`, int64 [files].
         labels: class numbers from 1, int32 [files].
         sizes: bytes, int64 [files].
@@ -41,7 +43,8 @@ class Listing:
         return bytes(self.names[self.ends[index - 1] if index else 0 : self.ends[index]])
 
     def path(self, index: int) -> str:
-        return self.name(index).decode()
+        """As the calls of the system take it; see `printable_path`."""
+        return os.fsdecode(self.name(index))
 
     def take(self, indices: npt.NDArray[Any]) -> "Listing":
         """The files numbered `indices`, in that order."""
@@ -53,54 +56,96 @@ class Listing:
         return Listing(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
 
 
-def scan(directory: Path, labels: Sequence[str], *, may_lack: bool = False) -> Listing:
-    """Every file in the class folders of `directory` and below, in no particular order; hidden ones are left out.
+def printable_path(path: str) -> str:
+    """A path as UTF-8 text: bytes of it that are none become \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+class Walk:
+    """A walk through the folders of classes that enters each folder once, whatever links lead there.
+
+    Args:
+        roots: the directories of all splits. A link to one of them, or to a folder above, is not followed.
+        ignored: which files and folders to leave out.
+    """
+
+    def __init__(self, roots: Iterable[Path], ignored: Ignored) -> None:
+        folders = {folder for root in map(Path.resolve, roots) for folder in (root, *root.parents)}
+        self._above = {_identity(folder.stat()) for folder in folders}
+        self._ignored = ignored
+        self._entered: dict[tuple[int, int], tuple[Path, str, str]] = {}
+
+    def files(self, root: Path, class_folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Path from `root` and status of each file in a class folder and below.
+
+        Of several ways to a folder, one without links counts, or else the first of them in alphabetical order.
+
+        Raises:
+            DataError: a folder is in another class too, or in another split.
+        """
+        waiting = [(False, class_folder)]  # a heap: whether a link leads there, and the path
+        while waiting:
+            _, path = heappop(waiting)
+            if self._enter(root, class_folder, path):
+                with os.scandir(root / path) as entries:
+                    for entry in entries:
+                        name = f"{path}/{entry.name}"
+                        if self._ignored.covers(name):
+                            continue
+                        status = _status(entry)
+                        if stat.S_ISDIR(status.st_mode) and not entry.name.lower().endswith(IMAGE_SUFFIXES):
+                            heappush(waiting, (entry.is_symlink(), name))
+                        else:
+                            yield name, status
+
+    def _enter(self, root: Path, class_folder: str, path: str) -> bool:
+        """Whether to; a folder of the same class that was entered before is not entered again."""
+        identity = _identity((root / path).stat())
+        if identity in self._above:
+            return False
+        before = self._entered.setdefault(identity, (root, class_folder, path))
+        if before[:2] != (root, class_folder):
+            raise DataError(
+                f"A folder of images belongs to one class of one split, but {before[0] / before[2]} and {root / path} are the "
+                f"same folder: remove one of them."
+            )
+        return before[2] == path
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)  # of a link that leads nowhere
+
+
+def scan(directory: Path, folders: Sequence[str | None], walk: Walk, *, may_lack: bool = False) -> Listing:
+    """Every file in the class folders of `directory` and below, in no particular order.
 
     A folder that is named like an image is listed like one, so that it is rejected and not overlooked.
 
     Args:
-        may_lack: classes may have no folder, or no files, but not all of them.
+        folders: of each class in the order of labels, or None where it has none here.
+        may_lack: classes may have no files, but not all of them.
 
     Raises:
-        DataError: a class has no files, or a name is not UTF-8.
+        DataError: a class has no files, or two classes have the same ones.
     """
     names, ends = bytearray(), array("q")
     columns = array("i"), array("q"), array("q")
-    for label, name in enumerate(labels, start=1):
+    for label, folder in enumerate(folders, start=1):
         before = len(ends)
-        if may_lack and not (directory / name).exists():
-            continue
-        for path, status in _files(directory / name, name, frozenset()):
-            try:
-                names += path.encode()
-            except UnicodeEncodeError:
-                raise DataError(f"A file name is UTF-8, but {directory} has {path!r}: rename it.") from None
+        for path, status in walk.files(directory, folder) if folder else ():
+            names += os.fsencode(path)
             ends.append(len(names))
             for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
                 column.append(value)
-        if len(ends) == before and not may_lack:
-            raise DataError(f"Each class has at least one image, but {directory / name} is empty: add images or remove it.")
+        if len(ends) == before and folder and not may_lack:
+            raise DataError(f"Each class has at least one image, but {directory / folder} is empty: add images or remove it.")
     if not ends:
         raise DataError(f"One class at least has images, but {directory} has none: add images, or do not give it.")
     return Listing(names, np.array(ends, np.int64), *(np.array(column) for column in columns))
-
-
-def _files(folder: Path, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, os.stat_result]]:
-    """Relative path and status of each file below `folder`; a link that leads back to a folder above is not followed."""
-    own = folder.stat()
-    identity = own.st_dev, own.st_ino
-    if identity in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = f"{prefix}/{entry.name}"
-            try:
-                status = entry.stat()
-            except OSError:
-                status = entry.stat(follow_symlinks=False)  # of a link that leads nowhere
-            if stat.S_ISDIR(status.st_mode) and not entry.name.lower().endswith(IMAGE_SUFFIXES):
-                yield from _files(Path(entry.path), path, above | {identity})
-            else:
-                yield path, status

@@ -2,6 +2,7 @@
 
 import hashlib
 import heapq
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,12 +73,16 @@ def as_digests(digests: bytes | memoryview) -> Digests:
 
 def shuffled(listing: Listing, seed: int) -> Listing:
     """The order of the data set: by BLAKE2b of (seed, path), so that neither listing order nor size of the tree matters."""
-    key = seed.to_bytes(8, "little", signed=True)
     digests = bytearray()
     for index in range(len(listing)):
-        digests += hashlib.blake2b(listing.name(index), digest_size=DIGEST_BYTES, key=key).digest()
+        digests += _digest(listing, index, seed)
     high, low = as_digests(bytes(digests)).T
     return listing.take(np.lexsort((low, high)))
+
+
+def _digest(listing: Listing, index: int, seed: int) -> bytes:
+    key = seed.to_bytes(8, "little", signed=True)
+    return hashlib.blake2b(listing.name(index), digest_size=DIGEST_BYTES, key=key).digest()
 
 
 def group(digests: Digests) -> Indices:
@@ -137,9 +142,17 @@ def hold_out(labels: npt.NDArray[np.int32], groups: Indices, wanted: Sequence[in
     return held[groups]
 
 
-def into_shards(split: Split, images: int, count: int) -> list[tuple[Split, str, range]]:
-    """The `count` shards of a split: name and range of images. Sizes differ by one at most; with few images some are empty."""
-    bounds = [i * images // count for i in range(count + 1)]
+def into_shards(split: Split, listing: Listing, count: int, seed: int) -> list[tuple[Split, str, range]]:
+    """The `count` shards of a split, whose images are in the order of `shuffled`: name and range of images of each.
+
+    A shard has the images whose digests lie in its part of all that there may be. So no image moves to another shard when
+    others come or go, and sizes differ by chance; with few images some shards are empty.
+    """
+
+    def high(index: int) -> int:
+        return int.from_bytes(_digest(listing, index, seed)[:8], "big")
+
+    bounds = [bisect_left(range(len(listing)), i * 2**64 // count, key=high) for i in range(count)] + [len(listing)]
     return [(split, f"{split}-{i:05d}-of-{count:05d}", range(bounds[i], bounds[i + 1])) for i in range(count)]
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,23 @@ import numpy as np
 from shardtune.build import labels, plan
 from shardtune.build.boxes import Box, attach, read_boxes
 from shardtune.build.duplicates import digest_files
-from shardtune.build.listing import Listing, scan
+from shardtune.build.ignored import Ignored
+from shardtune.build.listing import Listing, Walk, scan
 from shardtune.build.plan import Digests, Indices, Plan
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import SPLITS, Split
-from shardtune.errors import DataError
+from shardtune.errors import DataError, WorldError
 from shardtune.world import World
+
+FILES_COMPARED = 32  # of each split: looking at one takes milliseconds on some network file systems
+
+
+@dataclass(frozen=True)
+class View:
+    """What a rank sees of a split: the class folders, and the bytes of some files, by path, or None where there is no file."""
+
+    folders: list[str]
+    sizes: dict[str, int | None]
 
 
 def find_labels(config: BuildConfig) -> list[str]:
@@ -24,26 +35,85 @@ def find_labels(config: BuildConfig) -> list[str]:
     Raises:
         DataError: a directory or a labels file is not as it must be, or shards would lie among the folders of images.
     """
-    for root in _roots(config).values():
-        if root.resolve() in config.output_directory.resolve().parents:
-            raise DataError(
-                f"The folders in {root} are classes, but output_directory {config.output_directory} would be one of them or "
-                f"lie in one: give a directory elsewhere."
-            )
-    names = labels.read_labels(config.labels_file) if config.labels_file else labels.class_folders(config.train_directory)
-    for split, root in _roots(config).items():
-        labels.require_same(names, root, ignore_unlisted=config.ignore_unlisted, may_lack=split == "validation")
+    roots = _roots(config)
+    folders = {split: labels.class_folders(root, Ignored(config.ignore)) for split, root in roots.items()}
+    if config.labels_file:
+        names = labels.read_labels(config.labels_file)
+    else:
+        names = list(folders["train"])
+        labels.require_no_splits(config.train_directory, folders["train"].values(), config.output_directory)
+    used = {
+        split: [f for name, f in of.items() if name in names or not config.ignore_unlisted] for split, of in folders.items()
+    }
+    _require_apart(config, used)
+    for split, root in roots.items():
+        may_lack = split == "validation"
+        labels.require_same(names, folders[split], root, ignore_unlisted=config.ignore_unlisted, may_lack=may_lack)
     return names
 
 
-def find_images(config: BuildConfig, names: list[str]) -> dict[Split, Listing]:
+def find_images(config: BuildConfig, names: list[str], ignored: Ignored) -> dict[Split, Listing]:
     """The images of each directory in the order of the data set.
 
+    Args:
+        ignored: which files and folders are none; counts what it leaves out.
+
     Raises:
-        DataError: a class has no training images, there are no validation images, or a file name is no text.
+        DataError: a class has no training images, there are no validation images, or one folder is in two classes.
     """
-    roots = _roots(config).items()
-    return {split: plan.shuffled(scan(root, names, may_lack=split == "validation"), config.seed) for split, root in roots}
+    roots, found = _roots(config), dict[Split, Listing]()
+    walk = Walk(roots.values(), ignored)
+    for split, root in roots.items():
+        folders = labels.class_folders(root, ignored)
+        listing = scan(root, [folders.get(name) for name in names], walk, may_lack=split == "validation")
+        found[split] = plan.shuffled(listing, config.seed)
+    return found
+
+
+def require_same_view(config: BuildConfig, found: dict[Split, Listing], world: World) -> None:
+    """Check on every rank that it sees the images that rank 0 found: all class folders, and some of the files by their size.
+
+    For all ranks to call; `found` is looked at on rank 0 alone.
+
+    Raises:
+        WorldError: names a rank that sees something else.
+    """
+    expected = world.from_root(lambda: {split: _view(config, split, _some_of(listing)) for split, listing in found.items()})
+    differing = (split for split, view in expected.items() if _view(config, split, list(view.sizes)) != view)
+    everywhere = world.gather((world.name, next(differing, None)))
+    world.at_root(lambda: _require_no_difference(config, everywhere))
+
+
+def _some_of(listing: Listing) -> list[str]:
+    """Paths of files that lie far apart."""
+    return [listing.path(index) for index in range(0, len(listing), -(-len(listing) // FILES_COMPARED))]
+
+
+def _view(config: BuildConfig, split: Split, paths: list[str]) -> View:
+    """What this process sees in the directory of a split."""
+    root = _roots(config)[split]
+    try:
+        return View(
+            list(labels.class_folders(root, Ignored(config.ignore)).values()), {path: _size(root / path) for path in paths}
+        )
+    except (DataError, OSError):
+        return View([], dict.fromkeys(paths))
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _require_no_difference(config: BuildConfig, everywhere: list[tuple[str, Split | None]]) -> None:
+    for name, split in everywhere:
+        if split is not None:
+            raise WorldError(
+                f"All ranks read the same images, but {name} sees other ones in {split}_directory {_roots(config)[split]} than "
+                f"rank 0: give a directory on a file system that all hosts share, by its full path."
+            )
 
 
 def make_plan(config: BuildConfig, names: list[str], found: dict[Split, Listing], cache: Path, world: World) -> Plan:
@@ -71,6 +141,35 @@ def _roots(config: BuildConfig) -> dict[Split, Path]:
     if config.validation_directory:
         roots["validation"] = config.validation_directory
     return roots
+
+
+def _require_apart(config: BuildConfig, used: dict[Split, list[str]]) -> None:
+    """Check that shards do not lie among images, nor the images of one split in a class of the other.
+
+    Args:
+        used: the class folders of each split.
+    """
+    roots = {split: root.resolve() for split, root in _roots(config).items()}
+    classes = {(roots[split] / folder).resolve(): (split, folder) for split, folders in used.items() for folder in folders}
+    output = config.output_directory.resolve()
+    if {*roots.values(), *classes} & {*output.parents} or output in classes:
+        raise DataError(
+            f"The folders beside images are classes, but output_directory {config.output_directory} would be one of them or "
+            f"lie in one: give a directory elsewhere."
+        )
+    if len(set(roots.values())) < len(roots):
+        raise DataError(
+            f"Validation images are other ones than training images, but both directories are {config.train_directory}: leave "
+            f"out --validation_directory, and hold some out with --validation_fraction 0.1."
+        )
+    for split, root in roots.items():
+        for folder in (root, *root.parents):
+            other, name = classes.get(folder, (split, ""))
+            if other != split:
+                raise DataError(
+                    f"Validation images are other ones than training images, but {split}_directory {root} lies in the class "
+                    f"{name} of {other}_directory {roots[other]}: give directories side by side, or --ignore {name}."
+                )
 
 
 def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing], digests: dict[Split, Digests]) -> Plan:
@@ -102,7 +201,12 @@ def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing]
             skipped[split] = sources[split].take(np.flatnonzero(~keep)), digests[split][~keep]
             sources[split] = sources[split].take(np.flatnonzero(keep))
     counts = {"train": config.train_shards, "validation": config.validation_shards}
-    shards = [s for split in SPLITS if split in sources for s in plan.into_shards(split, len(sources[split]), counts[split])]
+    shards = [
+        shard
+        for split in SPLITS
+        if split in sources
+        for shard in plan.into_shards(split, sources[split], counts[split], config.seed)
+    ]
     return Plan(names, roots, sources, skipped, boxes, shards, box_counts)
 
 

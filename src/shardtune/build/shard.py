@@ -7,8 +7,9 @@ from shardtune.build import images
 from shardtune.build.account import Account
 from shardtune.build.duplicates import digest, digest_of_none
 from shardtune.build.example import image_example
+from shardtune.build.listing import printable_path
 from shardtune.build.plan import ShardPlan
-from shardtune.build.resume import WrittenShard
+from shardtune.build.resume import WrittenShard, digest_of_names
 from shardtune.dataset.tfrecord import FOOTER_BYTES, frame
 from shardtune.files import atomic_write
 
@@ -18,18 +19,20 @@ def write_shard(
 ) -> WrittenShard:
     """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported."""
     done = WrittenShard(shard.split, shard.name)
-    whole, digests, crcs = hashlib.sha256(), bytearray(), bytearray()
+    whole, digests, crcs, stored = hashlib.sha256(), bytearray(), bytearray(), list[bytes]()
     with atomic_write(directory / shard.name) as file:
         for index in range(len(shard.sources)):
             path, label = shard.sources.path(index), int(shard.sources.labels[index])
             account.next_image(path, int(shard.sources.sizes[index]))
             place, data = shard.root / path, b""
             try:
-                data = images.read(place)
+                data = images.read_source(shard.root, path)
                 image = images.convert(data, options)
-            except images.RejectedError as reject:
-                account.rejected()
-                done.rejects.append({"split": shard.split, "path": path, "reason": reject.code, "detail": reject.detail})
+            except images.RejectedError as error:
+                reject = {"split": shard.split, "path": printable_path(path), "reason": error.code, "detail": error.detail}
+                done.rejects.append(reject)
+                done.rejected_at.append(index)
+                account.rejected(reject)
             except Exception as error:  # ours or a decoder's: which image brings it out is what helps
                 raise RuntimeError(f"{place}: {error!r}") from error
             else:
@@ -39,9 +42,10 @@ def write_shard(
                 done.offsets.append(done.bytes)
                 crcs += record[-FOOTER_BYTES:]
                 done.labels.append(label)
+                stored.append(shard.sources.name(index))
                 done.bytes += len(record)
                 if image.reencoded:
                     done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
             digests += digest(data) if data else digest_of_none(place)
-    done.sha256, done.digests, done.crcs = whole.hexdigest(), digests.hex(), crcs.hex()
+    done.sha256, done.digests, done.crcs, done.stored = whole.hexdigest(), digests.hex(), crcs.hex(), digest_of_names(stored)
     return done
