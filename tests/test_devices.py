@@ -29,6 +29,15 @@ def test_no_rank_is_left_without_a_core_or_takes_more_than_it_has(affinities: li
         assert 1 <= share(affinities, mine) <= len(mine)
 
 
+def test_float32_is_rounded_to_tf32_only_where_that_is_asked_for() -> None:
+    code = (
+        "import tensorflow as tf; from shardtune.devices import claim; from shardtune.world import World\n"
+        "for tf32 in ({}, {'tf32': True}, {'tf32': False}):\n"
+        "    claim(World(), **tf32); print(tf.config.experimental.tensor_float_32_execution_enabled())"
+    )
+    assert launch(["-c", code]).split() == ["False", "True", "False"]
+
+
 def test_real_ranks_that_may_run_on_the_same_cores_share_them() -> None:
     code = (
         "import os; from shardtune.devices import claim; from shardtune.world import World; "

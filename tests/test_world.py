@@ -70,7 +70,7 @@ def test_collectives_of_one() -> None:
     world, tensors = World(), [1.0, 2.0]
     assert world.broadcast("x") == "x"
     assert world.gather({"a": 1}) == [{"a": 1}]
-    assert world.sum_tensors(tensors) == tensors
+    assert world.sum_tensors(tensors, "name") == tensors
     world.barrier()
     with pytest.raises(SystemExit) as end:
         world.abort(3)

@@ -20,7 +20,7 @@ class Communicator(Protocol):
     def scatter(self, parts: Iterable[Any]) -> Any: ...
     def post(self, value: Any) -> None: ...
     def collect(self) -> list[Any]: ...
-    def sum_tensors(self, tensors: list[Any]) -> list[Any]: ...
+    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]: ...
     def trace(self, path: Path) -> None: ...
     def abort(self, status: int) -> NoReturn: ...
 
@@ -47,7 +47,7 @@ class Alone:
         posted, self._posted = self._posted, []
         return posted
 
-    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
+    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
         return tensors
 
     def trace(self, path: Path) -> None:
@@ -93,7 +93,7 @@ class OverMpi:
             posted.append(self._comm.recv(tag=POSTED))
         return posted
 
-    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
+    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
         raise WorldError("Tensors are reduced by Horovod, not by MPI: start this command with horovodrun.")
 
     def trace(self, path: Path) -> None:
@@ -105,16 +105,20 @@ class OverMpi:
 
 
 class OverHorovod:
-    """horovod.tensorflow's tensor-level calls: the ones that work with Keras 3."""
+    """horovod.tensorflow's tensor-level calls: the ones that work with Keras 3.
+
+    Ranks meet in what has the same name. Horovod's own names come from the graph around a call, so that ranks which traced
+    other functions before would wait for each other for ever: all names are given here.
+    """
 
     def __init__(self, hvd: Any) -> None:
         self._hvd = hvd
 
     def broadcast(self, value: Any) -> Any:
-        return self._hvd.broadcast_object(value, root_rank=0)
+        return self._hvd.broadcast_object(value, root_rank=0, name="broadcast")
 
     def gather(self, value: Any) -> list[Any]:
-        return list(self._hvd.allgather_object(value))
+        return list(self._hvd.allgather_object(value, name="gather"))
 
     def scatter(self, parts: Iterable[Any]) -> Any:
         raise WorldError(MPI_ONLY)
@@ -125,8 +129,18 @@ class OverHorovod:
     def collect(self) -> list[Any]:
         raise WorldError(MPI_ONLY)
 
-    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
-        return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum))
+    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+        import tensorflow as tf
+
+        def reduce(tensors: Any, name: str) -> Any:
+            # ignore_name_scope: a function that is inlined gets the name of its call in front of its own.
+            return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum, name=name, ignore_name_scope=True)
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def summed(*tensors: Any) -> tuple[Any, Any]:
+            return reduce(tensors, name), lambda *upstream: reduce(upstream, f"{name}.gradient")
+
+        return list(summed(*tensors))
 
     def trace(self, path: Path) -> None:
         self._hvd.start_timeline(str(path))

@@ -8,14 +8,19 @@ from shardtune.errors import WorldError
 from shardtune.world import World
 
 
-def claim(world: World) -> int:
+def claim(world: World, *, tf32: bool = False) -> int:
     """Give TensorFlow this rank's GPU, if there are any, and threads; returns the rank's share of cores, for the input.
+
+    Args:
+        tf32: let the GPU round what it multiplies to TensorFloat-32.
 
     Raises:
         WorldError: the host has GPUs, but fewer than ranks.
     """
     import tensorflow as tf
 
+    # GPUs from Ampere on would multiply float32 with 10 bits of mantissa.
+    tf.config.experimental.enable_tensor_float_32_execution(tf32)
     mine = os.sched_getaffinity(0)
     # An estimate: Horovod's ranks talk by TensorFlow, which can no longer be given threads then.
     cores = min(len(mine), max(1, (os.cpu_count() or 1) // world.local_size))
@@ -34,6 +39,15 @@ def claim(world: World) -> int:
         tf.config.experimental.set_memory_growth(gpu, True)
     host = socket.gethostname()
     return share([affinity for name, affinity in world.gather((host, mine)) if name == host], mine)
+
+
+def make_deterministic() -> None:
+    """The same bits from every run, however its operations are scheduled; before anything is traced."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    # It makes one AddN of sums of pairs, and AddN begins with whichever of three and more is ready to be overwritten.
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
 def share(affinities: Sequence[Collection[int]], mine: Collection[int]) -> int:

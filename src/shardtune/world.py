@@ -105,9 +105,13 @@ class World:
         """Return when every rank has come here."""
         self._communicator.gather(None)
 
-    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
-        """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function."""
-        return self._communicator.sum_tensors(tensors)
+    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+        """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function.
+
+        Args:
+            name: by which ranks find each other: the same on all, and that of no other sum of the same step.
+        """
+        return self._communicator.sum_tensors(tensors, name)
 
     def trace(self, path: Path) -> None:
         """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on.

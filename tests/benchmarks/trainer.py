@@ -73,7 +73,7 @@ def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
                 if name in outputs
             ]
             loss = tf.add_n(losses)
-        gradients = world.sum_tensors(tape.gradient(loss, weights))
+        gradients = world.sum_tensors(tape.gradient(loss, weights), "gradients")
         gradients = [gradient / world.size for gradient in gradients]
         gradients = optimizers.add_weight_decay("sgd", gradients, model.trainable_variables, 4e-5)
         optimizer.apply(gradients, model.trainable_variables)

@@ -42,12 +42,12 @@ def main(backend: str, size: int) -> None:
 
         given = [tf.fill([3], float(world.rank)), tf.constant(2.0 * world.rank)]
         for call in (world.sum_tensors, tf.function(world.sum_tensors, autograph=False)):
-            vector, scalar = call(given)
+            vector, scalar = call(given, "given")
             assert np.array_equal(vector, np.full(3, size * (size - 1) / 2))
             assert float(scalar) == size * (size - 1)
         factor = tf.Variable(world.rank + 1.0)
         with tf.GradientTape() as tape:
-            total = world.sum_tensors([factor * factor])[0]
+            total = world.sum_tensors([factor * factor], "squares")[0]
             loss = total * (world.rank + 1)
         assert float(total) == sum((rank + 1) ** 2 for rank in range(size))
         # Each rank's loss depends on what this one brought, so all of them send their part back.

@@ -112,6 +112,17 @@ def test_other_data_are_refused(config: TrainConfig, small_data: Path, tmp_path:
         open_run(config, workers=1)
 
 
+def test_a_run_from_before_a_flag_existed_goes_on_with_its_default(config: TrainConfig, tmp_path: Path) -> None:
+    open_run(config, workers=1)
+    checkpoint.save(config.train_dir, 1, {})
+    run = json.loads((tmp_path / "config.json").read_text())
+    del run["config"]["precision"]
+    (tmp_path / "config.json").write_text(json.dumps(run))
+    open_run(config, workers=1)
+    with pytest.raises(UsageError, match="precision was float32, is tf32"):
+        open_run(replace(config, precision="tf32"), workers=1)
+
+
 def test_without_examples_there_is_no_run(config: TrainConfig) -> None:
     manifest = replace(Manifest.load(config.data_dir), splits={"train": [], "validation": []})
     with pytest.raises(DataError, match="needs at least one example"):

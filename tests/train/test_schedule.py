@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,19 @@ def test_exponential_is_that_of_the_reference() -> None:
     plan = schedule(0.1, 1, 1000, 10, learning_rate_decay="exponential", warmup_epochs=0)
     expected = {0: 0.1, 299: 0.1, 300: 0.016, 599: 0.016, 600: 0.1 * 0.16**2, 999: 0.1 * 0.16**3}
     assert {step: plan.rate(step) for step in expected} == pytest.approx(expected)
+
+
+@given(RATES, st.integers(1, 5000), st.integers(1, 256), st.integers(1, 40), st.integers(0, 20_000))
+def test_exponential_steps_when_the_reference_does(
+    rate: float, examples: int, global_batch: int, epochs: int, step: int
+) -> None:
+    plan = schedule(
+        rate, 1, 20_000, examples / global_batch,
+        learning_rate_decay="exponential", warmup_epochs=0, num_epochs_per_decay=float(epochs),
+    )  # fmt: skip
+    decay_steps = int(examples / global_batch * epochs)  # inception_train.train, which divides by 0 where that is 0
+    reference = tf.compat.v1.train.exponential_decay(rate, step, max(1, decay_steps), 0.16, staircase=True)()
+    assert plan.rate(step) == pytest.approx(float(reference), rel=1e-4, abs=1e-37)
 
 
 def test_steps_are_those_of_goyal() -> None:

@@ -2,6 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.communicators import Alone
+from shardtune.input.order import part
 from shardtune.model.inception import LOGITS_LAYER, named_variables
 from shardtune.train import dropout
 from shardtune.train.loss_scale import FIRST
 from shardtune.train.state import State
-from shardtune.train.step import Step, Told, pieces
+from shardtune.train.step import Step, Told, count_micro_batches, micro_batches
 from shardtune.trainconfig import Optimizer, TrainConfig
 from shardtune.world import World
 from tests.train.networks import small
@@ -109,8 +111,8 @@ def test_what_is_frozen_does_not_move() -> None:
 class WithAnIdlePeer(Alone):
     """A second worker whose examples bring no gradients, and which has statistics of 4 and asks to stop."""
 
-    def sum_tensors(self, tensors: list[Any]) -> list[Any]:
-        return [tensor + (1.0 if tensor.shape == () else 2.0 if tensor.shape == (8,) else 0.0) for tensor in tensors]
+    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+        return [tensor + (1.0 if tensor.shape == () else 4.0 * BATCH if tensor.shape == (8,) else 0.0) for tensor in tensors]
 
 
 def test_moving_statistics_and_questions_are_summed_too() -> None:
@@ -137,14 +139,46 @@ def test_a_step_in_pieces_is_the_step_as_a_whole(batch_size: int) -> None:
         assert np.allclose(variable, named_variables(models[1])[name], atol=1e-6), name
 
 
-@given(st.integers(1, 200), st.integers(1, 50))
-def test_pieces_cover_and_differ_by_one(size: int, most: int) -> None:
-    divided = pieces(size, most)
-    assert [place for begin, end in divided for place in range(begin, end)] == list(range(size))
-    sizes = {end - begin for begin, end in divided}
-    assert max(sizes) <= most
-    assert max(sizes) - min(sizes) <= 1
-    assert len(divided) == -(-size // most)
+@given(st.integers(1, 200), st.integers(1, 50), st.integers(1, 50))
+def test_micro_batches_are_as_many_on_all_ranks_cover_all_and_fit(global_batch: int, workers: int, batch_size: int) -> None:
+    workers = min(workers, global_batch)
+    count = count_micro_batches(global_batch, workers, batch_size)
+    sizes, places = [], []
+    for rank in range(workers):
+        begin, end = part(global_batch, World(rank, workers, rank, workers))
+        divided = micro_batches(end - begin, count)
+        assert len(divided) == count
+        sizes += [last - first for first, last in divided]
+        places += [begin + place for first, last in divided for place in range(first, last)]
+        assert max(sizes[-count:]) - min(sizes[-count:]) <= 1
+    assert places == list(range(global_batch))
+    assert max(sizes) <= batch_size
+    assert count == 1 or -(-global_batch // workers) > (count - 1) * batch_size  # no fewer would do
+
+
+def test_moving_statistics_decay_once_a_step_towards_all_its_micro_batches() -> None:
+    model, examples, sizes = small(CLASSES, SIDE, decay=0.5), 5, (1, 2, 2)
+    norm = model.get_layer("norm")
+    below = np.split(model.get_layer("below")(IMAGES[:examples]).numpy(), np.cumsum(sizes)[:-1])
+    run = Step(State(model, CONFIG), World(), replace(CONFIG, batch_size=2), (0, examples), examples)
+    for _ in range(2):
+        expected = [
+            0.5 * variable.numpy() + 0.5 * np.average([moment(part, axis=(0, 1, 2)) for part in below], axis=0, weights=sizes)
+            for moment, variable in ((np.mean, norm.moving_mean), (np.var, norm.moving_variance))
+        ]
+        run(IMAGES[:examples], LABELS[:examples], 0, 0.0, asks=False)
+        assert np.allclose([norm.moving_mean, norm.moving_variance], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_worker_with_nothing_in_a_micro_batch_adds_nothing() -> None:
+    # Of three examples and two workers one has two, so that both go through two micro-batches of at most one.
+    models = [small(CLASSES, SIDE, auxiliary=True) for _ in range(2)]
+    for model, batch_size in zip(models, (2, 1), strict=True):
+        config = replace(CONFIG, batch_size=batch_size)
+        told = Step(State(model, config), World(0, 2, 0, 2), config, (0, 1), 3)(IMAGES[:1], LABELS[:1], 0, 0.1, asks=False)
+        assert np.isfinite([told.loss, told.gradient_norm]).all()
+    for name, variable in named_variables(models[0]).items():
+        assert np.allclose(variable, named_variables(models[1])[name], atol=1e-6), name
 
 
 def test_averages_follow() -> None:
@@ -180,3 +214,14 @@ def test_a_step_whose_gradients_overflow_changes_no_weight() -> None:
     state.loss_scale.scale.assign(FIRST)
     assert run(IMAGES, LABELS, 1, 0.001, asks=False).gradient_norm > 0
     assert not np.array_equal(before[0], after[0])
+
+
+def test_gradients_that_no_loss_scale_makes_finite_are_no_overflow() -> None:
+    inputs = keras.Input((SIDE, SIDE, 3))
+    roots = keras.layers.Lambda(tf.sqrt)(0.0 * keras.layers.Conv2D(4, SIDE)(inputs))  # its slope at 0 is infinite
+    pool = keras.layers.Flatten()(roots)
+    model = keras.Model(inputs, {"logits": keras.layers.Dense(CLASSES, name=LOGITS_LAYER)(pool), "pool": pool})
+    told = stepped(model, 17, 0.1, replace(CONFIG, precision="mixed_float16"))
+    assert np.isfinite([step.loss for step in told]).all()
+    assert [step.gradient_norm for step in told[:15]] == [0.0] * 15
+    assert np.isnan([step.gradient_norm for step in told[15:]]).all()

@@ -3,6 +3,9 @@
 Ioffe and Szegedy 2015, arXiv:1502.03167. The arithmetic is float32 whatever the precision of the activations.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import keras
@@ -12,6 +15,19 @@ from shardtune.world import World
 
 EPSILON = 0.001  # research/inception inception_model.inference
 Kind = Literal["per_worker", "synced", "frozen"]
+
+_weight: ContextVar[Any] = ContextVar("weight", default=1.0)
+
+
+@contextmanager
+def examples_weighted(weight: Any) -> Iterator[None]:
+    """Meanwhile synced moments count each example of this worker `weight` times (float32 scalar): 0 for examples that only
+    keep a worker in step with others that have more."""
+    token = _weight.set(weight)
+    try:
+        yield
+    finally:
+        _weight.reset(token)
 
 
 class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
@@ -64,10 +80,11 @@ class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
     def _synced(self, x: Any) -> tuple[Any, Any, Any]:
         # Sums of squares cancel least around a value near the mean that all workers know.
         centre = self.moving_mean.value
-        count = _examples(x)
+        count = _examples(x) * _weight.get()
         mean, variance = tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2])
         distance = mean - centre
-        sums = self.world.sum_tensors([tf.concat([[count], count * distance, count * (variance + distance**2)], 0)])[0]
+        mine = tf.concat([[count], count * distance, count * (variance + distance**2)], 0)
+        sums = self.world.sum_tensors([mine], f"moments.{self.name}")[0]
         total, first, second = tf.split(sums, [1, x.shape[-1], x.shape[-1]])
         mean = centre + first / total
         variance = tf.maximum(second / total - (first / total) ** 2, 0.0)

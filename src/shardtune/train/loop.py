@@ -37,7 +37,7 @@ def build_inception(manifest: Manifest, config: TrainConfig, world: World) -> An
         manifest.num_classes,
         config.image_size,
         seed=config.seed,
-        precision=config.precision,
+        precision="float32" if config.precision == "tf32" else config.precision,
         batch_norm=config.batch_norm,
         batch_norm_decay=config.batch_norm_decay,
         world=world,
@@ -60,9 +60,9 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
         return
     request = StopRequest(config.time_limit)
     request.listen()
-    threads = devices.claim(world)
+    threads = devices.claim(world, tf32=config.precision == "tf32")
     if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
+        devices.make_deterministic()
     keras.utils.set_random_seed(config.seed)
     data = world.from_root(lambda: open_data_set(config.data_dir, world))  # where there are none, no run is begun
     with hold(config.train_dir, world):

@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 FIRST = 2.0**15
+SMALLEST = 1.0
 GROWS_AFTER = 2000  # steps without overflow: Micikevicius et al. 2018, arXiv:1710.03740, section 3.2
 
 
@@ -32,6 +33,6 @@ class LossScale:
         count = tf.where(finite, self.finite_steps + 1, 0)
         grows = count >= GROWS_AFTER
         factor = tf.where(finite, tf.where(grows, 2.0, 1.0), 0.5)
-        self.scale.assign(tf.maximum(self.scale * factor, 1.0))
+        self.scale.assign(tf.maximum(self.scale * factor, SMALLEST))
         self.finite_steps.assign(tf.where(grows, 0, count))
         return finite

@@ -39,6 +39,10 @@ def sum_over_workers(
         packed = [[tf.cast(tensor, tf.float16) for tensor in group] for group in packed] + [exact]
     else:
         packed[-1] += exact
-    summed = [tf.cast(tensor, tf.float32) for group in packed for tensor in world.sum_tensors(group)]
+    summed = [
+        tf.cast(tensor, tf.float32)
+        for number, group in enumerate(packed)
+        for tensor in world.sum_tensors(group, f"gradients.{number}")
+    ]
     places = [place for group in groups for place in group]
     return [summed[places.index(place)] for place in range(len(tensors))], summed[len(tensors) :]

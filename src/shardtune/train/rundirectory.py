@@ -1,6 +1,6 @@
 """`config.json` of a run directory: what a run began with, and what stays so however often it goes on."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from shardtune.config import as_json
@@ -80,9 +80,15 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What would make the rest of the run another one than it began as: the values before and now."""
-    old, new = ({**run["config"], "labels": run["labels"], "data_sha256": run.get("data_sha256")} for run in (before, now))
-    return {key: (old.get(key), new[key]) for key in new if key not in FREE and old.get(key) != new[key]}
+    """What would make the rest of the run another one than it began as: the values before and now.
+
+    A flag that did not exist before had its default.
+    """
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    old, new = (
+        {**defaults, **run["config"], "labels": run["labels"], "data_sha256": run.get("data_sha256")} for run in (before, now)
+    )
+    return {key: (old[key], new[key]) for key in new if key not in FREE and old[key] != new[key]}
 
 
 def _require_allowed(changed: dict[str, tuple[Any, Any]], config: TrainConfig) -> None:

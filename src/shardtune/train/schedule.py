@@ -20,7 +20,7 @@ class Schedule:
         scale: what `base` is multiplied by for a larger global batch.
         steps: steps of the whole run.
         warmup: steps until the full rate.
-        decay: constant; exponential: × `factor` every `decay_steps`, in stairs (research/inception
+        decay: constant; exponential: × `factor` every `decay_steps`, whole ones, in stairs (research/inception
             inception_train.train); cosine: to 0 at the last step; step: × 0.1 at 3/9, 6/9 and 8/9 of the run.
         factor, decay_steps: of the exponential decay.
     """
@@ -31,7 +31,7 @@ class Schedule:
     warmup: int
     decay: Decay = "cosine"
     factor: float = 1.0
-    decay_steps: float = math.inf
+    decay_steps: int = 1
 
     @staticmethod
     def of(config: TrainConfig, scale: float, steps: int, steps_per_epoch: float) -> "Schedule":
@@ -43,7 +43,7 @@ class Schedule:
             warmup=round(min(config.warmup_epochs * steps_per_epoch, LONGEST_WARMUP * steps)),
             decay=config.learning_rate_decay,
             factor=config.learning_rate_decay_factor,
-            decay_steps=config.num_epochs_per_decay * steps_per_epoch,
+            decay_steps=max(1, int(config.num_epochs_per_decay * steps_per_epoch)),
         )
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Schedule:
     def _decayed(self, step: int) -> float:
         """What share of the peak is left at `step`."""
         if self.decay == "exponential":
-            return self.factor ** math.floor(step / self.decay_steps)
+            return self.factor ** (step // self.decay_steps)
         if self.decay == "step":
             return STEP_FACTOR ** sum(step >= round(at * self.steps) for at in STEPS_AT)
         if self.decay == "cosine":

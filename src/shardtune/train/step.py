@@ -4,10 +4,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from shardtune.model.batchnorm import examples_weighted
 from shardtune.model.inception import LOGITS_LAYER, changing_variables
 from shardtune.train import dropout
+from shardtune.train.loss_scale import SMALLEST
 from shardtune.train.optimizers import add_weight_decay
 from shardtune.train.reduction import sum_over_workers
 from shardtune.train.state import State
@@ -25,7 +28,7 @@ class Told:
     Attributes:
         loss: mean over the global batch, without weight decay.
         gradient_norm: global norm of the gradients, weight decay included, before they are clipped; 0 where they overflowed
-            and changed nothing.
+            and changed nothing, NaN where they did though the loss scale was the smallest.
         asks: how many ranks ask to stop.
         communication: seconds between the end of this rank's own back-propagation and the last sum over all.
     """
@@ -38,6 +41,9 @@ class Told:
 
 class Step:
     """The compiled step of this rank.
+
+    A part that is larger than the batch size is gone through in micro-batches, as many on every rank. Gradients are those of
+    the global batch; moving statistics decay once, towards the mean of all micro-batches' moments, weighted by their examples.
 
     Args:
         state: its model makes of images {"logits", "pool", perhaps "aux_logits"}, and its layer LOGITS_LAYER logits of pool.
@@ -59,52 +65,57 @@ class Step:
         self._variables = self._model.trainable_variables
         self._weights = [variable.value for variable in self._variables]
         self._statistics = [variable for variable in changing_variables(self._model).values() if not variable.trainable]
-        self._first, self._size = part[0], part[1] - part[0]
-        self._pieces = pieces(self._size, config.batch_size)
-        shapes = [*(variable.shape for variable in self._variables), ()] if len(self._pieces) > 1 else []
-        self._sums = [tf.Variable(tf.zeros(shape), trainable=False) for shape in shapes]
-        rows = self._size // len(self._pieces) if self._size % len(self._pieces) == 0 else None
+        self._first, size = part[0], part[1] - part[0]
+        self._micro_batches = micro_batches(size, count_micro_batches(global_batch, world.size, config.batch_size))
+        shapes = [*(variable.shape for variable in self._variables), (), *(value.shape for value in self._statistics)]
+        self._sums = [tf.Variable(tf.zeros(shape), trainable=False) for shape in shapes if len(self._micro_batches) > 1]
+        rows = size // len(self._micro_batches) if size % len(self._micro_batches) == 0 else None
         batch = [
             tf.TensorSpec([rows, *self._model.input.shape[1:]], tf.float32),
             tf.TensorSpec([rows], tf.int64),
-            tf.TensorSpec([2], tf.int64),
+            tf.TensorSpec([3], tf.int64),
         ]
         # autograph=False: there is no Python control flow on tensors here, and tracing takes a third of the time.
-        self._add = tf.function(self._add_piece, autograph=False, input_signature=batch)
+        self._add = tf.function(self._add_micro_batch, autograph=False, input_signature=batch)
         rates = tf.TensorSpec([2], tf.float32)
         self._finish = tf.function(self._finish_step, autograph=False, input_signature=[*batch, rates])
 
     def __call__(self, images: Any, labels: Any, step: int, learning_rate: float, asks: bool) -> Told:
         """Train on this rank's part of global batch `step`: images float32 [part, side, side, 3], labels int64 [part]."""
-        arguments = [
-            (images[begin:end], labels[begin:end], tf.constant([step, self._first + begin], tf.int64))
-            for begin, end in self._pieces
-        ]
-        for piece in arguments[:-1]:
-            self._add(*piece)
+        arguments = []
+        for begin, end in self._micro_batches:
+            # Others have one example more: the first one stands in for none, with no weight.
+            rows = slice(begin, end) if end > begin else slice(1)
+            place = tf.constant([step, self._first + begin, end - begin], tf.int64)
+            arguments.append((images[rows], labels[rows], place))
+        for micro_batch in arguments[:-1]:
+            self._add(*micro_batch)
         told = self._finish(*arguments[-1], tf.constant([learning_rate, asks], tf.float32))
         return Told(*told.numpy().tolist())
 
-    def _add_piece(self, images: Any, labels: Any, place: Any) -> None:
-        for total, part in zip(self._sums, self._gradients(images, labels, place), strict=True):
+    def _add_micro_batch(self, images: Any, labels: Any, place: Any) -> None:
+        before = [tf.identity(statistic.value) for statistic in self._statistics]
+        for total, part in zip(self._sums, self._contributions(images, labels, place), strict=True):
             total.assign_add(part)
+        for statistic, value in zip(self._statistics, before, strict=True):
+            statistic.assign(value)
 
     def _finish_step(self, images: Any, labels: Any, place: Any, rate_and_asks: Any) -> Any:
-        *gradients, loss = self._gradients(images, labels, place)
+        parts = self._contributions(images, labels, place)
         if self._sums:
-            *gradients, loss = [total + part for total, part in zip(self._sums, [*gradients, loss], strict=True)]
+            parts = [total + part for total, part in zip(self._sums, parts, strict=True)]
             for total in self._sums:
                 total.assign(tf.zeros_like(total))
+        gradients, (loss, *statistics) = parts[: len(self._weights)], parts[len(self._weights) :]
         with tf.control_dependencies(gradients):
             computed = _now()
-        share = self._size / self._global_batch
-        exact = [loss, rate_and_asks[1], *(share * statistic.value for statistic in self._statistics)]
+        exact = [loss, rate_and_asks[1], *statistics]
         gradients, exact = sum_over_workers(gradients, exact, self._world, self._config.compression)
         with tf.control_dependencies([*gradients, *exact]):
             waited = _now() - computed
         loss, asks, *statistics = exact
         for statistic, value in zip(self._statistics, statistics, strict=True):
-            statistic.assign(value)
+            statistic.assign(value / self._global_batch)
         self._state.optimizer.learning_rate.assign(rate_and_asks[0])
         norm = self._update(gradients)
         self._state.averages.update(place[0])
@@ -115,6 +126,7 @@ class Step:
         config, scale = self._config, self._state.loss_scale
         finite = None
         if scale:
+            overflowed = tf.where(scale.scale > SMALLEST, 0.0, np.nan)
             gradients = scale.unscaled(gradients)
             finite = scale.update(gradients)
         gradients = add_weight_decay(config.optimizer, gradients, self._variables, config.weight_decay)
@@ -126,21 +138,29 @@ class Step:
             self._state.optimizer.apply(gradients, self._variables)
             return norm
 
-        return apply() if finite is None else tf.cond(finite, apply, lambda: tf.constant(0.0))
+        return apply() if finite is None else tf.cond(finite, apply, lambda: overflowed)
 
-    def _gradients(self, images: Any, labels: Any, place: Any) -> list[Any]:
-        """What these examples add to the gradients of the global batch's mean loss (× the loss scale), and to that loss."""
-        # What is frozen is not watched, so nothing is computed backwards through it.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self._weights)
+    def _contributions(self, images: Any, labels: Any, place: Any) -> list[Any]:
+        """What these examples add to the gradients of the global batch's mean loss (× the loss scale), to that loss, and to the
+        sums of moving statistics: each as these examples alone would make it, times their number.
+
+        Args:
+            place: step, place of the first example in the global batch, and number of examples: 0 for a row without weight.
+        """
+        step, first, count = tf.unstack(place)
+        weight = tf.cast(count > 0, tf.float32)
+        with examples_weighted(weight):
             outputs = self._model(images, training=True)
-            pool = outputs["pool"]
-            mask = dropout.mask(self._config.seed, place[0], place[1], tf.shape(pool)[0], pool.shape[-1])
-            loss = self._cross_entropy(labels, self._model.get_layer(LOGITS_LAYER)(pool * mask))
-            if "aux_logits" in outputs:
-                loss += AUXILIARY_WEIGHT * self._cross_entropy(labels, outputs["aux_logits"])
-            scaled = loss * self._state.loss_scale.scale if self._state.loss_scale else loss
-        return [*tape.gradient(scaled, self._weights), loss]
+        pool = outputs["pool"]
+        mask = dropout.mask(self._config.seed, step, first, tf.shape(pool)[0], pool.shape[-1])
+        loss = self._cross_entropy(labels, self._model.get_layer(LOGITS_LAYER)(pool * mask))
+        if "aux_logits" in outputs:
+            loss += AUXILIARY_WEIGHT * self._cross_entropy(labels, outputs["aux_logits"])
+        loss *= weight
+        scaled = loss * self._state.loss_scale.scale if self._state.loss_scale else loss
+        # Gradients of several branches are added in pairs: a sum of three and more at once begins with whichever comes first.
+        gradients = tf.gradients(scaled, self._weights, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
+        return [*gradients, loss, *(tf.cast(count, tf.float32) * statistic.value for statistic in self._statistics)]
 
     def _cross_entropy(self, labels: Any, logits: Any) -> Any:
         classes = logits.shape[-1]
@@ -153,7 +173,13 @@ def _now() -> Any:
     return tf.numpy_function(time.perf_counter, [], tf.float64)
 
 
-def pieces(size: int, most: int) -> list[tuple[int, int]]:
-    """Begin and end of the fewest pieces of at most `most` that `size` examples are gone through in, of about equal size."""
-    count = -(-size // most)
+def count_micro_batches(global_batch: int, workers: int, batch_size: int) -> int:
+    """How many micro-batches of at most `batch_size` each worker's part of a global batch is gone through in: as many as the
+    largest part needs, on all workers, since they meet in each."""
+    largest_part = -(-global_batch // workers)
+    return -(-largest_part // batch_size)
+
+
+def micro_batches(size: int, count: int) -> list[tuple[int, int]]:
+    """Begin and end of `count` micro-batches of about equal size of `size` examples; where there are fewer, some are empty."""
     return [(number * size // count, (number + 1) * size // count) for number in range(count)]
