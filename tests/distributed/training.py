@@ -16,14 +16,15 @@ import psutil
 from shardtune.model import checkpoint
 from tests import launching
 
-BODY = "tests.distributed.train_body"
+BODY = ("tests.distributed.train_body",)
+INCEPTION = ("shardtune", "train")  # in place of BODY: the real network
 DRIFTING = "DRIFTING_RANK"  # see BODY
 GLOBAL_BATCH = 12  # of examples: a multiple of 1, 2, 3 and 4
 LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "horovodrun --gloo"}
 
 
-def command(data: Path, run: Path, *flags: object, ranks: int = 1) -> list[str]:
-    """`shardtune train` of 24 steps with the small network, unless `flags` say otherwise."""
+def command(data: Path, run: Path, *flags: object, ranks: int = 1, body: tuple[str, ...] = BODY) -> list[str]:
+    """`shardtune train` of 24 steps with the small network, unless `flags` and `body` say otherwise."""
     given = {
         **{
             "--data_dir": data,
@@ -35,13 +36,22 @@ def command(data: Path, run: Path, *flags: object, ranks: int = 1) -> list[str]:
         **{"--lr_scaling": "none", "--initial_learning_rate": 0.05, "--log_every": 1, "--validate_epochs": 0},
     }
     words = [str(word) for pair in given.items() for word in pair if pair[0] not in flags]
-    return [sys.executable, "-m", BODY, *words, *map(str, flags)]
+    return [sys.executable, "-m", *body, *words, *map(str, flags)]
 
 
-def train(data: Path, run: Path, *flags: object, over: str, ranks: int, environment: Mapping[str, str] = {}) -> str:
+def train(
+    data: Path,
+    run: Path,
+    *flags: object,
+    over: str,
+    ranks: int,
+    environment: Mapping[str, str] = {},
+    body: tuple[str, ...] = BODY,
+    timeout: float = 120,
+) -> str:
     """Train to the end; returns what was said."""
-    line = command(data, run, *flags, ranks=ranks)
-    done = launching.run(line, launcher=LAUNCHERS[over], ranks=ranks, timeout=120, environment=environment)
+    line = command(data, run, *flags, ranks=ranks, body=body)
+    done = launching.run(line, launcher=LAUNCHERS[over], ranks=ranks, timeout=timeout, environment=environment)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -49,9 +59,10 @@ def train(data: Path, run: Path, *flags: object, over: str, ranks: int, environm
 class Disturbed:
     """A job that is to be disturbed after some steps; killed at the end of the block if it has not ended."""
 
-    def __init__(self, data: Path, run: Path, *flags: object, over: str, ranks: int = 2) -> None:
+    def __init__(self, data: Path, run: Path, *flags: object, over: str, ranks: int = 2, body: tuple[str, ...] = BODY) -> None:
         self._run, self._ranks = run, ranks
-        self._job = launching.start(command(data, run, *flags, ranks=ranks), launcher=LAUNCHERS[over], ranks=ranks)
+        line = command(data, run, *flags, ranks=ranks, body=body)
+        self._job = launching.start(line, launcher=LAUNCHERS[over], ranks=ranks)
 
     def __enter__(self) -> "Disturbed":
         return self
@@ -71,11 +82,12 @@ class Disturbed:
 
     def rank(self, number: int) -> psutil.Process:
         """The process of a rank."""
-        for process in psutil.Process(self._job.pid).children(recursive=True):
-            if BODY in process.cmdline() and process.name().startswith("python"):
+        job = psutil.Process(self._job.pid)
+        for process in [job, *job.children(recursive=True)]:
+            if "--train_dir" in process.cmdline() and process.name().startswith("python"):
                 environment = process.environ()
                 mine = environment.get("OMPI_COMM_WORLD_RANK") or environment.get("HOROVOD_RANK")
-                if mine == str(number):
+                if mine == str(number) or (self._ranks == 1 and process == job):
                     return process
         raise AssertionError(f"rank {number} does not run")
 

@@ -1,0 +1,45 @@
+"""Several short runs in one job: `python -m tests.distributed.resume_body DATA DIRECTORY GLOBAL_BATCH,BATCH_SIZE,KIND …`.
+
+Each is begun, or goes on, in a folder of its own, named by its last argument.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from shardtune.train.loop import train
+from shardtune.trainconfig import TrainConfig
+from shardtune.world import World
+from tests.distributed.train_body import build
+
+STEPS = 6
+
+
+def main(data: Path, directory: Path, cases: list[str]) -> None:
+    world = World.from_environment("horovod", os.environ)
+    for case in cases:
+        global_batch, batch_size, kind = case.split(",")
+        begins = not (directory / case / "config.json").exists()
+        world.barrier()
+        config = TrainConfig(
+            data,
+            directory / case,
+            image_size=75,
+            batch_size=int(global_batch if begins else batch_size),
+            max_steps=STEPS,
+            initial_learning_rate=0.05,
+            lr_scaling="none",
+            batch_norm="synced",
+            freeze_until="norm" if kind == "frozen" else None,
+            validate_epochs=0,
+            log_every=1,
+            save_every=1,
+            keep_checkpoints=STEPS,
+            hang_timeout=60,
+        )
+        train(config, world, build)
+    world.barrier()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
