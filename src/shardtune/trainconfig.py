@@ -61,7 +61,7 @@ class TrainConfig:
     warmup_epochs: float = 5.0
     """Epochs until the full learning rate; at most a tenth of the run."""
     learning_rate_decay: Decay = "cosine"
-    """constant. exponential: times learning_rate_decay_factor every num_epochs_per_decay, as research/inception.
+    """constant. exponential: times learning_rate_decay_factor every num_epochs_per_decay, whole steps, as research/inception.
     cosine: to 0 at the end. step: times 0.1 at 3/9, 6/9 and 8/9 of the run."""
     num_epochs_per_decay: float = 30.0
     """Epochs between two factors of the exponential decay."""
@@ -75,9 +75,11 @@ class TrainConfig:
     factor that it finds itself."""
     batch_norm: Literal["per_worker", "synced", "frozen"] = "per_worker"
     """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one with the whole batch
-    would. frozen: by the moving statistics of the checkpoint, which then do not change."""
+    would. frozen: by the moving statistics of the checkpoint, which then do not change. Where a worker needs several
+    micro-batches for a step, each is normalised by itself, so that only frozen stays the same whatever their number."""
     batch_norm_decay: float = 0.9
-    """Decay of the moving mean and variance of batch normalisation. The reference's 0.9997 is for 10,000 steps and more."""
+    """Decay of the moving mean and variance of batch normalisation, once a step, however many micro-batches it has. The
+    reference's 0.9997 is for 10,000 steps and more."""
     moving_average_decay: float = 0.9999
     """Decay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
     augment: Augmentation = "light"
@@ -93,7 +95,8 @@ class TrainConfig:
     seed: int = 0
     """Decides initial weights, the order of examples, and augmentation; at least 0."""
     deterministic: bool = False
-    """The same bits from every run with the same number of workers and of cores for each; GPUs may be slower."""
+    """The same bits from every run with the same number of workers and of cores for each. Gradients of several branches are
+    then added in pairs, in a fixed order, and TensorFlow's arithmetic optimizer is off; GPUs may be slower."""
     compression: Compression = "none"
     """fp16: gradients travel between workers in half precision."""
     save_every: int = 500

@@ -1,6 +1,6 @@
-"""Several short runs in one job: `python -m tests.distributed.resume_body DATA DIRECTORY GLOBAL_BATCH,BATCH_SIZE,KIND …`.
+"""Several short runs in one job: `python -m tests.distributed.resume_body begin|resume DATA DIRECTORY CASE …`.
 
-Each is begun, or goes on, in a folder of its own, named by its last argument.
+A case is GLOBAL_BATCH,BATCH_SIZE,KIND, and the name of the run's folder. One worker that holds the whole batch begins all.
 """
 
 import os
@@ -15,12 +15,10 @@ from tests.distributed.train_body import build
 STEPS = 6
 
 
-def main(data: Path, directory: Path, cases: list[str]) -> None:
+def main(begins: bool, data: Path, directory: Path, cases: list[str]) -> None:
     world = World.from_environment("horovod", os.environ)
     for case in cases:
         global_batch, batch_size, kind = case.split(",")
-        begins = not (directory / case / "config.json").exists()
-        world.barrier()
         config = TrainConfig(
             data,
             directory / case,
@@ -42,4 +40,4 @@ def main(data: Path, directory: Path, cases: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    main(sys.argv[1] == "begin", Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

@@ -22,7 +22,7 @@ ALL_CASES = [f"{size},{most},{kind}" for size in (5, 6, 7, 16) for most in (1, 2
 
 def begun(data: Path, directory: Path, cases: list[str]) -> Path:
     """Runs of one worker that holds the whole batch, with a checkpoint of each step."""
-    launch([*BODY, str(data), str(directory), *cases], timeout=1200)
+    launch([*BODY, "begin", str(data), str(directory), *cases], timeout=1200)
     return directory
 
 
@@ -33,7 +33,7 @@ def gone_on(data: Path, before: Path, directory: Path, cases: list[str], *, over
         for step in range(after + 1, STEPS + 1):
             checkpoint.path_of(directory / case, step).unlink()
     said = launch(
-        [*BODY, str(data), str(directory), *cases],
+        [*BODY, "resume", str(data), str(directory), *cases],
         launcher=LAUNCHERS[over] if workers > 1 else "alone",
         ranks=workers,
         timeout=1200,

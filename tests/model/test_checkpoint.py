@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -31,6 +32,16 @@ def test_what_was_saved_is_loaded(tmp_path: Path, tensors: Tensors, step: int) -
     for name, tensor in tensors.items():
         assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape)
         assert loaded[name].tobytes() == tensor.tobytes()
+
+
+def test_equal_checkpoints_are_equal_files_and_those_of_before_can_be_read(tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path, 0, TENSORS, {"step": 0})
+    first = path.read_bytes()
+    for _ in range(20):
+        assert checkpoint.save(tmp_path, 0, TENSORS, {"step": 0}).read_bytes() == first
+    metadata = {"notes": "{}", "xxh3": checkpoint._digest(TENSORS, "{}")}
+    path.write_bytes(safetensors.numpy.save(TENSORS, metadata))
+    assert np.array_equal(checkpoint.load(path)["a/weights"], TENSORS["a/weights"])
 
 
 def test_a_transposed_tensor_keeps_its_content(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def save(directory: Path, step: int, tensors: Tensors, notes: dict[str, Any] | N
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     text = json.dumps(notes or {}, sort_keys=True)
     with atomic_write(path) as file:
-        file.write(safetensors.numpy.save(tensors, {"notes": text, "xxh3": _digest(tensors, text)}))
+        # One entry: safetensors writes several in random order, and equal checkpoints would be other files.
+        entry = json.dumps({"notes": text, "xxh3": _digest(tensors, text)})
+        file.write(safetensors.numpy.save(tensors, {"checkpoint": entry}))
     return path
 
 
@@ -63,6 +65,8 @@ def load_with_notes(path: Path) -> tuple[Tensors, dict[str, Any]]:
         tensors = safetensors.numpy.load_file(path)
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
+        if "checkpoint" in metadata:  # earlier ones held its two values side by side
+            metadata = json.loads(metadata["checkpoint"])
         if metadata["xxh3"] != _digest(tensors, metadata["notes"]):
             raise ValueError("its content does not match its digest")
         return tensors, json.loads(metadata["notes"])

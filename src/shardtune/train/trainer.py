@@ -278,6 +278,6 @@ def _validation_interval(config: TrainConfig, readers: dict[Split, RecordReader]
 def _diverged(done: int, told: Told) -> None:
     raise TrainingError(
         f"Training goes on while the loss is a number below {DIVERGED:g}, but after step {done} it is {told.loss:g} with a "
-        f"gradient norm of {told.gradient_norm:g}: start again with a lower --initial_learning_rate or with --clip_norm; the "
-        f"last checkpoint is from before."
+        f"gradient norm of {told.gradient_norm:g}: start again with a lower --initial_learning_rate, with --clip_norm, or with "
+        f"--precision float32 in place of mixed_float16; the last checkpoint is from before."
     )
