@@ -66,12 +66,12 @@ def require_parity(run: Path, other: Path) -> None:
 
 def compare_worlds(data: Path, directory: Path, steps: int, *flags: object, timeout: float) -> None:
     """One process; the same under Horovod, killed half way and started again; two workers with half of each batch."""
-    flags = (*FLAGS, *flags, "--batch_norm", "synced", "--max_steps", steps, "--save_every", steps // 2)
+    flags = (*FLAGS, *flags, "--batch_norm", "synced", "--max_steps", steps, "--save_every", 1)
     one = (*flags, "--batch_size", BATCH)
     train(data, directory / "alone", *one, over="alone", ranks=1, body=INCEPTION, timeout=timeout)
-    killed(data, directory / "killed", *one, over="gloo", ranks=1, rank=0, after=steps // 2 + 1)
+    killed(data, directory / "killed", *one, over="gloo", ranks=1, rank=0, after=3)  # the checkpoint of step 1 is durable then
     said = train(data, directory / "killed", *one, over="gloo", ranks=1, body=INCEPTION, timeout=timeout)
-    assert f"Going on after step {steps // 2}" in said
+    assert "Going on after step" in said
     assert last_checkpoint(directory / "killed", steps) == last_checkpoint(directory / "alone", steps)
     two = (*flags, "--batch_size", BATCH // 2)
     train(data, directory / "two", *two, over="mpi", ranks=2, body=INCEPTION, timeout=timeout)
@@ -79,7 +79,7 @@ def compare_worlds(data: Path, directory: Path, steps: int, *flags: object, time
 
 
 def test_bits_and_parity_at_75_pixels(small_data: Path, tmp_path: Path) -> None:
-    compare_worlds(small_data, tmp_path, 4, "--image_size", 75, timeout=250)
+    compare_worlds(small_data, tmp_path, 8, "--image_size", 75, timeout=250)
 
 
 @pytest.mark.exhaustive
