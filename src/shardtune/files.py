@@ -1,14 +1,24 @@
 """Writing files so that a crash leaves the old content or the new, never half of it."""
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import xxhash
+
+from shardtune.errors import WorldError
+
 PIECE_BYTES = 1 << 18
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems say to calls they do not know
+GONE = {errno.ENOENT, errno.ESTALE}
+
+_staging: dict[Path, Path] = {}
 
 
 @contextmanager
@@ -22,31 +32,68 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside `path` that takes its name when the block ends well; if durable, for a crash of the
-    machine too.
+def staged(directory: Path, folder: Path) -> Iterator[None]:
+    """Within the block, `atomic_write` makes files below `directory` in `folder`, on the same file system, and moves them.
 
-    The order matters: data to disk, then the name, then the directory that holds the name.
-    The temporary name is fixed, so that a rerun after a crash replaces what the crash left.
+    Who removes `folder` keeps this process from putting anything in place, however late it wakes up.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with naming(path):
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        if durable:
-            directory = os.open(path.parent, os.O_RDONLY)
+    key = directory.absolute()
+    _staging[key] = folder
+    try:
+        yield
+    finally:
+        del _staging[key]
+
+
+@contextmanager
+def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Open a temporary file that takes the name `path` when the block ends well; if durable, for a crash of the machine too.
+
+    The order matters: data to disk, then the name, then the directory that holds the name. The temporary name is nobody
+    else's: two jobs that write the same file do not meet before it is whole.
+
+    Raises:
+        WorldError: the job has lost the directory that it held (see `staged`).
+    """
+    folder = next((_staging[parent] for parent in path.absolute().parents if parent in _staging), None)
+    temporary = (folder or path.parent) / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    try:
+        with naming(temporary):
             try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+                with temporary.open("xb") as file:
+                    yield file
+                    file.flush()
+                    if durable:
+                        os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+        if durable:
+            with naming(path):
+                sync_directory(path.parent)
+    except OSError as error:
+        if error.filename == str(temporary):
+            if folder and error.errno in GONE and path.parent.exists():
+                raise WorldError(
+                    f"One job at a time writes into a directory, but another one has taken it over from this one before "
+                    f"{path} was whole: see which of them is to go on."
+                ) from error
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable, where the file system knows how."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -57,8 +104,17 @@ def write_json(path: Path, value: Any) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
-    digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE_BYTES))
+    return _digested(path, hashlib.sha256())
+
+
+def xxh3_of(path: Path) -> str:
+    """XXH3 of a file, 128 bits, read in pieces: at memory speed, against accidents only."""
+    return _digested(path, xxhash.xxh3_128())
+
+
+def _digested(path: Path, digest: Any) -> str:
+    piece = memoryview(bytearray(PIECE_BYTES))
     with naming(path), path.open("rb", buffering=0) as file:
         while size := file.readinto(piece):
             digest.update(piece[:size])
-    return digest.hexdigest()
+    return str(digest.hexdigest())

@@ -1,66 +1,81 @@
 """A directory that one job at a time writes into, and that all of its ranks see."""
 
+import errno
 import fcntl
 import os
-import secrets
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shardtune.errors import WorldError
-from shardtune.files import atomic_write, naming
+from shardtune.files import UNSUPPORTED, naming, staged
+from shardtune.lease import OWNER_NAME, Lease, holder
+from shardtune.progress import say
 from shardtune.world import World
 
 LOCK_NAME = "lock"
-NONCE_NAME = "nonce"
 PATIENCE = 10.0  # seconds until a network file system must show a new file on other hosts
 
 
 @contextmanager
-def hold(directory: Path, world: World) -> Iterator[None]:
+def hold(directory: Path, world: World, covers: Path | None = None) -> Iterator[None]:
     """Keep other jobs out of `directory`, and check that every rank of this one sees it.
 
-    It is made if it does not exist. The lock is rank 0's, and goes with that process however it ends.
+    It is made if it does not exist. There are two guards, because whether a file system knows locks, and whether those of
+    other hosts count, cannot be told: a lock, where there is one, which goes with rank 0's process however it ends, and a
+    lease. What any rank writes below `covers` with `files.atomic_write` comes to pass only while the lease is this job's.
+
+    Args:
+        covers: `directory` itself without it; `directory` lies in it.
 
     Raises:
         WorldError: another job holds it, or a rank does not see what rank 0 wrote there.
     """
-    lock = world.at_root(lambda: _lock(directory))
-    try:
-        nonce = world.from_root(lambda: _mark(directory))
-        seen = world.gather((world.name, _sees(directory / NONCE_NAME, nonce)))
+    with ExitStack() as stack:
+        folder = world.from_root(lambda: stack.enter_context(_held(directory, lambda text: say(world, text))))
+        seen = world.gather((world.name, _sees(folder / OWNER_NAME)))
         world.at_root(lambda: _require_all(seen, directory))
+        stack.enter_context(staged(covers or directory, folder))
         yield
-    finally:
-        if world.is_root:
-            os.close(lock)
 
 
-def _lock(directory: Path) -> int:
+@contextmanager
+def _held(directory: Path, tell: Callable[[str], None]) -> Iterator[Path]:
+    """The folder of this job's lease."""
     directory.mkdir(parents=True, exist_ok=True)
+    with _locked(directory):
+        lease, well = Lease(directory, tell), False
+        try:
+            yield lease.folder
+            well = True
+        finally:
+            lease.end(well=well)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
     with naming(directory / LOCK_NAME):
         lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 200, 0).decode(errors="replace")
-            os.close(lock)
-            raise WorldError(
-                f"One job at a time writes into a directory, but {holder} holds {directory}: "
-                f"wait until it ends, or give another."
-            ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-    return lock
+    try:
+        _lock(lock, directory)
+        yield
+    finally:
+        os.close(lock)
 
 
-def _mark(directory: Path) -> str:
-    nonce = secrets.token_hex(16)
-    with atomic_write(directory / NONCE_NAME) as file:
-        file.write(nonce.encode())
-    return nonce
+def _lock(lock: int, directory: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorldError(
+            f"One job at a time writes into a directory, but {holder(directory)} holds {directory}: "
+            f"wait until it ends, or give another."
+        ) from None
+    except OSError as error:
+        if error.errno not in {errno.ENOLCK, *UNSUPPORTED}:  # without it, there is the lease
+            error.filename = str(directory / LOCK_NAME)
+            raise
 
 
 def _require_all(seen: list[tuple[str, bool]], directory: Path) -> None:
@@ -72,14 +87,10 @@ def _require_all(seen: list[tuple[str, bool]], directory: Path) -> None:
         )
 
 
-def _sees(path: Path, nonce: str) -> bool:
+def _sees(path: Path) -> bool:
     deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            if path.read_text(encoding="ascii") == nonce:
-                return True
-        except (OSError, UnicodeDecodeError):
-            pass  # not there yet, or not what was written
+    while not path.exists():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)
+    return True

@@ -18,7 +18,7 @@ from shardtune.build.images import ImageOptions
 from shardtune.build.listing import Listing
 from shardtune.build.plan import Digests, Plan, ShardPlan, assign
 from shardtune.build.planning import find_images, find_labels, make_plan, require_same_view
-from shardtune.build.shard import write_shard
+from shardtune.build.shard import Seal, not_as_written, write_shard
 from shardtune.build.verify import check_files
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest, Split
@@ -41,7 +41,7 @@ def build(config: BuildConfig, world: World) -> Manifest:
     Raises:
         DataError: folders or labels are wrong, the output directory was begun with other input, or more than
             `max_rejects` images could not be stored (the shards stay, but no manifest is written).
-        WorldError: another build writes there, or a rank does not see the output directory, or not the same images.
+        WorldError: another build writes there or takes over, or a rank does not see the output directory or the same images.
     """
     started = time.monotonic()
     names = world.from_root(lambda: find_labels(config))
@@ -50,7 +50,7 @@ def build(config: BuildConfig, world: World) -> Manifest:
     if ignored.counts:
         say(world, f"Ignored: {', '.join(f'{count} {pattern}' for pattern, count in sorted(ignored.counts.items()))}.")
     require_same_view(config, found, world)
-    with hold(config.output_directory / resume.WORK_NAME, world):
+    with hold(config.output_directory / resume.WORK_NAME, world, covers=config.output_directory):
         manifest = _build(config, names, found, world)
     images = sum(map(manifest.examples, SPLITS))
     if world.is_root:
@@ -86,14 +86,19 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
             resume.note_rejects(directory, planned, options(config), rejects)
         require_few(rejects, config.max_rejects, directory)
 
+    seals: list[Seal] = []
     with Account(world, images, check) as account:
         for shard in world.scatter(_shares(planned, directory, world.size) if world.is_root else ()):
             before = resume.finished_shard(directory, shard)
             written = before or write_shard(shard, directory, names, image_options, account)
             if not before:
                 resume.finish_shard(directory, written)
+            seals.append(Seal.on(directory / shard.name, written))
             account.finished(written, reused=before is not None)
         account.wait(shards)
+    world.barrier()  # seals are looked at as late as can be
+    broken = [path for paths in world.gather([seal.path for seal in seals if not seal.holds]) for path in paths]
+    world.at_root(lambda: _require_none(broken))
     manifest = world.from_root(lambda: _finish(config, planned, account))
     _tell(config, manifest, world)
     return manifest
@@ -136,6 +141,11 @@ def _damaged(directory: Path) -> list[str]:
             f"shardtune wrote it: build it again, with --overwrite."
         )
     return names
+
+
+def _require_none(broken: list[Path]) -> None:
+    if broken:
+        raise not_as_written(broken[0])
 
 
 def options(config: BuildConfig) -> dict[str, Any]:

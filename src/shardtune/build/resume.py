@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from shardtune.sealed import read_sealed, write_sealed
 VERSION = SCHEMA_VERSION  # of recipes and receipts: that of the data set to which they belong
 RECIPE_NAME = "recipe.json"
 RECEIPTS_NAME = "receipts"
-SHARD = re.compile(r"\.?(train|validation)-\d{5,}-of-\d{5,}(\.tmp)?")  # or what is to become one
+SHARD = re.compile(r"(train|validation)-\d{5,}-of-\d{5,}")
 
 
 Reject = dict[str, str]  # an image that is left out: split, path, reason, detail
@@ -162,14 +161,13 @@ def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
             remember(directory, wanted)
         return finished
     shards = [path for path in directory.iterdir() if SHARD.fullmatch(path.name)]
-    started = any(path.suffix != ".tmp" for path in shards)
-    if (started or finished) and not overwrite:
+    if (shards or finished) and not overwrite:
         raise DataError(
             f"A build goes on with what it began with, but {directory} was begun with other input "
             f"({_changes(before, wanted)}): restore that, give another --output_directory, or --overwrite what is there."
         )
     (directory / MANIFEST_NAME).unlink(missing_ok=True)  # first: without it nothing else counts
-    shutil.rmtree(work / RECEIPTS_NAME, ignore_errors=True)
+    _remove_receipts(directory)
     for path in shards:
         path.unlink()
     (work / RECEIPTS_NAME).mkdir(exist_ok=True)
@@ -336,6 +334,12 @@ def finish_shard(directory: Path, shard: WrittenShard) -> None:
     """Leave the receipt of a shard whose file is in place. It stays when the data set is finished, to mend it by."""
     # Not durable: what a crash of the machine loses here is a shard's work, and no more.
     write_sealed(_receipt(directory, shard.name), VERSION, asdict(shard), durable=False)
+
+
+def _remove_receipts(directory: Path) -> None:
+    """But not their folder: where names are late, a new one of the same name may be missed for a while."""
+    for path in (directory / WORK_NAME / RECEIPTS_NAME).glob("*"):
+        path.unlink(missing_ok=True)
 
 
 def _receipt(directory: Path, name: str) -> Path:

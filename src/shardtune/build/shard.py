@@ -1,7 +1,10 @@
 """One shard, written whole or not at all."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+
+import xxhash
 
 from shardtune.build import images
 from shardtune.build.account import Account
@@ -11,15 +14,21 @@ from shardtune.build.listing import printable_path
 from shardtune.build.plan import ShardPlan
 from shardtune.build.resume import WrittenShard, digest_of_names
 from shardtune.dataset.tfrecord import FOOTER_BYTES, frame
-from shardtune.files import atomic_write
+from shardtune.errors import DataError
+from shardtune.files import atomic_write, sha256_of, xxh3_of
 
 
 def write_shard(
     shard: ShardPlan, directory: Path, names: list[str], options: images.ImageOptions, account: Account
 ) -> WrittenShard:
-    """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported."""
+    """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported.
+
+    Raises:
+        DataError: what can be read there is not what was written.
+    """
     done = WrittenShard(shard.split, shard.name)
-    whole, digests, crcs, stored = hashlib.sha256(), bytearray(), bytearray(), list[bytes]()
+    whole, quick = hashlib.sha256(), xxhash.xxh3_128()
+    digests, crcs, stored = bytearray(), bytearray(), list[bytes]()
     with atomic_write(directory / shard.name) as file:
         for index in range(len(shard.sources)):
             path, label = shard.sources.path(index), int(shard.sources.labels[index])
@@ -39,6 +48,7 @@ def write_shard(
                 record = frame(image_example(image, path, label, names[label - 1], shard.boxes.get(path, ())))
                 file.write(record)
                 whole.update(record)
+                quick.update(record)
                 done.offsets.append(done.bytes)
                 crcs += record[-FOOTER_BYTES:]
                 done.labels.append(label)
@@ -48,4 +58,42 @@ def write_shard(
                     done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
             digests += digest(data) if data else digest_of_none(place)
     done.sha256, done.digests, done.crcs, done.stored = whole.hexdigest(), digests.hex(), crcs.hex(), digest_of_names(stored)
+    if xxh3_of(directory / shard.name) != quick.hexdigest():
+        raise not_as_written(directory / shard.name)
     return done
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What tells at the end of a build that a shard still is what this rank wrote, or found finished.
+
+    Attributes:
+        modified: when it was, in nanoseconds.
+    """
+
+    path: Path
+    bytes: int
+    modified: int
+    sha256: str
+
+    @staticmethod
+    def on(path: Path, shard: WrittenShard) -> "Seal":
+        """For a shard that was just written, or digested."""
+        return Seal(path, shard.bytes, path.stat().st_mtime_ns, shard.sha256)
+
+    @property
+    def holds(self) -> bool:
+        """Whether size and time are the same, or else the content is."""
+        try:
+            status = self.path.stat()
+            return (status.st_size, status.st_mtime_ns) == (self.bytes, self.modified) or sha256_of(self.path) == self.sha256
+        except FileNotFoundError:
+            return False
+
+
+def not_as_written(path: Path) -> DataError:
+    """The error about a shard that somebody else, or the file system, has changed during the build."""
+    return DataError(
+        f"A shard stays as it was written, but {path} is not what this build wrote there: look for another job that writes "
+        f"into this directory, and run the same command again."
+    )
