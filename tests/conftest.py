@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from shardtune.build.builder import build
 from shardtune.config import BuildConfig
 from shardtune.world import World
+from tests.faults.mounts import hostile_directory as hostile_directory
 from tests.pictures import plant
 
 # deadline: the first example pays for imports and tracing. function_scoped_fixture: tests reuse tmp_path on purpose.

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import re
 import socket
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.errors import WorldError
+from shardtune.files import atomic_write
 from shardtune.locking import LOCK_NAME, hold
 from shardtune.world import World
 
@@ -29,10 +31,17 @@ def test_what_ends_a_job_ends_its_hold(tmp_path: Path) -> None:
         pass
 
 
-def test_the_holder_is_told_whole_and_alone(tmp_path: Path) -> None:
-    (tmp_path / LOCK_NAME).write_text("process 123456789 on a host of a much longer name than any that we have here")
-    with hold(tmp_path, World()):
-        assert (tmp_path / LOCK_NAME).read_text() == f"process {os.getpid()} on {socket.gethostname()}"
+def test_a_lock_alone_is_enough_to_be_refused(tmp_path: Path) -> None:
+    with (tmp_path / LOCK_NAME).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(WorldError, match=f"but another job holds {tmp_path}: wait"), hold(tmp_path, World()):
+            pass
+
+
+def test_what_a_directory_covers_is_written_through_the_hold(tmp_path: Path) -> None:
+    with hold(tmp_path / "work", World(), covers=tmp_path), atomic_write(tmp_path / "file") as file:
+        assert Path(file.name).parents[2] == tmp_path / "work"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", LOCK_NAME, "work"]
 
 
 def test_a_lock_that_cannot_be_had_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from shardtune.errors import WorldError
 
 PIECE_BYTES = 1 << 18
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems say to calls they do not know
-GONE = {errno.ENOENT, errno.ESTALE}
+GONE = {errno.ENOENT, errno.ESTALE}  # the latter if another host, or another mount, has removed it
 
 _staging: dict[Path, Path] = {}
 
@@ -75,13 +75,22 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
                 sync_directory(path.parent)
     except OSError as error:
         if error.filename == str(temporary):
-            if folder and error.errno in GONE and path.parent.exists():
+            if folder and error.errno in GONE and exists(path.parent):
                 raise WorldError(
                     f"One job at a time writes into a directory, but another one has taken it over from this one before "
                     f"{path} was whole: see which of them is to go on."
                 ) from error
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def exists(path: Path) -> bool:
+    """Whether a path can be looked at; like `Path.exists`, which lets other errors than the absence of it pass."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def sync_directory(directory: Path) -> None:

@@ -15,13 +15,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shardtune.errors import WorldError
-from shardtune.files import GONE, naming
+from shardtune.files import GONE, exists, naming
 
 HELD_NAME = "held"
 OWNER_NAME = "owner.json"
@@ -106,7 +106,7 @@ class Lease:
             while not _move_in(claim, self.folder):
                 _require_gone(directory, tell)
         except BaseException:
-            shutil.rmtree(claim, ignore_errors=True)
+            _remove(claim)
             raise
         for left in directory.iterdir():  # what was killed while it claimed or swept; who still claims begins again
             if left.name.startswith((CLAIM, SWEPT)):
@@ -144,19 +144,23 @@ class Lease:
 
 
 def _move_in(claim: Path, folder: Path) -> bool:
-    """Whether the lease could be had."""
+    """Whether the lease could be had. Fails, too, where its new holder has just swept `claim`."""
     own = claim / folder.name
-    own.mkdir(parents=True, exist_ok=True)
-    (own / OWNER_NAME).write_text(json.dumps(asdict(Owner.here())), encoding="utf-8")
-    (own / BEAT_NAME).write_bytes(b"%016d" % 0)  # of the length that it keeps: some file systems are late to tell of another
-    with suppress(OSError):
-        folder.parent.rmdir()  # some move no folder over an empty one
     try:
+        own.mkdir(parents=True, exist_ok=True)
+        with naming(own / OWNER_NAME):
+            (own / OWNER_NAME).write_text(json.dumps(asdict(Owner.here())), encoding="utf-8")
+        with naming(own / BEAT_NAME):
+            (own / BEAT_NAME).write_bytes(b"%016d" % 0)  # of the length that it keeps: some file systems tell late of another
+        with suppress(OSError):
+            folder.parent.rmdir()  # some move no folder over an empty one
         claim.rename(folder.parent)
     except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, *GONE}:
-            raise
-        return folder.exists()  # the answer to a first try may have been lost on its way
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST, *GONE}:
+            return exists(folder)  # the answer to a first try may have been lost on its way
+        if error.filename == str(claim):
+            error.filename = str(folder.parent)
+        raise
     return True
 
 
@@ -166,33 +170,34 @@ def _require_gone(directory: Path, tell: Callable[[str], None]) -> None:
     Raises:
         WorldError: it lives.
     """
-    seen: tuple[Path, bytes] | None = None
-    since = time.monotonic()
+    watched, first, since, told = None, None, 0.0, False
     while folder := _folder_in(directory / HELD_NAME):
         owner, beat = Owner.read(folder), _read_beat(folder)
         name, runs = owner or "another job", owner.runs if owner else None
         if runs is False or beat == ENDED:
             return _evict(folder)
-        if runs or (seen and seen[0] == folder and beat not in (None, seen[1])):
-            raise WorldError(
-                f"One job at a time writes into a directory, but {name} holds {directory}: wait until it ends, or give another."
-            )
-        if not seen or seen[0] != folder:
-            seen, since = (folder, beat or b""), time.monotonic()
-            tell(f"{name} holds {directory}: waiting for a sign of life, {STALE:g} s at most.")
+        if folder != watched:  # it may be gone when it is looked at again
+            watched, first, since, told = folder, beat, time.monotonic(), False
         elif time.monotonic() - since > STALE:
             tell(f"{name}, which held {directory}, has given no sign of life for {STALE:g} s: taking over.")
             return _evict(folder)
+        elif not told:
+            tell(f"{name} holds {directory}: waiting for a sign of life, {STALE:g} s at most.")
+            told = True
+        first = first or beat
+        if runs or beat not in (None, first):
+            raise WorldError(
+                f"One job at a time writes into a directory, but {name} holds {directory}: wait until it ends, or give another."
+            )
         time.sleep(LOOK_EVERY)
     time.sleep(LOOK_EVERY)
     return None
 
 
 def _folder_in(held: Path) -> Path | None:
-    try:
+    with _gone_or_done():
         return next(held.iterdir(), None)
-    except FileNotFoundError:
-        return None
+    return None
 
 
 def _read_beat(folder: Path) -> bytes | None:
@@ -211,16 +216,27 @@ def _write(path: Path, beat: bytes) -> None:
 def _evict(folder: Path) -> None:
     """Take an owner's folder out of `held`. Of several that try one does, and the others find it gone."""
     aside = folder.parent.parent / f"{SWEPT}{folder.name}"
-    with suppress(FileNotFoundError):
+    with _gone_or_done():
         folder.rename(aside)
         _remove(aside)
+
+
+@contextmanager
+def _gone_or_done() -> Iterator[None]:
+    """Somebody else may have removed what the block is about."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
 
 
 def _remove(folder: Path) -> None:
     """Remove a folder into which others may be writing."""
     deadline = time.monotonic() + REMOVING
-    while folder.exists() and time.monotonic() < deadline:
-        shutil.rmtree(folder, ignore_errors=True)
+    while exists(folder) and time.monotonic() < deadline:
+        with suppress(OSError):  # what others remove meanwhile is not all ignored
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _started(process: int) -> str | None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shardtune.errors import WorldError
-from shardtune.files import UNSUPPORTED, naming, staged
+from shardtune.files import UNSUPPORTED, exists, naming, staged
 from shardtune.lease import OWNER_NAME, Lease, holder
 from shardtune.progress import say
 from shardtune.world import World
@@ -89,7 +89,7 @@ def _require_all(seen: list[tuple[str, bool]], directory: Path) -> None:
 
 def _sees(path: Path) -> bool:
     deadline = time.monotonic() + PATIENCE
-    while not path.exists():
+    while not exists(path):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)

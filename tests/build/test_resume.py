@@ -131,7 +131,6 @@ def test_what_changed_is_told(output: Path, now: dict[str, Any], told: str) -> N
 
 def test_another_build_is_no_obstacle_before_its_first_shard(output: Path) -> None:
     begin(output, wanted(seed=1), overwrite=False)
-    (output / f".{SHARD}.tmp").write_bytes(b"half of a shard")
     assert begin(output, wanted(), overwrite=False) is False
     assert [path.name for path in output.iterdir()] == [WORK_NAME]
     assert read_sealed(output / WORK_NAME / RECIPE_NAME, VERSION) == wanted()
@@ -151,7 +150,7 @@ def test_overwriting_removes_what_is_of_a_data_set_and_nothing_else(output: Path
     begin(output, wanted(seed=1), overwrite=False)
     write_shard(output)
     mine = ["train.txt", "train-1-of-2", f"{SHARD}.bak", "notes"]
-    for name in [*mine, MANIFEST_NAME, f".{SHARD}.tmp", "validation-00000-of-100000"]:
+    for name in [*mine, MANIFEST_NAME, "validation-00000-of-100000"]:
         (output / name).write_bytes(b"")
     assert begin(output, wanted(), overwrite=True) is False
     assert sorted(path.name for path in output.iterdir()) == sorted([*mine, WORK_NAME])

@@ -73,13 +73,13 @@ def require_said(done: subprocess.CompletedProcess[str], fault: int, path: str, 
     else:
         assert done.returncode == 1
         [complaint] = complaints
-        assert final(path) in final(complaint)
+        assert final_name(path) in complaint
         assert f" ({os.strerror(fault)}): " in complaint
 
 
-def final(text: str) -> str:
-    """`text` with the names that files take in place of those that they are written under."""
-    return re.sub(r"/\.([^/ ]+)\.tmp", r"/\1", text)
+def final_name(path: str) -> str:
+    """The name that a file is to have, from the one that it is written under."""
+    return re.sub(r"^\.(.+)\.[0-9a-f]{16}\.tmp$", r"\1", Path(path).name)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -1,0 +1,36 @@
+"""Holds a directory again and again, as soon as it is free: `python -m tests.faults.contender DIRECTORY LOG TIMES`.
+
+Each time it adds a line "in" to the log and a line "out"; with other holders, these alternate. The last time it leaves the
+lease as a killed process would.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from shardtune import lease
+from shardtune.errors import WorldError
+from shardtune.locking import hold
+from shardtune.world import World
+
+
+def main(directory: str, log: str, times: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for number in range(int(times)):
+        while True:
+            try:
+                with hold(Path(directory), World()):
+                    os.write(file, b"in\n")
+                    time.sleep(0.005)
+                    os.write(file, b"out\n")
+                    if number == int(times) - 1:
+                        os._exit(0)
+                break
+            except WorldError:
+                time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    lease.LOOK_EVERY = 0.01
+    main(*sys.argv[1:])
