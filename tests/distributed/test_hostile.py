@@ -1,4 +1,4 @@
-"""Jobs on a file system without locks, or with locks of each host, that tells late: they meet, are killed, and spoil nothing."""
+"""Jobs on a file system without locks, or with those of each host, that tells late: they spoil nothing of each other's."""
 
 import random
 import signal
@@ -12,7 +12,6 @@ import pytest
 
 from shardtune.build.verify import verify
 from shardtune.config import VerifyConfig
-from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.world import World
 from tests.distributed import training
 from tests.faults.mounts import CRASH, Mounter, Options, has_hosts, log_of, on_host
@@ -129,13 +128,16 @@ def require_survived(small: Reference, mount: Mounter, directory: Path, fault: s
     directory.mkdir(exist_ok=True)
     backing = directory / "backing"
     output = mount(backing, Options(sync_directory="EINVAL", short=4000, fail=fault)) / "data"
-    done = run(small.command(output), launcher="alone", ranks=1, timeout=60)
-    told = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
-    assert (done.returncode, len(told)) in ((0, 0), (1, 1)), done.stdout
-    assert "unexpected" not in done.stdout
-    if (backing / "data").exists():
-        small.finished_shards(backing / "data")
-    done = run(small.command(output), launcher="alone", ranks=1, timeout=60)
+    failed = 0
+    for _ in range(3):  # the call that fails may be one of the second build
+        done = run(small.command(output), launcher="alone", ranks=1, timeout=60)
+        told = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
+        assert (done.returncode, len(told)) in ((0, 0), (1, 1)), done.stdout
+        assert "unexpected" not in done.stdout
+        failed += done.returncode
+        if (backing / "data").exists():
+            small.finished_shards(backing / "data")
+    assert failed <= 1
     assert done.returncode == 0, done.stdout
     assert contents(backing / "data") == small.files
 
