@@ -246,3 +246,36 @@ def test_a_closed_output_is_no_error(foreign: Path, tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", command], env=ENVIRONMENT, capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "sheet.png").exists()
+
+
+READING_AHEAD = """
+import sys
+from pathlib import Path
+from shardtune import cli
+from shardtune.input.index import open_data_set
+from shardtune.input.pipeline import training_batches
+from shardtune.input.reader import RecordReader
+
+def read(config, world):
+    global batches  # so that it lives as long as the process
+    manifest, records = open_data_set(Path(sys.argv[1]), world)
+    reader = RecordReader(Path(sys.argv[1]), manifest, "train", records["train"])
+    batches = training_batches(
+        reader, world, global_batch_size=12, image_size=75, augmentation="light", seed=0, first_step=0, threads=2
+    )
+    next(batches)
+
+cli.lead(lambda: None, lambda config: (None, read))
+"""
+
+
+def test_a_command_ends_while_threads_of_its_pipeline_read_ahead(small_data: Path) -> None:
+    # Python that is going away and such a thread wait for each other, not always: in 5 of 12 processes, on a busy machine.
+    command = [sys.executable, "-c", READING_AHEAD, str(small_data)]
+    processes = [subprocess.Popen(command, env=ENVIRONMENT) for _ in range(4)]
+    try:
+        assert [process.wait(timeout=240) for process in processes] == [0] * 4
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

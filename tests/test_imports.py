@@ -22,7 +22,8 @@ LAYERS = (
     ("config", "devices", "progress"),
     ("dataset", "lease", "world"),
     ("sealed",),
-    ("communicators", "files", "launcher", "streams"),
+    ("communicators", "files", "guard", "launcher", "streams"),
+    ("interrupts", "rollcall", "timelimit"),
     ("errors",),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}

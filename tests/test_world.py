@@ -72,9 +72,15 @@ def test_collectives_of_one() -> None:
     assert world.gather({"a": 1}) == [{"a": 1}]
     assert world.sum_tensors(tensors, "name") == tensors
     world.barrier()
-    with pytest.raises(SystemExit) as end:
-        world.abort(3)
-    assert end.value.code == 3
+
+
+@pytest.mark.parametrize("end", ["leave", "abort"])
+def test_a_process_ends_with_all_that_it_said(end: str) -> None:
+    code = f"from shardtune.world import World; print('said'); World().{end}(3)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "")
 
 
 def test_messages_to_oneself_are_collected_in_order_and_once() -> None:

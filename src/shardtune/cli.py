@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import tyro
 
 from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, VerifyConfig
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, UsageError
+from shardtune.guard import STARTING, Guard
 from shardtune.progress import printable
 from shardtune.streams import protect
 from shardtune.trainconfig import TrainConfig
@@ -55,25 +57,31 @@ def lead(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> Non
         debug: show tracebacks.
     """
     protect()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGINT):  # until ranks have found each other: then no Python may run
+        signal.signal(number, signal.SIG_DFL)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
-    world = World()
+    guard, status = Guard(), 0
+    world = World(guard=guard)
+    guard.start()
     try:
         config = configure()
+        guard.limit(getattr(config, "hang_timeout", math.inf) + STARTING)
         backend, run = stage(config)
         if backend is not None:
-            world = World.from_environment(backend, os.environ)
+            world = World.from_environment(backend, os.environ, guard)
+        guard.interrupts.catch()
         run(config, world)
     except StoppedError as stop:
         if world.is_root:
             _complain(str(stop))
-        sys.exit(stop.exit_status)  # not world.abort: every rank leaves, and a launcher complains of those that leave abruptly
+        status = stop.exit_status  # every rank leaves: a launcher complains of those that do so abruptly
     except Exception as error:
         _fail(error, world, debug)
     except KeyboardInterrupt:
         if world.is_root:
             _complain("Stopped by a signal: the same command goes on from what is finished.")
         world.abort(StoppedError.exit_status)
+    world.leave(status)
 
 
 def _parse(arguments: list[str]) -> Any:
@@ -132,7 +140,8 @@ def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
 
 def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
     """Say in one line what went wrong, and end every rank."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # from a launcher that ends all ranks: all is said
+    for number in (signal.SIGTERM, signal.SIGINT):  # from a launcher that ends all ranks: all is said
+        signal.signal(number, signal.SIG_DFL)
     if debug:
         traceback.print_exc()
     elif not isinstance(error, RootFailedError):

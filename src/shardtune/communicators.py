@@ -1,8 +1,7 @@
 """What processes talk over: nothing at all, MPI, or Horovod. `World` gives each rank one of these and asks no more of it."""
 
 import os
-import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -22,6 +21,7 @@ class Communicator(Protocol):
     def collect(self) -> list[Any]: ...
     def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]: ...
     def trace(self, path: Path) -> None: ...
+    def finish(self) -> None: ...
     def abort(self, status: int) -> NoReturn: ...
 
 
@@ -53,15 +53,18 @@ class Alone:
     def trace(self, path: Path) -> None:
         pass
 
+    def finish(self) -> None:
+        pass
+
     def abort(self, status: int) -> NoReturn:
-        sys.exit(status)
+        os._exit(status)  # see World.leave
 
 
 class OverMpi:
-    """mpi4py's COMM_WORLD."""
+    """mpi4py's COMM_WORLD, until `finalize` is called."""
 
-    def __init__(self, comm: Any) -> None:
-        self._comm = comm
+    def __init__(self, comm: Any, finalize: Callable[[], None]) -> None:
+        self._comm, self.finish = comm, finalize
         self._sending: list[Any] = []
 
     def broadcast(self, value: Any) -> Any:
@@ -144,6 +147,9 @@ class OverHorovod:
 
     def trace(self, path: Path) -> None:
         self._hvd.start_timeline(str(path))
+
+    def finish(self) -> None:
+        self._hvd.shutdown()
 
     def abort(self, status: int) -> NoReturn:
         # Not sys.exit: Horovod's exit handler would wait for ranks that are blocked in a collective.

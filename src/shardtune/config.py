@@ -65,6 +65,8 @@ class BuildConfig:
     overwrite: bool = False
     """Replace what another build left in output_directory, or a finished data set. Needed where images were changed in place
     with the same size and time: a build knows its images by these, and by content only where times differ."""
+    hang_timeout: float = 600.0
+    """Seconds without progress after which the job ends and says which rank is late."""
     num_threads: int = 1
     """Without effect, for command lines of research/inception: a rank is one thread, and mpirun -n 8 starts 8 of them."""
 
@@ -76,6 +78,7 @@ class BuildConfig:
         require(0 <= self.validation_fraction < 1, "validation_fraction lies in 0 to 1", self.validation_fraction)
         require(self.max_side is None or self.max_side > 0, "max_side is at least 1", self.max_side)
         require(1 <= self.quality <= 100, "quality lies in 1 to 100", self.quality)
+        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
         require(-(2**63) <= self.seed < 2**63, "seed is a 64-bit integer", self.seed)
         require(
             not self.ignore_unlisted or self.labels_file is not None,
@@ -98,6 +101,11 @@ class VerifyConfig:
 
     data_dir: Path
     """Data directory to check."""
+    hang_timeout: float = 600.0
+    """Seconds without progress after which the job ends and says which rank is late."""
+
+    def __post_init__(self) -> None:
+        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,11 @@ class InspectConfig:
     """Where the picture goes (PNG): the first 8 training examples of each of the first 50 classes."""
     augmented: bool = False
     """Show instead what the network sees of 8 training examples: under each --augment of train, several times."""
+    hang_timeout: float = 600.0
+    """Seconds without progress after which the job ends and says which rank is late."""
+
+    def __post_init__(self) -> None:
+        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
 
 
 @dataclass(frozen=True)
@@ -132,9 +145,12 @@ class EvalConfig:
     """error: stop at a record whose checksum does not match. skip: leave it out of the count."""
     ema: bool = True
     """Evaluate the averaged weights; --no_ema: those of the last step."""
+    hang_timeout: float = 600.0
+    """Seconds without progress after which the job ends and says which rank is late."""
 
     def __post_init__(self) -> None:
         require(self.batch_size > 0, "batch_size is above 0", self.batch_size)
+        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
         require(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)
 
 

@@ -114,7 +114,7 @@ class TrainConfig:
     time_limit: str | None = None
     """Stop with a checkpoint after so long: 3h55m, 90m, 20s."""
     hang_timeout: float = 600.0
-    """Seconds without a step after which the job ends and says which rank is late."""
+    """Seconds without progress after which the job ends and says which rank is late."""
     allow_config_change: bool = False
     """Go on with a run although flags have changed since it began. What never changes: optimizer, what is frozen, lr_scaling
     and the scale that it gave, the number of classes, whether there is an auxiliary head; and to mixed_float16."""
@@ -142,10 +142,9 @@ class TrainConfig:
             require(0 <= getattr(self, name) < math.inf, f"{name} is at least 0 and finite", getattr(self, name))
         require(self.validate_every is None or self.validate_every > 0, "validate_every is above 0", self.validate_every)
         require(self.time_limit is None or seconds_of(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit)
+        steps = re.fullmatch(r"(\d+),(\d+)", self.profile or "0,0")
         require(
-            self.profile is None or re.fullmatch(r"\d+,\d+", self.profile) is not None,
-            "profile is a first and a last step like 10,20",
-            self.profile,
+            steps is not None and int(steps[1]) <= int(steps[2]), "profile is a first and a last step like 10,20", self.profile
         )
         require(self.seed >= 0, "seed is at least 0", self.seed)
         for name in ("batch_norm_decay", "moving_average_decay"):

@@ -5,15 +5,20 @@ A world of size 1 answers every collective rightly, so no caller asks "am I dist
 
 import ctypes
 import os
+import secrets
 import socket
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from shardtune.communicators import Alone, Communicator, OverHorovod, OverMpi
 from shardtune.errors import RootFailedError, WorldError
-from shardtune.launcher import detect
+from shardtune.guard import Guard
+from shardtune.launcher import Launcher, detect
+from shardtune.rollcall import Member
 
 T = TypeVar("T")
 Backend = Literal["mpi", "horovod"]
@@ -28,6 +33,7 @@ class World:
         size: number of processes in the job.
         local_rank: rank among the processes of this host.
         local_size: number of processes on this host.
+        guard: what every rank tells that it gets on; each collective does.
     """
 
     rank: int = 0
@@ -35,31 +41,30 @@ class World:
     local_rank: int = 0
     local_size: int = 1
     _communicator: Communicator = field(default_factory=Alone, repr=False, compare=False)
+    guard: Guard = field(default_factory=Guard, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not (0 <= self.rank < self.size and 0 <= self.local_rank < self.local_size <= self.size):
             raise WorldError(f"A rank lies between 0 and the size of its world, not {self}: start the job again.")
 
     @staticmethod
-    def from_environment(backend: Backend, environ: Mapping[str, str]) -> "World":
-        """The world that the launcher made: of size 1 without one.
+    def from_environment(backend: Backend, environ: Mapping[str, str], guard: Guard | None = None) -> "World":
+        """The world that the launcher made: of size 1 without one. Its ranks report to `guard`, if that looks on.
 
         Raises:
             WorldError: a launcher started n processes, and the backend is missing, is another one than the launcher
                 knows, or sees another number.
         """
-        launcher = detect(environ)
+        launcher, guard = detect(environ), guard or Guard()
         if launcher is None:
-            return World()
+            return World(guard=guard)
         launcher.set_parameters(os.environ)
         try:
-            if backend == "mpi":
-                launcher.require_mpi(mpi_library(), "mpi4py")
-                world = from_mpi()
-            else:
-                if launcher.libraries is not None:
-                    launcher.require_mpi(horovod_built()["mpi"], "Horovod")
-                world = from_horovod()
+            with guard.time_limit(
+                f"{launcher.size} processes find each other within a time, but some of them have not come: see that each host "
+                f"reaches the others and that none has ended."
+            ):
+                world = _form(backend, launcher)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise WorldError(
                 f"A launcher started {launcher.size} process(es), so {backend} must be usable here, but it is not "
@@ -70,7 +75,24 @@ class World:
                 f"The launcher started {launcher.size} processes but {backend} sees {world.size}: use the mpirun or "
                 f"srun --mpi=… of the MPI that {backend} was built with."
             )
-        return world
+        guard.name = world.name
+        return replace(world, guard=guard)
+
+    @contextmanager
+    def _collective(self) -> Iterator[None]:
+        """Around each of them. Ranks that come to the first one tell each other who they are: not earlier, since it starts
+        TensorFlow where they talk over Horovod."""
+        with self.guard.waiting():
+            if not self.guard.knows_all:
+                told = self._communicator.gather((secrets.token_hex(8), Member.this()))
+                self.guard.join(told[0][0], self.rank, [member for _, member in told])
+            yield
+
+    def meet_in(self, directory: Path) -> None:
+        """Let ranks that hang find out through this directory, which all of them see, who is late. For all ranks to call."""
+        self.at_root(lambda: self.guard.clear(directory))
+        self.guard.meet_in(directory)
+        self.barrier()
 
     @property
     def is_root(self) -> bool:
@@ -83,15 +105,18 @@ class World:
 
     def broadcast(self, value: T) -> T:
         """Rank 0's value, on every rank. The value travels pickled between our own processes."""
-        return self._communicator.broadcast(value)  # type: ignore[no-any-return]
+        with self._collective():
+            return self._communicator.broadcast(value)  # type: ignore[no-any-return]
 
     def gather(self, value: T) -> list[T]:
         """Every rank's value, in rank order, on every rank."""
-        return self._communicator.gather(value)
+        with self._collective():
+            return self._communicator.gather(value)
 
     def scatter(self, parts: Iterable[T]) -> T:
         """Part r of rank 0's `parts` on rank r; on other ranks the argument is not looked at. MPI only."""
-        return self._communicator.scatter(parts)  # type: ignore[no-any-return]
+        with self._collective():
+            return self._communicator.scatter(parts)  # type: ignore[no-any-return]
 
     def post(self, value: Any) -> None:
         """Send `value` to rank 0 without waiting until it is collected. MPI only."""
@@ -103,7 +128,7 @@ class World:
 
     def barrier(self) -> None:
         """Return when every rank has come here."""
-        self._communicator.gather(None)
+        self.gather(None)
 
     def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
         """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function.
@@ -120,12 +145,27 @@ class World:
         """
         self._communicator.trace(path)
 
+    def finish(self) -> None:
+        """Let go of what collectives go over. For all ranks to call, and none of them calls a collective after it."""
+        self._communicator.finish()
+
     def abort(self, status: int) -> NoReturn:
         """End this process, and with it every rank of the job, with a non-zero status."""
+        _flush()
         self._communicator.abort(status)
+
+    def leave(self, status: int) -> NoReturn:
+        """End this process in good order, as all other ranks do, whatever threads are still at work."""
+        self.finish()
+        self.guard.stop()
+        _flush()
+        # Not sys.exit: a thread of TensorFlow's that calls Python, and Python that is going away, would wait for each other.
+        os._exit(status)
 
     def at_root(self, work: Callable[[], T]) -> T:
         """Do `work` on rank 0, which alone gets the result (the others None); if it raises there, every rank raises.
+
+        It may take long, as long as it beats: the others hear of that.
 
         Raises:
             RootFailedError: on the other ranks, in place of the exception that rank 0 raises itself.
@@ -134,10 +174,12 @@ class World:
         failure: Exception | None = None
         if self.is_root:
             try:
-                result = work()
+                with self.guard.relaying(lambda: self.broadcast(None)):
+                    result = work()
             except Exception as error:
                 failure = error
-        failed = self.broadcast(failure is not None)
+        while (failed := self.broadcast(failure is not None)) is None:
+            pass  # it is still at work
         if failure is not None:
             raise failure
         if failed:
@@ -147,6 +189,21 @@ class World:
     def from_root(self, work: Callable[[], T]) -> T:
         """Do `work` on rank 0 and give its result to all; if it raises there, every rank raises as `at_root` does."""
         return self.broadcast(self.at_root(work))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+
+
+def _form(backend: Backend, launcher: Launcher) -> World:
+    if backend == "mpi":
+        launcher.require_mpi(mpi_library(), "mpi4py")
+        return from_mpi()
+    if launcher.libraries is not None:
+        launcher.require_mpi(horovod_built()["mpi"], "Horovod")
+    return from_horovod()
 
 
 def mpi_library() -> str:
@@ -184,7 +241,7 @@ def from_mpi() -> World:
         MPI.Init_thread()
     comm = MPI.COMM_WORLD
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), OverMpi(comm))
+    return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), OverMpi(comm, MPI.Finalize))
 
 
 def expect_trace() -> None:

@@ -4,7 +4,7 @@ Steps of each kind take turns in one process, on one batch, so that whatever els
 
 bare       forward, backward, weight decay, update and averages in one tf.function; under a launcher with one
            grouped_allreduce of all gradients
-shardtune  `Step` and the watchdog around it, as the loop has them
+shardtune  `Step` and the guard around it, as the loop has them
 
 Processor time is told beside wall time: on a machine that does other things too it is the truer one of a single process.
 
@@ -33,10 +33,8 @@ from shardtune import devices
 from shardtune.model import inception
 from shardtune.model.averages import Averages
 from shardtune.train import optimizers
-from shardtune.train.ranklog import RankLog
 from shardtune.train.state import State
 from shardtune.train.step import Step
-from shardtune.train.watchdog import IN_A_STEP, WAITING_FOR_INPUT, Watchdog
 from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
@@ -95,8 +93,8 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
     part = (world.rank * options.batch_size, (world.rank + 1) * options.batch_size)
     state = State(inception.build(CLASSES, options.image_size), config)
     ours = Step(state, world, config, part, world.size * options.batch_size)
-    watchdog = Watchdog(directory, world, 600.0, 1, RankLog(directory, world.rank), lambda *_: None)
-    watchdog.start()
+    world.guard.start()
+    world.guard.limit(600.0)
 
     def take_bare(count: int) -> None:
         for step in range(count):
@@ -104,8 +102,8 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
 
     def take_ours(count: int) -> None:
         for step in range(count):
-            watchdog.beat(step, WAITING_FOR_INPUT)
-            watchdog.beat(step, IN_A_STEP)
+            world.guard.beat("waiting for input", step=step, phase=0)
+            world.guard.beat("in a step", step=step, phase=1)
             ours(images, labels, step, 1e-4, asks=False)
 
     return {"bare": take_bare, "shardtune": take_ours}

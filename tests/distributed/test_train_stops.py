@@ -1,9 +1,10 @@
 """A run that is asked to stop stops on all ranks at once, saved; one that hangs or loses a rank ends and says which."""
 
+import json
 import re
 import signal
 import socket
-import time
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,16 +42,23 @@ def test_one_rank_that_is_asked_to_stop_stops_all(
 
 
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(small_data: Path, tmp_path: Path) -> None:
-    flags = ("--deterministic", "--max_steps", 300, "--batch_norm", "per_worker")
+    flags = ("--deterministic", "--max_steps", 60, "--batch_norm", "per_worker", "--validate_every", 1)
     train(small_data, tmp_path / "undisturbed", *flags, over="mpi", ranks=2)
     line = command(small_data, tmp_path / "run", *flags, "--time_limit", "1s", ranks=2)  # over before it has compiled
     stopped = launching.run(line, launcher="mpirun", ranks=2, timeout=60)
     assert stopped.returncode == 75, stopped.stdout
-    assert 1 <= outcome(tmp_path / "run")["step"] < 300
+    step = outcome(tmp_path / "run")["step"]
+    assert 1 <= step < 60
+    assert step not in metrics(tmp_path / "run", "validation_precision_at_1")  # what was done is saved first
     assert "the time limit of 1s on rank 0" in outcome(tmp_path / "run")["reason"]
     train(small_data, tmp_path / "run", *flags, over="mpi", ranks=2)
     assert outcome(tmp_path / "run")["attempt"] == 2
     assert digest(tmp_path / "run") == digest(tmp_path / "undisturbed")
+    validated = [metrics(tmp_path / name, "validation_precision_at_1") for name in ("run", "undisturbed")]
+    assert len(validated[0]) == 60
+    assert validated[0] == validated[1]
+    best = [json.loads((tmp_path / name / "checkpoints" / "best.json").read_text()) for name in ("run", "undisturbed")]
+    assert best[0] == best[1]
 
 
 @pytest.mark.parametrize("over", ["mpi", "gloo"])
@@ -58,11 +66,9 @@ def test_a_silent_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Pat
     with Disturbed(small_data, tmp_path, *LONG, "--hang_timeout", 5, over=over) as job:
         assert job.wait_for_steps(5)
         job.rank(1).send_signal(signal.SIGSTOP)
-        began = time.monotonic()
-        status, said = job.end(timeout=60)
+        status, said = job.end(timeout=120)
     assert status != 0
-    assert time.monotonic() - began < 5 + 10
-    assert re.search(rf"shardtune: No step ended within 5 s: rank 1 of 2 on {HOST} does not answer;", said)
+    assert re.search(rf"shardtune: No progress for 5 s: rank 1 of 2 on {HOST} does not answer;", said)
     assert "in _take_steps" in (tmp_path / "logs" / "rank-0.log").read_text()
     assert outcome(tmp_path)["outcome"] == "failed"
     assert f"rank 1 of 2 on {socket.gethostname()}" in outcome(tmp_path)["error"]
@@ -82,6 +88,15 @@ def test_a_dead_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Path,
     }
     assert re.search(named[over], said)
     assert outcome(tmp_path)["outcome"] == {"mpi": "running", "gloo": "failed"}[over]
+
+
+def test_an_operation_that_fails_while_all_ranks_live_is_told_and_no_worker_is_called_lost(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "tests.distributed.operation_body", str(tmp_path)]
+    done = launching.run(line, launcher="mpirun", ranks=2, timeout=120)
+    assert done.returncode == 1
+    [complaint] = re.findall(r"^shardtune: (.*)", done.stdout, re.MULTILINE)
+    assert re.match(r"Operations over all workers succeed .*, but one failed \(.*Mismatched ALLREDUCE tensor shapes", complaint)
+    assert outcome(tmp_path) == {"outcome": "failed", "attempt": 1, "error": complaint, "rank": 0}  # with a rank: no restart
 
 
 def test_divergence_ends_the_run_and_keeps_the_last_good_checkpoint(small_data: Path, tmp_path: Path) -> None:

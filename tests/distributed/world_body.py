@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -52,10 +51,6 @@ def main(backend: str, size: int) -> None:
         assert float(total) == sum((rank + 1) ** 2 for rank in range(size))
         # Each rank's loss depends on what this one brought, so all of them send their part back.
         assert float(tape.gradient(loss, factor)) == sum(rank + 1 for rank in range(size)) * 2 * (world.rank + 1)
-        world.barrier()
-        spent = time.process_time()
-        time.sleep(1)
-        assert time.process_time() - spent < 0.5  # Horovod's threads leave the cores to those that work
     sys.stdout.write(f"rank {world.rank} of {world.size} ok\n")
 
 

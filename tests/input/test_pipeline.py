@@ -168,8 +168,15 @@ def test_evaluation_leaves_corrupt_records_out_of_their_batches(tmp_path: Path, 
     corrupt(write(tmp_path, [5, 5, 1], "validation"), bad, "validation")
     reader = reader_of(tmp_path, "validation", "skip")
     parts = [evaluated(reader, rank, ranks, 3, 11) for rank in range(ranks)]
-    batches = sorted([label - 1 for label, _ in batch] for part in parts for batch in part)
+    batches = sorted([label - 1 for label, _ in batch] for part in parts for batch in part if batch)
     assert batches == [[0, 2], [3, 4, 5], [9, 10]]  # and none for 6, 7, 8
+    assert len({len(part) for part in parts}) == 1  # ranks go through them together
+
+
+def test_a_split_without_a_sound_record_is_an_error(tmp_path: Path) -> None:
+    corrupt(write(tmp_path, [2, 1], "validation"), [0, 1, 2], "validation")
+    with pytest.raises(DataError, match="A split has at least one sound record, but all 3 are corrupt"):
+        evaluated(reader_of(tmp_path, "validation", "skip"), 0, 1, 3, 3)
 
 
 def test_corrupt_records_are_counted_when_they_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

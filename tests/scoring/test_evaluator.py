@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from shardtune.scoring.counts import Counts
-from shardtune.scoring.evaluator import Evaluator
+from shardtune.scoring.evaluator import BETWEEN_MEETINGS, Evaluator
 from shardtune.world import World
 
 SIDE, CLASSES = 4, 9
@@ -59,6 +59,24 @@ def test_the_background_class_competes() -> None:
 def test_with_fewer_than_five_classes_all_are_among_the_first_five() -> None:
     images, labels = IMAGES, LABELS % 3
     assert Evaluator(network(3)).counts([(images, labels)], World()).top_5 == 50
+
+
+@pytest.mark.parametrize("moment", [0, BETWEEN_MEETINGS])
+def test_who_is_asked_to_stop_counts_no_further(moment: int) -> None:
+    seen = []
+
+    def watched() -> Iterator[tuple[Any, Any]]:
+        for batch in batches(*[1] * 50):
+            seen.append(batch)
+            yield batch
+
+    assert Evaluator(network()).counts(watched(), World(), asked=lambda: len(seen) > moment) is None
+    assert len(seen) == moment + 1
+
+
+def test_empty_batches_count_nothing() -> None:
+    model = network()
+    assert Evaluator(model).counts([*batches(50), (IMAGES[:0], LABELS[:0])], World()) == by_numpy(model, LABELS)
 
 
 def test_a_rank_without_batches_counts_nothing() -> None:

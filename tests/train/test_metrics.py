@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
 from shardtune.train.metrics import Metrics
 
@@ -35,3 +36,25 @@ def test_a_run_that_goes_back_comes_to_its_steps_once(tmp_path: Path) -> None:
         file.write('{"step": 4')
     Metrics(tmp_path, 20).add(30, loss=7.0)
     assert lines(tmp_path) == [{"step": 10, "loss": 10.0}, {"step": 20, "loss": 20.0}, {"step": 30, "loss": 7.0}]
+
+
+def test_tensorboard_forgets_the_points_that_a_run_comes_to_again(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, 0)
+    for step in (10, 20, 30):
+        metrics.add(step, loss=float(step), only_before=1.0)
+    metrics.close()
+
+    def shown(name: str) -> list[tuple[int, float]]:
+        return [(each.step, float(tf.make_ndarray(each.tensor_proto))) for each in board.Tensors("run", name)]
+
+    board = EventMultiplexer().AddRun(str(tmp_path), "run").Reload()
+    assert shown("loss") == [(10, 10.0), (20, 20.0), (30, 30.0)]
+    again = Metrics(tmp_path, 20)
+    for fresh in (board, EventMultiplexer().AddRun(str(tmp_path), "run")):  # one that looks on, and one that is started now
+        board = fresh.Reload()
+        assert shown("loss") == [(10, 10.0), (20, 20.0)]
+        assert shown("only_before") == [(10, 1.0), (20, 1.0)]
+    again.add(30, loss=7.0)
+    again.close()
+    board.Reload()
+    assert shown("loss") == [(10, 10.0), (20, 20.0), (30, 7.0)]

@@ -1,38 +1,18 @@
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shardtune.train.stopping import SIGNALS, OutcomeFile, StopRequest
+from shardtune.train.stopping import OutcomeFile, StopRequest
 
 
-@pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_only_sets_a_flag(number: signal.Signals) -> None:
+def test_a_signal_is_a_reason() -> None:
     request = StopRequest(None)
-    request.listen()
     assert request.reason is None
-    os.kill(os.getpid(), number)
-    assert request.reason == f"signal {number.name}"
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_who_is_leaving_is_not_disturbed(number: signal.Signals) -> None:
-    request = StopRequest(None)
-    request.listen()
-    request.ignore()
-    os.kill(os.getpid(), number)
-    assert request.reason is None
+    request.note(signal.SIGUSR1)
+    assert request.reason == "signal SIGUSR1"
 
 
 def test_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,7 @@ class Account:
 
     def next_image(self, path: str, size: int) -> None:
         self._path = path
+        self._world.guard.beat(f"at {path}")
         self._counts.update(images=1, bytes=size)
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._report()
@@ -84,7 +85,8 @@ class Account:
     def wait(self, shards: int) -> None:
         """On rank 0: listen until so many shards are in. On the others: nothing."""
         while self._world.is_root and len(self.shards) < shards:
-            self._listen()
+            if self._listen():
+                self._world.guard.beat("waiting for the shards of other ranks", phase=1)
             time.sleep(0.01)
 
     def _report(self) -> None:
@@ -94,7 +96,7 @@ class Account:
         if self._world.is_root:
             self._listen()
 
-    def _listen(self) -> None:
+    def _listen(self) -> bool:
         news = self._world.collect()
         for message in news:
             if isinstance(message, WrittenShard):
@@ -105,6 +107,7 @@ class Account:
         if news:
             self._show()
             self._check(self._all_rejects)
+        return bool(news)
 
     def _show(self) -> None:
         counts = sum((report.counts for _, report in self._heard.values()), Counter[str]())

@@ -44,13 +44,15 @@ def build(config: BuildConfig, world: World) -> Manifest:
         WorldError: another build writes there or takes over, or a rank does not see the output directory or the same images.
     """
     started = time.monotonic()
+    world.guard.limit(config.hang_timeout)
     names = world.from_root(lambda: find_labels(config))
     ignored = Ignored(config.ignore)
-    found = world.at_root(lambda: find_images(config, names, ignored))
+    found = world.at_root(lambda: find_images(config, names, ignored, lambda: world.guard.beat("looking for images")))
     if ignored.counts:
         say(world, f"Ignored: {', '.join(f'{count} {pattern}' for pattern, count in sorted(ignored.counts.items()))}.")
     require_same_view(config, found, world)
     with hold(config.output_directory / resume.WORK_NAME, world, covers=config.output_directory):
+        world.meet_in(config.output_directory / resume.WORK_NAME)
         manifest = _build(config, names, found, world)
     images = sum(map(manifest.examples, SPLITS))
     if world.is_root:
@@ -89,6 +91,7 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
     seals: list[Seal] = []
     with Account(world, images, check) as account:
         for shard in world.scatter(_shares(planned, directory, world.size) if world.is_root else ()):
+            world.guard.beat(f"at the start of {shard.name}")
             before = resume.finished_shard(directory, shard)
             written = before or write_shard(shard, directory, names, image_options, account)
             if not before:

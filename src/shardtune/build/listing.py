@@ -3,7 +3,7 @@
 import os
 import stat
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
@@ -123,7 +123,14 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
         return entry.stat(follow_symlinks=False)  # of a link that leads nowhere
 
 
-def scan(directory: Path, folders: Sequence[str | None], walk: Walk, *, may_lack: bool = False) -> Listing:
+def scan(
+    directory: Path,
+    folders: Sequence[str | None],
+    walk: Walk,
+    *,
+    may_lack: bool = False,
+    beat: Callable[[], None] = lambda: None,
+) -> Listing:
     """Every file in the class folders of `directory` and below, in no particular order.
 
     A folder that is named like an image is listed like one, so that it is rejected and not overlooked.
@@ -131,6 +138,7 @@ def scan(directory: Path, folders: Sequence[str | None], walk: Walk, *, may_lack
     Args:
         folders: of each class in the order of labels, or None where it has none here.
         may_lack: classes may have no files, but not all of them.
+        beat: called for each file.
 
     Raises:
         DataError: a class has no files, or two classes have the same ones.
@@ -140,6 +148,7 @@ def scan(directory: Path, folders: Sequence[str | None], walk: Walk, *, may_lack
     for label, folder in enumerate(folders, start=1):
         before = len(ends)
         for path, status in walk.files(directory, folder) if folder else ():
+            beat()
             names += os.fsencode(path)
             ends.append(len(names))
             for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):

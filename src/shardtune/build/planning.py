@@ -1,7 +1,7 @@
 """From folders to a plan: which labels there are, which images, which of them are identical, and in which split each is."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,11 +52,12 @@ def find_labels(config: BuildConfig) -> list[str]:
     return names
 
 
-def find_images(config: BuildConfig, names: list[str], ignored: Ignored) -> dict[Split, Listing]:
+def find_images(config: BuildConfig, names: list[str], ignored: Ignored, beat: Callable[[], None]) -> dict[Split, Listing]:
     """The images of each directory in the order of the data set.
 
     Args:
         ignored: which files and folders are none; counts what it leaves out.
+        beat: called for each image that is found.
 
     Raises:
         DataError: a class has no training images, there are no validation images, or one folder is in two classes.
@@ -65,7 +66,7 @@ def find_images(config: BuildConfig, names: list[str], ignored: Ignored) -> dict
     walk = Walk(roots.values(), ignored)
     for split, root in roots.items():
         folders = labels.class_folders(root, ignored)
-        listing = scan(root, [folders.get(name) for name in names], walk, may_lack=split == "validation")
+        listing = scan(root, [folders.get(name) for name in names], walk, may_lack=split == "validation", beat=beat)
         found[split] = plan.shuffled(listing, config.seed)
     return found
 

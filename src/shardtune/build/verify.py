@@ -28,15 +28,19 @@ def verify(config: VerifyConfig, world: World) -> None:
         DataError: something differs: a line for each finding follows the sentence. Or there is no manifest, or it was edited.
     """
     directory = config.data_dir
+    world.guard.limit(config.hang_timeout)
     manifest = world.from_root(lambda: Manifest.load(directory))
     shards = _shards(manifest)
     records = records_of_shards(directory, manifest)
-    share = assign([shard.bytes for shard in shards], world.size)[world.rank]
+    shares = assign([shard.bytes for shard in shards], world.size)
     found: dict[int, list[str]] = {}
-    with Ticker(world, "shards", len(share)) as ticker:
-        for i in share:
-            found[i] = check_shard(directory, manifest, shards[i], None if records is None else records[i])
-            ticker.advance()
+    with Ticker(world, "shards", len(shards)) as ticker:
+        for number in range(max(map(len, shares))):
+            for i in shares[world.rank][number : number + 1]:
+                world.guard.beat(f"at {shards[i].name}")
+                found[i] = check_shard(directory, manifest, shards[i], None if records is None else records[i])
+            world.barrier()  # a rank that waits for a slow one hears that it gets on
+            ticker.advance(count=sum(number < len(share) for share in shares))
     everything = {i: findings for part in world.gather(found) for i, findings in part.items()}
     in_shards = [finding for i in range(len(shards)) for finding in everything[i]]
     world.from_root(lambda: _require_none(directory, in_shards + check_others(directory, manifest)))

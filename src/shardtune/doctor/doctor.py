@@ -1,11 +1,8 @@
 """The doctor's report: a line for each finding, green or red, for people or as JSON."""
 
-import contextlib
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 
 from rich.console import Console
@@ -17,16 +14,14 @@ from shardtune.doctor import host, ranks
 from shardtune.doctor.finding import Finding
 from shardtune.errors import WorldError
 from shardtune.launcher import detect
+from shardtune.timelimit import time_limit
 from shardtune.world import World
 
 SECONDS = 60  # for all that ranks do together: several times what it takes where all is well
-WATCH = f"""
-import os, select, signal, sys
-if not select.select([sys.stdin], [], [], {SECONDS})[0]:
-    print("shardtune: Ranks answer each other within {SECONDS} s, but some did not: see that each host reaches the others "
-          "(ssh, firewall, the networks that MPI and Horovod take).", file=sys.stderr, flush=True)
-    os.kill(os.getppid(), signal.SIGKILL)
-"""
+TOO_LATE = (
+    f"Ranks answer each other within {SECONDS} s, but some did not: see that each host reaches the others (ssh, firewall, the "
+    f"networks that MPI and Horovod take)."
+)
 
 
 def diagnose(config: DoctorConfig, world: World) -> None:
@@ -39,7 +34,7 @@ def diagnose(config: DoctorConfig, world: World) -> None:
     if launcher is None:
         findings = [*host.examine(config.directory, os.environ), host.cores()]
     else:
-        with time_limit():
+        with time_limit(SECONDS, TOO_LATE):
             world, findings = ranks.examine(launcher, os.environ, config.directory)
     if not world.is_root:
         return
@@ -67,14 +62,3 @@ def show(findings: list[Finding], *, as_json: bool) -> None:
     if not console.is_terminal:
         console.width = 10_000  # lines are never broken for programs
     console.print(table)
-
-
-@contextlib.contextmanager
-def time_limit() -> Iterator[None]:
-    """End this process with a sentence if the work takes longer than `SECONDS`."""
-    # A process, because MPI_Init keeps every thread and signal handler of Python waiting; it ends with its stdin.
-    watch = subprocess.Popen([sys.executable, "-S", "-c", WATCH], stdin=subprocess.PIPE)
-    try:
-        yield
-    finally:
-        watch.communicate()

@@ -51,6 +51,8 @@ def examine(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> 
             judge.cores(len(os.sched_getaffinity(0)), len(given), world.local_size),
         ]
     of_rank_0, *of_others = world.gather((here, mine))
+    for one in reversed(worlds.values()):  # Horovod talks over the MPI that was there first
+        one.finish()
     findings += of_rank_0[1]
     findings += [replace(one, topic=f"{one.topic} on {name}") for name, theirs in of_others for one in theirs if not one.ok]
     return world, findings

@@ -79,7 +79,7 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
     with Ticker(world, "shards", sum(map(len, names.values()))) as ticker:
         for split in SPLITS:
             for name in names[split]:
-                scanned[split].append(_scan(directory / name))
+                scanned[split].append(_scan(directory / name, world))
                 ticker.advance()
     labels = _labels(directory, [shard for split in SPLITS for shard in scanned[split]])
     try:
@@ -117,7 +117,7 @@ def _shard_names(directory: Path, split: Split) -> list[str]:
     return names
 
 
-def _scan(path: Path) -> _Scanned:
+def _scan(path: Path, world: World) -> _Scanned:
     """Go through one shard.
 
     Raises:
@@ -125,6 +125,7 @@ def _scan(path: Path) -> _Scanned:
     """
     scanned, digest = _Scanned(path.name, path.stat().st_size), hashlib.sha256()
     for start, record in _records(path):
+        world.guard.beat(f"at byte {start} of {path.name}")
         digest.update(record)
         scanned.records.append((start, stored_crc(record)))
         try:

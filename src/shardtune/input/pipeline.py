@@ -1,6 +1,7 @@
 """Batches for one rank, as tf.data: training goes on for ever in shuffled order, evaluation sees each example once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,12 @@ def training_batches(
     first_step: int,
     threads: int,
     input_queue_memory_factor: int = 1,
-) -> Iterator[tuple[Any, Any, set[int]]]:
+) -> Generator[tuple[Any, Any, set[int]], None, None]:
     """This rank's part of every global batch from `first_step` on; parts differ by at most one example.
 
     Yields (images float32 [n, image_size, image_size, 3] in −1 to 1, labels int64 [n], numbers of the corrupt records that
-    others stand for). Which examples a step sees, and how each is augmented, does not depend on the number of ranks.
+    others stand for). To be closed: threads read ahead until then. Which examples a step sees, and how each is augmented, does
+    not depend on the number of ranks.
 
     Raises:
         UsageError: a rank would have no example.
@@ -61,18 +63,20 @@ def training_batches(
 
     steps = range(first_step, np.iinfo(np.int64).max)
     batches = _batches(reader, places, decode, steps, end - begin, QUEUE_UNIT * input_queue_memory_factor, threads)
-    for images, labels, corrupt in batches:
-        yield images, labels, set(corrupt[corrupt >= 0].tolist())
+    with closing(batches):
+        for images, labels, corrupt in batches:
+            yield images, labels, set(corrupt[corrupt >= 0].tolist())
 
 
 def evaluation_batches(
     reader: RecordReader, world: World, *, batch_size: int, image_size: int, examples: int, threads: int
-) -> Iterator[tuple[Any, Any]]:
+) -> Generator[tuple[Any, Any], None, None]:
     """This rank's share of the first `examples` examples, in whole batches dealt out in turn.
 
     Dealing batches, not examples, keeps every image in the same batch for any number of ranks, and so its logits
-    the same to the last bit. Yields (images, labels) like `training_batches`; the last batch of the split may be smaller,
-    and so are batches that corrupt records are left out of.
+    the same to the last bit. Yields (images, labels) like `training_batches`, to be closed like it; the last batch of the split
+    may be smaller, and so are batches that corrupt records are left out of. All ranks yield equally many: some end with an
+    empty one.
 
     Raises:
         DataError: while it yields: a record is damaged or is no image, or a shard has changed.
@@ -86,13 +90,14 @@ def evaluation_batches(
         jpeg, label, _ = parse(record, boxes=False)
         return augment.central(jpeg, image_size), label
 
-    numbers = range(world.rank, -(-examples // batch_size), world.size)
-    for images, labels, corrupt in _batches(reader, places, decode, numbers, batch_size, QUEUE_UNIT, threads):
-        sound = corrupt < 0
-        if np.all(sound):
-            yield images, labels
-        elif np.any(sound):
-            yield images[sound], labels[sound]
+    total = -(-examples // batch_size)
+    numbers = range(world.rank, total, world.size)
+    with closing(_batches(reader, places, decode, numbers, batch_size, QUEUE_UNIT, threads)) as batches:
+        for images, labels, corrupt in batches:
+            sound = corrupt < 0
+            yield (images, labels) if np.all(sound) else (images[sound], labels[sound])
+    if len(numbers) < -(-total // world.size):
+        yield tf.zeros((0, image_size, image_size, 3)), tf.zeros(0, tf.int64)
 
 
 def example_seeds(seed: int, epochs: Indices, examples: Indices) -> Indices:
@@ -113,7 +118,7 @@ def parse(record: Any, *, boxes: bool) -> Any:
 
 def _batches(
     reader: RecordReader, places: Places, decode: Decode, numbers: range, size: int, queue: int, threads: int
-) -> Iterator[tuple[Any, Any, Indices]]:
+) -> Generator[tuple[Any, Any, Indices], None, None]:
     """The batches of these `numbers`, of `size` examples but for the last: images, labels, and the number of each example
     that is corrupt, −1 for the others. Up to `queue` records wait to be decoded."""
     at_once = max(1, min(READ_AT_ONCE, queue) // size)  # batches

@@ -1,6 +1,7 @@
 """`shardtune eval`: a run's newest checkpoint over a split, every example once."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,11 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
         reader, world, batch_size=config.batch_size, image_size=image_size, examples=examples, threads=threads
     )
     started = time.monotonic()
-    counts = Evaluator(model).counts(batches, world)
+    world.guard.limit(config.hang_timeout)
+    with closing(batches):
+        counts = Evaluator(model).counts(batches, world)
     seconds = time.monotonic() - started
-    if not counts.examples:
+    if not counts or not counts.examples:
         raise DataError(f"Evaluation needs a sound record, but all {examples} asked for are corrupt: see shardtune verify.")
     if world.is_root:
         config.eval_dir.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Counts over a split, the same integers for any number of ranks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any
 
@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from shardtune.scoring.counts import Counts
 from shardtune.world import World
+
+BETWEEN_MEETINGS = 20  # batches: a second or more, so that meeting costs little, and no rank is far ahead
 
 
 class Evaluator:
@@ -29,14 +31,21 @@ class Evaluator:
             input_signature=[tf.TensorSpec([None, *model.input.shape[1:]], tf.float32), tf.TensorSpec([None], tf.int64)],
         )
 
-    def counts(self, batches: Iterable[tuple[Any, Any]], world: World) -> Counts:
+    def counts(
+        self, batches: Iterable[tuple[Any, Any]], world: World, asked: Callable[[], bool] = lambda: False
+    ) -> Counts | None:
         """Go over this rank's batches and add up over all ranks.
 
         Args:
-            batches: (images float32 [n, side, side, 3], labels int64 [n]); n may differ.
+            batches: (images float32 [n, side, side, 3], labels int64 [n]), equally many on every rank; n may differ, and be 0.
+            asked: whether this rank is asked to stop: then all ranks return None within `BETWEEN_MEETINGS` batches.
         """
         mine = Counts()
-        for images, labels in batches:
-            top_1, top_5 = self._hits(images, labels)
-            mine += Counts(len(labels), int(top_1), int(top_5))
+        for number, (images, labels) in enumerate(batches):
+            if number % BETWEEN_MEETINGS == 0 and any(world.gather(asked())):
+                return None
+            world.guard.beat(f"evaluating, batch {number}", step=number, compiles=number == 0)
+            if len(labels):
+                top_1, top_5 = self._hits(images, labels)
+                mine += Counts(len(labels), int(top_1), int(top_5))
         return reduce(Counts.__add__, world.gather(mine))

@@ -1,5 +1,6 @@
 """`shardtune train`: from flags to a run that is finished, stopped or failed, and says which."""
 
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,7 +11,8 @@ import tensorflow as tf
 
 from shardtune import devices
 from shardtune.dataset.manifest import SPLITS, Manifest, Records, Split
-from shardtune.errors import RootFailedError, ShardtuneError, StoppedError
+from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, TrainingError
+from shardtune.guard import Tell
 from shardtune.input.index import open_data_set
 from shardtune.input.reader import RecordReader
 from shardtune.locking import hold
@@ -23,7 +25,6 @@ from shardtune.train.schedule import drawn
 from shardtune.train.state import State
 from shardtune.train.stopping import OutcomeFile, StopRequest
 from shardtune.train.trainer import Attempt, Trainer
-from shardtune.train.watchdog import Watchdog
 from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
@@ -59,46 +60,60 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
         world.at_root(lambda: _show_schedule(config, world))
         return
     request = StopRequest(config.time_limit)
-    request.listen()
     threads = devices.claim(world, tf32=config.precision == "tf32")
     if config.deterministic:
         devices.make_deterministic()
     keras.utils.set_random_seed(config.seed)
     data = world.from_root(lambda: open_data_set(config.data_dir, world))  # where there are none, no run is begun
     with hold(config.train_dir, world):
+        world.meet_in(config.train_dir / "logs")
         _attempt(config, world, request, lambda attempt: _run(config, world, build_model, threads, attempt, *data))
 
 
 def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Callable[[Attempt], None]) -> None:
-    """Run while a watchdog looks on, and remember how it ended."""
+    """Run, and remember how it ended."""
     log, outcome = RankLog(config.train_dir, world.rank), OutcomeFile(config.train_dir, world.rank)
     outcome.attempt = world.broadcast(outcome.attempt) + 1
     log.write(f"Attempt {outcome.attempt}, {world.name}: {versions()}")
 
     def tell(sentence: str, late: list[int]) -> None:
+        sentence = f"{sentence}; see the logs of all ranks in {log.path.parent}."
         outcome.fail(error=sentence)
         for rank in late:
             _show_last_lines(RankLog(config.train_dir, rank))
         sys.stderr.write(f"shardtune: {sentence}\n")
+        sys.stderr.flush()
 
-    watchdog = Watchdog(config.train_dir, world, config.hang_timeout, outcome.attempt, log, tell)
-    watchdog.start()
+    world.guard.report_to(log.path, tell)
     try:
-        run(Attempt(request, outcome, watchdog, log))
+        try:
+            run(Attempt(request, outcome, log))
+        except tf.errors.OpError as error:
+            if "Horovod" not in str(error):
+                raise
+            log.write("".join(traceback.format_exception(error)))
+            raise _cause(error, world, outcome, tell) from error
     except (StoppedError, RootFailedError):
         raise
     except Exception as error:
-        lost = isinstance(error, tf.errors.OpError) and "Horovod" in str(error)
-        if not lost and not isinstance(error, ShardtuneError):
+        if not isinstance(error, ShardtuneError):
             _show_last_lines(log)
         log.write("".join(traceback.format_exception(error)))
-        if lost:
-            watchdog.roll_call("A worker is lost")
-            raise RootFailedError("One rank has told which.") from error
         outcome.fail(error=str(error), rank=world.rank)
         raise
-    finally:
-        watchdog.stop()
+
+
+def _cause(error: Any, world: World, outcome: OutcomeFile, tell: Tell) -> ShardtuneError:
+    """Why an operation over all workers failed here: because one of them is lost, or for its own reason. One rank says it."""
+    silent, sentence, speaks = world.guard.ask()
+    if silent and speaks and not outcome.has_failed:
+        tell(f"A worker is lost: {sentence}", silent)
+    if silent or not speaks:
+        return RootFailedError("One rank has said why.")
+    first_line = re.sub(r"^{{.*?}} ", "", (error.message or "").split("\n")[0])  # without the name of a graph's node
+    return TrainingError(
+        f"Operations over all workers succeed while all of them run, but one failed ({first_line}): see the logs of all ranks."
+    )
 
 
 def _run(
@@ -120,6 +135,7 @@ def _run(
     if trainer.ended and world.from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
         say(world, f"This run has finished: all {trainer.done} steps are in {config.train_dir}.")
         return
+    world.guard.interrupts.listen(attempt.request.note)  # before the run is said to be running: a stop then saves it
     attempt.outcome.begin(trainer.done)
     epochs = trainer.schedule.steps * fixed.global_batch / len(readers["train"])
     each = -(-fixed.global_batch // world.size)

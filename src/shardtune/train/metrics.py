@@ -1,6 +1,9 @@
 """What a run measured: metrics.jsonl, one JSON object a line, for programs and for the report, and TensorBoard events."""
 
 import json
+import re
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,15 @@ import tensorflow as tf
 from shardtune.files import atomic_write
 
 METRICS_NAME = "metrics.jsonl"
+EVENTS = "events.out.tfevents"  # what TensorFlow's file names begin with
 
 
 class Metrics:
     """Writes both for the run in `directory`. For rank 0.
 
     Args:
-        steps_done: lines of later steps are dropped: the run has gone back to its checkpoint and comes to them again.
+        steps_done: lines and points of later steps are dropped: the run has gone back to its checkpoint and comes to them
+            again.
     """
 
     def __init__(self, directory: Path, steps_done: int) -> None:
@@ -24,6 +29,9 @@ class Metrics:
             kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if _is_within(line, steps_done)]
             with atomic_write(self._path) as file:
                 file.write("".join(f"{line}\n" for line in kept).encode())
+        earlier = [path.name for path in directory.glob(f"{EVENTS}.*")]
+        if earlier:
+            _drop_points(directory, max(earlier), steps_done)
         self._events = tf.summary.create_file_writer(str(directory))
 
     def add(self, step: int, **values: float) -> None:
@@ -42,6 +50,18 @@ class Metrics:
 
     def close(self) -> None:
         self._events.close()
+
+
+def _drop_points(directory: Path, last: str, steps_done: int) -> None:
+    """Let TensorBoard forget the points of later steps that earlier event files hold: it obeys a file that says that the run
+    has started again. It reads them in the order of their names, which hold the second: that of `last` must be over."""
+    second = re.match(rf"{EVENTS}\.(\d+)", last)
+    time.sleep(max(0.0, min(1.0, int(second[1]) + 1 - time.time())) if second else 0.0)
+    path = directory / f"{EVENTS}.{int(time.time()):010d}.{socket.gethostname()}.0.restart"
+    start = {"session_log": tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START), "step": steps_done + 1}
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for event in ({"file_version": "brain.Event:2"}, start, start):  # the first start of all is none that comes again
+            file.write(tf.compat.v1.Event(wall_time=time.time(), **event).SerializeToString())
 
 
 def _is_within(line: str, steps_done: int) -> bool:

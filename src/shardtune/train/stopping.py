@@ -6,14 +6,12 @@ import signal
 import socket
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 from shardtune.files import write_json
 from shardtune.trainconfig import seconds_of
 
 OUTCOME_NAME = "outcome.json"
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 Outcome = Literal["running", "finished", "stopped", "failed"]
 
 
@@ -29,18 +27,9 @@ class StopRequest:
         self._deadline = time.monotonic() + seconds_of(time_limit) if time_limit else float("inf")
         self._signal: signal.Signals | None = None
 
-    def listen(self) -> None:
-        """From now on SIGTERM, SIGUSR1 and SIGINT only set a flag: a rank that left a collective would hang the rest."""
-        for number in SIGNALS:
-            signal.signal(number, self._set)
-
-    def ignore(self) -> None:
-        """From now on they do nothing: when one rank has left, launchers send SIGTERM to those that are just leaving too."""
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-
-    def _set(self, number: int, frame: FrameType | None) -> None:
-        self._signal = signal.Signals(number)
+    def note(self, number: signal.Signals) -> None:
+        """A signal has come."""
+        self._signal = number
 
     @property
     def reason(self) -> str | None:
@@ -83,8 +72,13 @@ class OutcomeFile:
         write_json(self._own, {"outcome": outcome, "attempt": self.attempt, **more})
         self._own.replace(self._path)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a rank has written that this attempt failed."""
+        written = self.read()
+        return written.get("outcome") == "failed" and written.get("attempt") == self.attempt
+
     def fail(self, **more: Any) -> None:
         """Write that the run failed, unless it never began, or another rank has told: what comes later is a consequence."""
-        told = self.read()
-        if self._begun and (told.get("outcome") != "failed" or told.get("attempt") != self.attempt):
+        if self._begun and not self.has_failed:
             self.write("failed", **more)

@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from shardtune.dataset.manifest import Split
-from shardtune.errors import StoppedError, TrainingError
+from shardtune.errors import StoppedError, TrainingError, UsageError
 from shardtune.input.order import part
 from shardtune.input.pipeline import evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
@@ -23,22 +24,25 @@ from shardtune.train.rundirectory import Fixed
 from shardtune.train.state import State
 from shardtune.train.step import Step, Told
 from shardtune.train.stopping import Outcome, OutcomeFile, StopRequest
-from shardtune.train.watchdog import IN_A_STEP, SAVING, VALIDATING, WAITING_FOR_INPUT, Watchdog
 from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
+PHASES = ("validating", "saving", "waiting for input", "in a step")  # in the order in which they come
+VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = range(len(PHASES))
 CHECK_EVERY = 100  # steps between comparisons of the ranks' weights
 DIVERGED = 1e3  # a loss this high has logits that differ by more than a thousand
 EVALUATION_BATCH = 50  # research/inception's
 
 
+Batches = Generator[tuple[Any, Any, set[int]], None, None]
+
+
 @dataclass(frozen=True)
 class Attempt:
-    """What watches, stops and remembers one attempt at a run."""
+    """What stops and remembers one attempt at a run."""
 
     request: StopRequest
     outcome: OutcomeFile
-    watchdog: Watchdog
     log: RankLog
 
 
@@ -77,15 +81,25 @@ class Trainer:
         self._validate_every = _validation_interval(config, readers, fixed.global_batch)
         self._replaced: set[int] = set()  # corrupt records
         self._spent = _Spent()
+        self._profiled = _profiled(config, world, self.schedule.steps, self.done)
+        self._traces = False
         if world.is_root:
             self._keeper = Keeper(config.train_dir, config.keep_checkpoints)
             self._metrics = Metrics(config.train_dir, self.done)
 
     @property
     def ended(self) -> bool:
-        """Whether all steps are done, or nothing got better for too long."""
+        """Whether all steps are done, or nothing got better for too long, and all is validated."""
         patience = self._config.patience
-        return self.done >= self.schedule.steps or (patience is not None and self._history.without_better >= patience)
+        enough = self.done >= self.schedule.steps or (patience is not None and self._history.without_better >= patience)
+        return enough and not self._owes_validation
+
+    @property
+    def _owes_validation(self) -> bool:
+        """Whether a validation belongs to the last step that is not there: a run that is to stop saves, and leaves it out."""
+        every, total = self._validate_every, self.schedule.steps
+        due = self.done and every and (self.done % every == 0 or self.done == total)
+        return bool(due) and all(validation["step"] != self.done for validation in self._history.validations)
 
     def run(self) -> None:
         """Take the steps that are left.
@@ -95,41 +109,54 @@ class Trainer:
             TrainingError: the loss is no number, or weights differ between ranks.
         """
         total = self.schedule.steps
+        self._world.guard.limit(self._config.hang_timeout)
         try:
-            with Ticker(self._world, "steps", total, start=self.done, weight=self._global_batch, rate_unit="images") as ticker:
-                self._take_steps(ticker)
+            if self._owes_validation:
+                asked = not self._validate(None)
+                self._save(asked=True)
+                if asked:
+                    self._stop()
+            with (
+                Ticker(self._world, "steps", total, start=self.done, weight=self._global_batch, rate_unit="images") as ticker,
+                closing(self._training_batches()) as batches,
+            ):
+                self._take_steps(batches, ticker)
             require_equal(self._world, self._state.weights)
             self._end("finished", images_per_second=round(ticker.rate, 2))
         finally:
+            self._end_trace()
             if self._world.is_root:
                 self._keeper.wait()
                 self._metrics.close()
 
-    def _take_steps(self, ticker: Ticker) -> None:
-        config, state, request, beat = self._config, self._state, self._attempt.request, self._attempt.watchdog.beat
+    def _beat(self, phase: int, *, compiles: bool = False) -> None:
+        self._world.guard.beat(f"{PHASES[phase]}, step {self.done}", step=self.done, phase=phase, compiles=compiles)
+
+    def _take_steps(self, batches: Batches, ticker: Ticker) -> None:
+        config, state, request = self._config, self._state, self._attempt.request
         run_step = Step(state, self._world, config, part(self._global_batch, self._world), self._global_batch)
-        batches = self._training_batches()
         while not self.ended:
-            self._trace(starts=True)
-            beat(self.done, WAITING_FOR_INPUT, compiles=self.done == self._first)
+            self._begin_trace()
+            self._beat(WAITING_FOR_INPUT, compiles=self.done == self._first)
             started = time.monotonic()
             images, labels, corrupt = next(batches)
             waited = time.monotonic() - started
-            beat(self.done, IN_A_STEP, compiles=self.done == self._first)
+            self._beat(IN_A_STEP, compiles=self.done == self._first)
             rate = self.schedule.rate(self.done)
             told = run_step(images, labels, self.done, rate, asks=request.reason is not None)
-            self._trace(starts=False)
+            if self.done == self._profiled[1]:
+                self._end_trace()
             self.done += 1
             self._replaced |= corrupt
             self._require_sane(told)
             self._spent.add(time.monotonic() - started, waited, told.communication)
             self._report(told, rate, ticker)
-            self._validate(images)
-            self._save(asked=told.asks > 0)
-            if told.asks and not self.ended:
+            asked = told.asks > 0 or (self._owes_validation and not self._validate(images))
+            self._save(asked)
+            if asked and not self.ended:
                 self._stop()
 
-    def _training_batches(self) -> Iterator[tuple[Any, Any, set[int]]]:
+    def _training_batches(self) -> Batches:
         return training_batches(
             self._readers["train"],
             self._world,
@@ -174,26 +201,25 @@ class Trainer:
         else:
             ticker.advance(note)
 
-    def _validate(self, images: Any) -> None:
-        every, total = self._validate_every, self.schedule.steps
-        if not every or not (self.done % every == 0 or self.done == total):
-            return
+    def _validate(self, images: Any) -> bool:
+        """Validate, unless a rank is asked to stop before that ends: then all leave it out, and False is returned.
 
-        def watched() -> Iterator[tuple[Any, Any]]:
-            for batch in evaluation_batches(
-                self._readers["validation"],
-                self._world,
-                batch_size=EVALUATION_BATCH,
-                image_size=self._config.image_size,
-                examples=len(self._readers["validation"]),
-                threads=self._threads,
-            ):
-                self._attempt.watchdog.beat(self.done, VALIDATING, compiles=True)
-                yield batch
-
-        self._attempt.watchdog.beat(self.done, VALIDATING, compiles=True)
-        with self._state.averages.in_place():
-            counts = self._evaluator.counts(watched(), self._world)
+        Args:
+            images: a batch whose activations become histograms, or None.
+        """
+        self._beat(VALIDATING, compiles=True)
+        batches = evaluation_batches(
+            self._readers["validation"],
+            self._world,
+            batch_size=EVALUATION_BATCH,
+            image_size=self._config.image_size,
+            examples=len(self._readers["validation"]),
+            threads=self._threads,
+        )
+        with self._state.averages.in_place(), closing(batches):
+            counts = self._evaluator.counts(batches, self._world, asked=lambda: self._attempt.request.reason is not None)
+        if counts is None:
+            return False
         self._history.add(self.done, counts.precision_at_1)
         say(self._world, f"step {self.done}: {counts}")
         if self._world.is_root:
@@ -201,7 +227,9 @@ class Trainer:
                 self.done, validation_precision_at_1=counts.precision_at_1, validation_recall_at_5=counts.recall_at_5
             )
             if self._config.histograms:
-                self._metrics.histograms(self.done, {**self._state.weights, **self._state.model(images, training=False)})
+                activations = {} if images is None else self._state.model(images, training=False)
+                self._metrics.histograms(self.done, {**self._state.weights, **activations})
+        return True
 
     def _save(self, asked: bool) -> None:
         """Write a checkpoint where one is due: a function of the step on all ranks, but for the clock that rank 0 looks at."""
@@ -211,7 +239,7 @@ class Trainer:
         late = config.save_minutes is not None and time.monotonic() - self._keeper.saved_at > 60 * config.save_minutes
         is_best = best is not None and best["step"] == self.done
         if asked or late or is_best or self.ended or self.done % config.save_every == 0:
-            self._attempt.watchdog.beat(self.done, SAVING)
+            self._beat(SAVING)
             started = time.monotonic()
             self._keeper.save(self.done, self._state.copy(), self._history)
             self._attempt.log.write(f"step {self.done}: training waited {time.monotonic() - started:.3f} s for a checkpoint")
@@ -220,13 +248,14 @@ class Trainer:
         """Leave on every rank at once: a launcher kills the rest when the first one leaves."""
         asked = enumerate(self._world.gather(self._attempt.request.reason))
         reasons = ", ".join(f"{reason} on rank {rank}" for rank, reason in asked if reason)
-        self._attempt.request.ignore()
+        # When one rank has left, launchers send SIGTERM to those that are just leaving too.
+        self._world.guard.interrupts.ignore()
         self._end("stopped", reason=reasons)
         raise StoppedError(f"Stopped after step {self.done} by {reasons}: the same command goes on from there.")
 
     def _end(self, outcome: Outcome, **more: Any) -> None:
         """Write the outcome once all is durable, and let no rank go before."""
-        self._attempt.watchdog.beat(self.done, SAVING)
+        self._beat(SAVING)
         replaced = sorted(set().union(*self._world.gather(self._replaced)))
         if replaced:
             first = self._readers["train"].place(replaced[0])
@@ -236,14 +265,15 @@ class Trainer:
             self._attempt.outcome.write(outcome, step=self.done, corrupt_records=len(replaced), **more)
         self._world.barrier()
 
-    def _trace(self, *, starts: bool) -> None:
-        """Begin or end the trace of `--profile`, around the step that is the next."""
-        if self._config.profile and self._world.is_root:
-            first, last = (int(step) for step in self._config.profile.split(","))
-            if starts and self.done == first:
-                tf.profiler.experimental.start(str(self._config.train_dir))
-            if not starts and self.done == last and self._first <= first:
-                tf.profiler.experimental.stop()
+    def _begin_trace(self) -> None:
+        if self.done == self._profiled[0] and self._world.is_root:
+            tf.profiler.experimental.start(str(self._config.train_dir))
+            self._traces = True
+
+    def _end_trace(self) -> None:
+        if self._traces:
+            self._traces = False
+            tf.profiler.experimental.stop()
 
 
 class _Spent:
@@ -273,6 +303,26 @@ def _validation_interval(config: TrainConfig, readers: dict[Split, RecordReader]
     if not len(readers["validation"]) or not (config.validate_every or config.validate_epochs):
         return 0
     return config.validate_every or max(1, round(config.validate_epochs * len(readers["train"]) / global_batch))
+
+
+def _profiled(config: TrainConfig, world: World, steps: int, done: int) -> tuple[int, int]:
+    """The first and the last step of `--profile`; −1 where none is traced.
+
+    Raises:
+        UsageError: the run ends before the first.
+    """
+    if config.profile is None:
+        return -1, -1
+    first, last = (int(step) for step in config.profile.split(","))
+
+    def require_within() -> None:
+        if first >= steps:
+            raise UsageError(f"A trace begins in one of the steps 0 to {steps - 1}, but profile {config.profile} was given.")
+
+    world.at_root(require_within)
+    if first < done:
+        say(world, f"No trace: step {first} was taken before.")
+    return first, last
 
 
 def _diverged(done: int, told: Told) -> None:

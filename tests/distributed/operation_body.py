@@ -1,0 +1,35 @@
+"""Run by test_train_stops.py: in a run, an operation over all workers fails.
+
+usage: python -m tests.distributed.operation_body RUN
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from shardtune import cli
+from shardtune.trainconfig import TrainConfig
+from shardtune.world import World
+
+
+def fail(world: World, attempt: Any) -> None:
+    """Tensors that cannot be added up, since they have other shapes."""
+    import horovod.tensorflow as hvd
+    import tensorflow as tf
+
+    attempt.outcome.begin(0)
+    hvd.allreduce(tf.zeros([2 + world.rank]), name="mismatched")
+
+
+def train(config: TrainConfig, world: World) -> None:
+    from shardtune.train import loop
+    from shardtune.train.stopping import StopRequest
+
+    config.train_dir.mkdir(exist_ok=True)
+    world.meet_in(config.train_dir / "logs")
+    loop._attempt(config, world, StopRequest(None), partial(fail, world))
+
+
+if __name__ == "__main__":
+    cli.lead(lambda: TrainConfig(Path(), Path(sys.argv[1])), lambda config: ("horovod", train))
