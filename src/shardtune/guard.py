@@ -126,6 +126,8 @@ class Guard:
 
     def meet_in(self, directory: Path) -> None:
         """Ask all ranks through this directory from now on, which they share; all must come here before one asks."""
+        if not self._thread.is_alive():
+            return
         self._directory = directory
         self._roll = RollCall(directory / ROLL_CALL_NAME, self._job, self._rank, self._members, range(len(self._members)))
         self._roll.prepare()
@@ -138,7 +140,7 @@ class Guard:
     def ask(self) -> tuple[list[int], str, bool]:
         """An operation over all ranks has failed: which ranks do not answer, the same in words, and whether it is this rank
         that says it. Ends those of this host that do not."""
-        if self._roll is None:
+        if self._roll is None or not self._thread.is_alive():
             return [], "", True
         self._asks = True
         while not self._answered.wait(0.1):

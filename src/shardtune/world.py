@@ -61,8 +61,8 @@ class World:
         launcher.set_parameters(os.environ)
         try:
             with guard.time_limit(
-                f"{launcher.size} processes find each other within a time, but some of them have not come: see that each host "
-                f"reaches the others and that none has ended."
+                f"All {launcher.size} processes find each other, but some of them have not come: see that each host reaches the "
+                f"others and that none has ended."
             ):
                 world = _form(backend, launcher)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
