@@ -61,8 +61,8 @@ class World:
         launcher.set_parameters(os.environ)
         try:
             with guard.time_limit(
-                f"All {launcher.size} processes find each other, but some of them have not come: see that each host reaches the "
-                f"others and that none has ended."
+                f"All {launcher.size} processes find each other, but some of them have not come: see that each host reaches "
+                f"the others and that none has ended."
             ):
                 world = _form(backend, launcher)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
@@ -115,7 +115,7 @@ class World:
 
     def scatter(self, parts: Iterable[T]) -> T:
         """Part r of rank 0's `parts` on rank r; on other ranks the argument is not looked at. MPI only."""
-        with self._collective():
+        with self.guard.waiting():
             return self._communicator.scatter(parts)  # type: ignore[no-any-return]
 
     def post(self, value: Any) -> None:
