@@ -549,7 +549,7 @@ def test_boxes_of_skipped_images_are_stored_with_the_identical_one(
             stored_boxes += [(source_path(features).split("/")[0], *box) for box in zip(*sides, strict=True)]
         assert len(stored_boxes) == counts["stored"]
         assert {box[1:] for box in stored_boxes} == {(1.0, 1), (0.5, 3), (0.25, 3), (0.5, 2)}
-    assert "Boxes of images that were skipped: 3 are stored with the identical image, which has another 2 already." in (
+    assert "Boxes of images that were skipped: 3 are stored with the identical image, 2 equal one that it has." in (
         capsys.readouterr().out.splitlines()
     )
 

@@ -206,6 +206,6 @@ def _tell(config: BuildConfig, manifest: Manifest, world: World) -> None:
     if boxes and (boxes["moved"] or boxes["repeated"]):
         say(
             world,
-            f"Boxes of images that were skipped: {boxes['moved']} are stored with the identical image, which has another "
-            f"{boxes['repeated']} already.",
+            f"Boxes of images that were skipped: {boxes['moved']} are stored with the identical image, {boxes['repeated']} "
+            f"equal one that it has.",
         )
