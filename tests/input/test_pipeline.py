@@ -145,8 +145,10 @@ def test_evaluation_sees_each_example_once_in_the_same_batches(
     alone = evaluated(reader, 0, 1, batch_size, examples)
     assert [label for batch in alone for label, _ in batch] == expected
     parts = [evaluated(reader, rank, ranks, batch_size, examples) for rank in range(ranks)]
-    assert sum(map(len, parts)) == len(alone) == -(-examples // batch_size)
-    assert [parts[number % ranks][number // ranks] for number in range(len(alone))] == alone
+    assert len(alone) == -(-examples // batch_size)
+    assert {len(part) for part in parts} == {-(-len(alone) // ranks)}, "ranks meet after each batch"
+    dealt = [parts[number % ranks][number // ranks] for number in range(len(parts[0]) * ranks)]
+    assert dealt == alone + [[]] * (len(dealt) - len(alone))
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
