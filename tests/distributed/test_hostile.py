@@ -165,7 +165,8 @@ def test_a_build_survives_a_crash_of_the_machine_that_keeps_its_files(
 @pytest.mark.parametrize(
     ("over", "ranks", "kills"),
     [
-        ("mpi", 2, 1),
+        ("alone", 1, 1),
+        pytest.param("mpi", 2, 1, marks=pytest.mark.exhaustive),
         pytest.param("alone", 1, 50, marks=[pytest.mark.exhaustive, pytest.mark.timeout(3600)]),
         pytest.param("mpi", 2, 25, marks=[pytest.mark.exhaustive, pytest.mark.timeout(3600)]),
         pytest.param("gloo", 2, 25, marks=[pytest.mark.exhaustive, pytest.mark.timeout(3600)]),
