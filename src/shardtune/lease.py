@@ -158,8 +158,7 @@ def _move_in(claim: Path, folder: Path) -> bool:
     except OSError as error:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST, *GONE}:
             return exists(folder)  # the answer to a first try may have been lost on its way
-        if error.filename == str(claim):
-            error.filename = str(folder.parent)
+        error.filename, error.filename2 = error.filename2 or error.filename, None  # of a move, where to
         raise
     return True
 

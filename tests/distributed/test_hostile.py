@@ -20,7 +20,7 @@ from tests.launching import finish, run, start
 from tests.records import contents
 
 CALLS = 300  # of the file system, in a build of `slow`: about; some moments lie after its end
-IN_CI = 3
+IN_CI = 2
 KILLS = [
     pytest.param(seed, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)] if seed >= IN_CI else ()) for seed in range(200)
 ]
