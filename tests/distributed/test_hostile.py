@@ -12,6 +12,7 @@ import pytest
 
 from shardtune.build.verify import verify
 from shardtune.config import VerifyConfig
+from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.world import World
 from tests.distributed import training
 from tests.faults.mounts import CRASH, Mounter, Options, has_hosts, log_of, on_host
@@ -103,6 +104,35 @@ def disturb(job: subprocess.Popen[str], generator: random.Random, *, halt: bool)
             (rank.suspend if halt else rank.kill)()
             return rank if halt else None
     return None
+
+
+def test_a_shard_that_the_file_system_garbles_is_told(small: Reference, hostile_directory: Mounter, tmp_path: Path) -> None:
+    output = hostile_directory(tmp_path / "backing", Options(garble="train-00001")) / "data"
+    done = run(small.command(output), launcher="alone", ranks=1, timeout=60)
+    assert done.returncode == 1
+    told = f"shardtune: A shard stays as it was written, but {output}/train-00001-of-00003 is not what this build wrote there: "
+    assert told in done.stdout
+    assert not (output / MANIFEST_NAME).exists()
+
+
+def test_a_shard_that_another_replaces_during_the_build_is_told(
+    slow: Reference, hostile_directory: Mounter, tmp_path: Path
+) -> None:
+    mount = hostile_directory(tmp_path / "backing", Options())
+    job, first = start(slow.command(mount / "data")), tmp_path / "backing" / "data" / "train-00000-of-00012"
+    while not first.exists():
+        assert job.poll() is None
+        time.sleep(0.01)
+    wait_for(job, mount, len(log_of(mount).read_bytes().splitlines()) + 20)
+    other = first.with_name("other")
+    other.write_bytes(bytes(first.stat().st_size))  # by a job that knows nothing of leases
+    other.replace(first)
+    done = finish(job, timeout=60)
+    assert done.returncode == 1
+    assert f"but {mount}/data/{first.name} is not what this build wrote there: " in done.stdout
+    again = run(slow.command(mount / "data"), launcher="alone", ranks=1, timeout=60)
+    assert again.returncode == 0, again.stdout
+    assert contents(tmp_path / "backing" / "data") == slow.files
 
 
 @pytest.mark.exhaustive

@@ -87,6 +87,8 @@ class Hostile(mfusepy.Operations):
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
         self._enter("write", path)
+        if self._options.garble and self._options.garble in path and offset == 0:
+            data = bytes([data[0] ^ 1]) + data[1:]
         return os.pwrite(fh, data[: self._options.short or None], offset)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:

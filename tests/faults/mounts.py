@@ -28,6 +28,7 @@ class Options:
         sync_directory: the name of the error that fsync of a directory gives, or nothing.
         late: seconds for which the kernel keeps names, their absence, and attributes.
         fail: "kind:number:error" makes one call fail, counted from 1 among those of its kind.
+        garble: what is in the paths of files of which the first byte is stored as another, without an error; nothing: none.
         short: bytes that a write takes at most; 0: all.
         crash: whether it forgets at CRASH what was not synced. Folders are synced as they are made.
     """
@@ -36,6 +37,7 @@ class Options:
     sync_directory: str = ""
     late: float = 0.0
     fail: str = ""
+    garble: str = ""
     short: int = 0
     crash: bool = False
 
