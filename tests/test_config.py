@@ -121,5 +121,5 @@ def test_steps_see_the_epochs_that_were_asked(examples: int, global_batch: int, 
 def test_as_json_survives_json(config: Any) -> None:
     value = as_json(config)
     assert json.loads(json.dumps(value)) == value
-    rebuilt = {k: Path(v) if isinstance(getattr(config, k), Path) else v for k, v in value.items()}
+    rebuilt = {k: type(getattr(config, k))(v) if isinstance(getattr(config, k), Path | tuple) else v for k, v in value.items()}
     assert type(config)(**rebuilt) == config

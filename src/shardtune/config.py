@@ -166,8 +166,8 @@ class DoctorConfig:
 
 
 def as_json(config: object) -> dict[str, Any]:
-    """The fields of a config dataclass as JSON values; paths as text."""
+    """The fields of a config dataclass as JSON values; paths as text, tuples as lists."""
     return {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
         for name, value in asdict(config).items()  # type: ignore[call-overload]
     }

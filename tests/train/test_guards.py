@@ -17,7 +17,8 @@ class WithAPeer(Alone):
 
     def __init__(self, at: int | None = None, differs: Any = None) -> None:
         super().__init__()
-        self._at, self._differs, self._gathers = at, differs, -1
+        self._at, self._differs = at, differs
+        self._gathers = -2  # before the first, the world asks who its ranks are
 
     def gather(self, value: Any) -> list[Any]:
         self._gathers += 1
