@@ -40,7 +40,7 @@ def ranks(run: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if BODY in process.cmdline() and str(run) in process.cmdline():
+            if {*BODY, str(run)} <= set(process.cmdline()):
                 found.append(process)
     return found
 
