@@ -78,6 +78,8 @@ def compare_worlds(data: Path, directory: Path, steps: int, *flags: object, time
     require_parity(directory / "two", directory / "alone")
 
 
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
 def test_bits_and_parity_at_75_pixels(small_data: Path, tmp_path: Path) -> None:
     compare_worlds(small_data, tmp_path, 8, "--image_size", 75, timeout=250)
 
