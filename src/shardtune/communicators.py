@@ -133,17 +133,8 @@ class OverHorovod:
         raise WorldError(MPI_ONLY)
 
     def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
-        import tensorflow as tf
-
-        def reduce(tensors: Any, name: str) -> Any:
-            # ignore_name_scope: a function that is inlined gets the name of its call in front of its own.
-            return self._hvd.grouped_allreduce(list(tensors), op=self._hvd.Sum, name=name, ignore_name_scope=True)
-
-        @tf.custom_gradient  # type: ignore[untyped-decorator]
-        def summed(*tensors: Any) -> tuple[Any, Any]:
-            return reduce(tensors, name), lambda *upstream: reduce(upstream, f"{name}.gradient")
-
-        return list(summed(*tensors))
+        # ignore_name_scope: a function that is inlined gets the name of its call in front of its own.
+        return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum, name=name, ignore_name_scope=True))
 
     def trace(self, path: Path) -> None:
         self._hvd.start_timeline(str(path))

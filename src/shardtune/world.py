@@ -136,7 +136,18 @@ class World:
         Args:
             name: by which ranks find each other: the same on all, and that of no other sum of the same step.
         """
-        return self._communicator.sum_tensors(tensors, name)
+        import tensorflow as tf
+
+        # The gradient of a sum over ranks is one, too. It is given here, around every communicator, so that a world of one
+        # adds the gradients of what a tensor goes into in the same order as any other.
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def summed(*tensors: Any) -> tuple[Any, Any]:
+            def gradient(*upstream: Any) -> list[Any]:
+                return self._communicator.sum_tensors(list(upstream), f"{name}.gradient")
+
+            return self._communicator.sum_tensors(list(tensors), name), gradient
+
+        return list(summed(*tensors))
 
     def trace(self, path: Path) -> None:
         """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on.
