@@ -57,10 +57,11 @@ def test_neighbours_are_read_at_once(small_data: Path, monkeypatch: pytest.Monke
     reader.read(np.random.default_rng(0).permutation(60))
     assert reads == wholes
     reads.clear()
-    reader.read(np.array([0, 14]))  # the gap is smaller than MAX_GAP
+    reader.read(np.array([0, reader.shards[0] - 1]))  # the gap is smaller than MAX_GAP
     assert reads == wholes[:1]
     monkeypatch.setattr(module, "MAX_GAP", 0)
     reads.clear()
+    assert reader.shards[0] > 4
     reader.read(np.array([2, 1, 4]))
     assert len(reads) == 2
     monkeypatch.setattr(module, "MAX_READ", 1)
@@ -69,15 +70,16 @@ def test_neighbours_are_read_at_once(small_data: Path, monkeypatch: pytest.Monke
     assert len(reads) == 60
 
 
-@pytest.mark.parametrize("index", [0, 14, 15, 59])  # first and last of the first shard, first of the second, last of all
-def test_every_flipped_byte_is_found_and_named(copy: Path, index: int) -> None:
+@pytest.mark.parametrize(("number", "place"), [(0, 0), (0, -1), (1, 0), (-1, -1)])  # of the shard, and of the record in it
+def test_every_flipped_byte_is_found_and_named(copy: Path, number: int, place: int) -> None:
     manifest = Manifest.load(copy)
     reader, skipping = reader_of(copy), reader_of(copy, on_corrupt="skip")
+    index = int(np.split(np.arange(60), np.cumsum(reader.shards)[:-1])[number][place])
     following = records(copy, "train")[(index + 1) % 60]
     starts = read_records(copy, manifest)["train"]["start"]
-    shard = copy / manifest.splits["train"][index // 15].name
+    shard = copy / manifest.splits["train"][number].name
     start = int(starts[index])
-    end = shard.stat().st_size if index % 15 == 14 else int(starts[index + 1])
+    end = shard.stat().st_size if place == -1 else int(starts[index + 1])
     file = os.open(shard, os.O_RDWR)
     for position in range(start, end):
         (byte,) = os.pread(file, 1, position)
@@ -155,14 +157,15 @@ def test_another_record_of_the_same_length_is_no_corrupt_record(copy: Path, on_c
     reader = reader_of(copy, on_corrupt=on_corrupt)
     expected = reader.read(np.arange(60))
     path = copy / Manifest.load(copy).splits["train"][1].name
-    start, end = (int(start) for start in read_records(copy, Manifest.load(copy))["train"]["start"][16:18])
+    second = reader.shards[0] + 1  # the second record of the second shard
+    start, end = (int(start) for start in read_records(copy, Manifest.load(copy))["train"]["start"][second : second + 2])
     content = path.read_bytes()
     data = bytearray(content[start + HEADER_BYTES : end - FOOTER_BYTES])
     data[-1] ^= 1
     path.write_bytes(content[:start] + frame(bytes(data)) + content[end:])
     with pytest.raises(DataError, match=f"{path} .* stays as written, but its record at byte {start} is another: build"):
-        reader.read(np.array([16]))
-    assert reader.read(np.array([15, 17])) == [expected[15], expected[17]]
+        reader.read(np.array([second]))
+    assert reader.read(np.array([second - 1, second + 1])) == [expected[second - 1], expected[second + 1]]
 
 
 @pytest.mark.parametrize("on_corrupt", ["error", "skip"])
