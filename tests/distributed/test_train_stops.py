@@ -34,8 +34,8 @@ def test_one_rank_that_is_asked_to_stop_stops_all(
     assert left == {"outcome": "stopped", "attempt": 1, "reason": f"signal {number.name} on rank {rank}", "corrupt_records": 0}
     assert [step for step, _ in checkpoint.all_of(tmp_path)] == [outcome(tmp_path)["step"]]
     assert said.count("shardtune: Stopped after step ") == 1
-    if over == "gloo":  # it makes a status of its own
-        assert re.findall(r"^Process (\d) exit with status code 75\.$", said, re.MULTILINE) in (["0", "1"], ["1", "0"])
+    if over == "gloo":  # it makes a status of its own, and may tell only of the first rank that left
+        assert set(re.findall(r"^Process \d exit with status code (\d+)\.$", said, re.MULTILINE)) == {"75"}
     else:
         assert status == 75
     assert [path.read_text().count("Traceback") for path in (tmp_path / "logs").glob("rank-*.log")] == [0, 0]
