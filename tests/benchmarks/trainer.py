@@ -53,7 +53,7 @@ class Options:
     steps: int = 2
     """Of one turn."""
     deterministic: bool = False
-    """In TensorFlow's deterministic mode."""
+    """As under `--deterministic`."""
 
 
 def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
@@ -115,7 +115,7 @@ def main(options: Options) -> None:
     devices.claim(world)
     if options.deterministic:
         tf.keras.utils.set_random_seed(0)
-        tf.config.experimental.enable_op_determinism()
+        devices.make_deterministic()
     takers = kinds(options, world)
     clocks = {"wall": time.perf_counter, "processor": time.process_time}
     seconds: dict[tuple[str, str], list[float]] = {(kind, clock): [] for kind in takers for clock in clocks}

@@ -1,9 +1,9 @@
 """Two workers beside one process that has both cores, and what `--deterministic` costs: `python -m tests.benchmarks.workers`.
 
-Each kind is a job of `tests.benchmarks.trainer`, a global batch of 16 at 299 pixels; jobs take turns, so that what disturbs
-the machine disturbs all alike. Figures are medians over rounds, ratios those of the same round.
+Each kind is a job of `tests.benchmarks.trainer` with a global batch of 16; jobs take turns, so that what disturbs the machine
+disturbs all alike. Figures are medians over rounds, ratios those of the same round.
 
-usage: python -m tests.benchmarks.workers [--rounds 3]
+usage: python -m tests.benchmarks.workers [--rounds 3] [--image-size 299]
 """
 
 import argparse
@@ -23,9 +23,10 @@ JOBS = {  # of a name: launcher, workers, options
 }
 
 
-def rates(launcher: str, workers: int, options: list[str]) -> dict[str, float]:
+def rates(image_size: int, launcher: str, workers: int, options: list[str]) -> dict[str, float]:
     """Images per second of all workers, by kind of step."""
-    arguments = ["-m", "tests.benchmarks.trainer", "--batch-size", str(GLOBAL_BATCH // workers), *options]
+    sizes = ["--batch-size", str(GLOBAL_BATCH // workers), "--image-size", str(image_size)]
+    arguments = ["-m", "tests.benchmarks.trainer", *sizes, *options]
     said = launch(arguments, launcher=launcher, ranks=workers, timeout=900)
     return {kind: float(rate) for kind, rate in re.findall(r"(bare|shardtune) .* ([\d.]+) images/s", said)}
 
@@ -33,7 +34,9 @@ def rates(launcher: str, workers: int, options: list[str]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = [{name: rates(*job) for name, job in JOBS.items()} for _ in range(parser.parse_args().rounds)]
+    parser.add_argument("--image-size", type=int, default=299)
+    options = parser.parse_args()
+    rounds = [{name: rates(options.image_size, *job) for name, job in JOBS.items()} for _ in range(options.rounds)]
     for name in JOBS:
         rate = statistics.median(measured[name]["shardtune"] for measured in rounds)
         beside_one = statistics.median(
