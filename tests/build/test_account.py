@@ -4,7 +4,7 @@ import time
 import pytest
 
 from shardtune.build.account import Account
-from shardtune.build.resume import Reject, WrittenShard
+from shardtune.build.receipts import Reject, WrittenShard
 from shardtune.world import World
 
 

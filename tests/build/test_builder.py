@@ -17,9 +17,9 @@ from shardtune.build.finish import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.build.ignored import Ignored
 from shardtune.build.listing import Walk, scan
 from shardtune.build.plan import shuffled
-from shardtune.build.resume import RECEIPTS_NAME, WORK_NAME
+from shardtune.build.receipts import RECEIPTS_NAME
 from shardtune.config import BuildConfig
-from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, SPLITS, Manifest, Split
+from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.world import World
 from tests.pictures import CLASSES, plant

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.build.builder import build
-from shardtune.build.resume import RECEIPTS_NAME
+from shardtune.build.receipts import RECEIPTS_NAME
 from shardtune.build.verify import verify
 from shardtune.config import BuildConfig, VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME

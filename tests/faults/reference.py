@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.build.builder import build
-from shardtune.build.resume import RECEIPTS_NAME, WORK_NAME, read_receipt
+from shardtune.build.receipts import RECEIPTS_NAME, read_receipt
 from shardtune.config import BuildConfig
-from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest
+from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
 from shardtune.files import sha256_of
 from shardtune.world import World
 from tests.records import contents

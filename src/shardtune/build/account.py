@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from shardtune.build.resume import Reject, WrittenShard
+from shardtune.build.receipts import Reject, WrittenShard
 from shardtune.progress import Ticker
 from shardtune.world import World
 

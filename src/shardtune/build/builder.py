@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import features as codecs
 
-from shardtune.build import resume
+from shardtune.build import receipts, recipe
 from shardtune.build.account import Account
 from shardtune.build.duplicates import digest_files
 from shardtune.build.finish import DUPLICATES_NAME, finish, require_few
@@ -21,7 +21,7 @@ from shardtune.build.planning import find_images, find_labels, make_plan, requir
 from shardtune.build.shard import Seal, not_as_written, write_shard
 from shardtune.build.verify import check_files
 from shardtune.config import BuildConfig
-from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, Manifest, Split
+from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.files import naming, sha256_of
 from shardtune.locking import hold
@@ -51,12 +51,12 @@ def build(config: BuildConfig, world: World) -> Manifest:
     if ignored.counts:
         say(world, f"Ignored: {', '.join(f'{count} {pattern}' for pattern, count in sorted(ignored.counts.items()))}.")
     require_same_view(config, found, world)
-    with hold(config.output_directory / resume.WORK_NAME, world, covers=config.output_directory):
-        world.meet_in(config.output_directory / resume.WORK_NAME)
+    with hold(config.output_directory / WORK_NAME, world, covers=config.output_directory):
+        world.meet_in(config.output_directory / WORK_NAME)
         manifest = _build(config, names, found, world)
     images = sum(map(manifest.examples, SPLITS))
     if world.is_root:
-        path = config.output_directory / resume.WORK_NAME / LOG_NAME
+        path = config.output_directory / WORK_NAME / LOG_NAME
         with naming(path), path.open("a", encoding="utf-8") as log:
             seconds = round(time.monotonic() - started, 3)
             figures = {"ranks": world.size, "seconds": seconds, "images": images, "ignored": ignored.counts}
@@ -67,11 +67,11 @@ def build(config: BuildConfig, world: World) -> Manifest:
 
 def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], world: World) -> Manifest:
     directory = config.output_directory
-    planned = make_plan(config, names, found, directory / resume.WORK_NAME / DIGESTS_NAME, world)
-    wanted = world.at_root(lambda: resume.recipe(planned, options(config), resume.rejected_before(directory)))
-    if world.from_root(lambda: not config.overwrite and resume.only_times_differ(directory, wanted)):
+    planned = make_plan(config, names, found, directory / WORK_NAME / DIGESTS_NAME, world)
+    wanted = world.at_root(lambda: recipe.describe(planned, options(config), recipe.rejected_before(directory)))
+    if world.from_root(lambda: not config.overwrite and recipe.only_times_differ(directory, wanted)):
         _accept_times(config, planned, wanted, world)
-    if world.from_root(lambda: resume.begin(directory, wanted, overwrite=config.overwrite)):
+    if world.from_root(lambda: recipe.begin(directory, wanted, overwrite=config.overwrite)):
         damaged = world.from_root(lambda: _damaged(directory))
         if not damaged:
             say(world, f"The data set in {directory} was finished before: nothing to do.")
@@ -83,19 +83,19 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
         say(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
     image_options = ImageOptions(config.check, config.exif, config.max_side, config.quality)
 
-    def check(rejects: list[resume.Reject]) -> None:
+    def check(rejects: list[receipts.Reject]) -> None:
         if len(rejects) > config.max_rejects:
-            resume.note_rejects(directory, planned, options(config), rejects)
+            recipe.note_rejects(directory, planned, options(config), rejects)
         require_few(rejects, config.max_rejects, directory)
 
     seals: list[Seal] = []
     with Account(world, images, check) as account:
         for shard in world.scatter(_shares(planned, directory, world.size) if world.is_root else ()):
             world.guard.beat(f"at the start of {shard.name}")
-            before = resume.finished_shard(directory, shard)
+            before = receipts.finished_shard(directory, shard)
             written = before or write_shard(shard, directory, names, image_options, account)
             if not before:
-                resume.finish_shard(directory, written)
+                receipts.finish_shard(directory, written)
             seals.append(Seal.on(directory / shard.name, written))
             account.finished(written, reused=before is not None)
         account.wait(shards)
@@ -113,13 +113,13 @@ def _accept_times(config: BuildConfig, planned: Plan, wanted: dict[str, Any], wo
     Raises:
         DataError: it is not.
     """
-    cache = config.output_directory / resume.WORK_NAME / DIGESTS_NAME
+    cache = config.output_directory / WORK_NAME / DIGESTS_NAME
     roots = world.from_root(lambda: planned.roots)
     digests: dict[Split, Digests] = {}
     for split, root in roots.items():
         digests[split] = digest_files(root, partial(lambda split: planned.sources[split], split), cache, world)
-    world.at_root(lambda: resume.require_same_content(config.output_directory, planned, digests))
-    world.at_root(lambda: resume.remember(config.output_directory, wanted))
+    world.at_root(lambda: receipts.require_same_content(config.output_directory, planned, digests))
+    world.at_root(lambda: recipe.remember(config.output_directory, wanted))
 
 
 def _damaged(directory: Path) -> list[str]:
@@ -128,7 +128,7 @@ def _damaged(directory: Path) -> list[str]:
     Raises:
         DataError: there are some, and the data set was made by another version, which left nothing to mend it by.
     """
-    current = resume.is_current(directory)
+    current = recipe.is_current(directory)
     try:
         manifest = Manifest.load(directory)
     except DataError:
@@ -170,7 +170,7 @@ def _shares(planned: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPl
     weights = []
     for number, (_, name, _) in enumerate(planned.shards):
         weight = planned.bytes_of(number)
-        weights.append(weight // 20 if resume.has_receipt(directory, name) else weight)
+        weights.append(weight // 20 if receipts.has_receipt(directory, name) else weight)
     for numbers in assign(weights, ranks):
         yield [planned.shard(number) for number in numbers]
 
@@ -178,7 +178,7 @@ def _shares(planned: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPl
 def _finish(config: BuildConfig, planned: Plan, account: Account) -> Manifest:
     written = [account.shards[name] for _, name, _ in planned.shards]
     rejects = [reject for shard in written for reject in shard.rejects]
-    resume.note_rejects(config.output_directory, planned, options(config), rejects)
+    recipe.note_rejects(config.output_directory, planned, options(config), rejects)
     return finish(config.output_directory, planned, options(config), written)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from shardtune.build import duplicates
 from shardtune.build.listing import printable_path
 from shardtune.build.plan import Plan, as_digests
-from shardtune.build.resume import Reject, WrittenShard
+from shardtune.build.receipts import Reject, WrittenShard
 from shardtune.dataset.manifest import LABELS_NAME, RECORD, SPLITS, Manifest, Records, Shard, Split, write_records
 from shardtune.errors import DataError
 from shardtune.files import atomic_write

@@ -12,7 +12,7 @@ from shardtune.build.duplicates import digest, digest_of_none
 from shardtune.build.example import image_example
 from shardtune.build.listing import printable_path
 from shardtune.build.plan import ShardPlan
-from shardtune.build.resume import WrittenShard, digest_of_names
+from shardtune.build.receipts import WrittenShard, digest_of_names
 from shardtune.dataset.tfrecord import FOOTER_BYTES, frame
 from shardtune.errors import DataError
 from shardtune.files import atomic_write, sha256_of, xxh3_of

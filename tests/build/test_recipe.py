@@ -1,44 +1,37 @@
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from shardtune.build.duplicates import digest
 from shardtune.build.listing import Listing
-from shardtune.build.plan import DIGEST_BYTES, Digests, Plan, ShardPlan, as_digests
-from shardtune.build.resume import (
-    RECEIPTS_NAME,
+from shardtune.build.plan import Digests, Plan, as_digests
+from shardtune.build.receipts import has_receipt
+from shardtune.build.recipe import (
     RECIPE_NAME,
     VERSION,
-    WORK_NAME,
-    Reject,
-    WrittenShard,
     begin,
-    digest_of_names,
-    finish_shard,
-    finished_shard,
-    has_receipt,
+    describe,
     is_current,
     only_times_differ,
-    recipe,
     rejected_before,
     remember,
 )
-from shardtune.dataset.manifest import MANIFEST_NAME, Split
+from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Split
 from shardtune.errors import DataError
-from shardtune.files import sha256_of
-from shardtune.sealed import read_sealed, write_sealed
+from shardtune.sealed import read_sealed
+from tests.build.leftovers import SHARD, output_directory, write_shard
 from tests.jsonvalues import json_values
 from tests.listings import listing_of
 
-SHARD = "train-00000-of-00002"
 OPTIONS = {"seed": 0, "quality": 95}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return output_directory(tmp_path)
 
 
 def wanted(
@@ -57,43 +50,7 @@ def wanted(
     left_out = listing_of(skipped, labels=[labels.index(path[0]) + 1 for path in skipped])
     without = {"train": (left_out, as_digests(b""))}
     plan = Plan(list(labels), {"train": Path("images")}, {"train": listing}, without, {}, [])  # type: ignore[arg-type]
-    return recipe(plan, {**OPTIONS, **options}, rejected)
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    """An output directory as `hold` leaves it to a build."""
-    directory = tmp_path / "data"
-    (directory / WORK_NAME).mkdir(parents=True)
-    return directory
-
-
-def reject(path: str) -> Reject:
-    return {"path": path, "reason": "unreadable", "detail": "no longer there"}
-
-
-def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, **values: Any) -> WrittenShard:
-    """A shard and its receipt; its bytes matter to nobody here.
-
-    Args:
-        stored: paths of the images in it.
-        rejects: digests of those that were left out, by path, which come before the stored ones.
-    """
-    (output / SHARD).write_bytes(b"the bytes of a shard")
-    shard = WrittenShard(
-        "train", SHARD, bytes=20, sha256=sha256_of(output / SHARD), offsets=[0], labels=[1],
-        digests=b"".join([*rejects.values(), *(digest(path.encode()) for path in stored)]).hex(),
-        rejects=[reject(path) for path in rejects],
-        rejected_at=list(range(len(rejects))),
-        stored=digest_of_names([path.encode() for path in stored]),
-        **values,
-    )  # fmt: skip
-    finish_shard(output, shard)
-    return shard
-
-
-def planned(*paths: str, root: Path = Path("images")) -> ShardPlan:
-    return ShardPlan("train", SHARD, root, listing_of(paths), {})
+    return describe(plan, {**OPTIONS, **options}, rejected)
 
 
 def test_a_recipe_survives_json_and_does_not_depend_on_the_listing() -> None:
@@ -161,7 +118,7 @@ def test_a_build_that_overwrites_goes_on_too(output: Path) -> None:
     begin(output, wanted(), overwrite=True)
     shard = write_shard(output)
     assert begin(output, wanted(), overwrite=True) is False
-    assert finished_shard(output, planned()) == shard
+    assert read_receipt(output, SHARD) == shard
     (output / MANIFEST_NAME).write_bytes(b"")
     assert begin(output, wanted(), overwrite=False) is True
     assert begin(output, wanted(), overwrite=True) is False
@@ -169,49 +126,13 @@ def test_a_build_that_overwrites_goes_on_too(output: Path) -> None:
     assert not (output / SHARD).exists()
 
 
-def test_a_shard_is_finished_while_it_is_what_was_written(output: Path) -> None:
-    begin(output, wanted(), overwrite=False)
-    assert finished_shard(output, planned()) is None
-    shard = write_shard(output, "a/1", reencoded={"png": 1})
-    assert finished_shard(output, planned("a/1")) == shard
-    (output / SHARD).write_bytes(b"The bytes of a shard")
-    assert finished_shard(output, planned()) is None
-    (output / SHARD).unlink()
-    assert finished_shard(output, planned()) is None
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 20, b'{"sha256": "', b"\xff", b"[" * 10_000])
-def test_a_receipt_that_a_crash_of_the_machine_spoilt_is_none(output: Path, content: bytes) -> None:
-    begin(output, wanted(), overwrite=False)
-    write_shard(output)
-    (output / WORK_NAME / RECEIPTS_NAME / f"{SHARD}.json").write_bytes(content)
-    assert finished_shard(output, planned()) is None
-
-
-def test_a_receipt_of_another_version_or_shard_is_none(output: Path) -> None:
-    begin(output, wanted(), overwrite=False)
-    shard, path = asdict(write_shard(output)), output / WORK_NAME / RECEIPTS_NAME / f"{SHARD}.json"
-    for receipt in ({**shard, "name": "train-00001-of-00002"}, {}):
-        write_sealed(path, VERSION, receipt)
-        assert finished_shard(output, planned()) is None
-    for version in (1, VERSION + 1):
-        write_sealed(path, version, {"other": "fields"})
-        assert finished_shard(output, planned()) is None
-    path.write_text(json.dumps(shard))  # as in version 1
-    assert finished_shard(output, planned()) is None
-
-
-@given(value=json_values(), name=st.sampled_from([RECIPE_NAME, f"{RECEIPTS_NAME}/{SHARD}.json"]))
-def test_any_value_in_place_of_what_was_left_is_as_nothing_left(output: Path, value: Any, name: str) -> None:
+@given(value=json_values())
+def test_any_value_in_place_of_a_recipe_is_as_none(output: Path, value: Any) -> None:
     begin(output, wanted(), overwrite=True)
     write_shard(output)
-    (output / WORK_NAME / name).write_text(json.dumps(value))
-    if name == RECIPE_NAME:
-        with pytest.raises(DataError, match=r"\(no record of it that this version reads is left\)"):
-            begin(output, wanted(), overwrite=False)
-    else:
-        assert begin(output, wanted(), overwrite=False) is False
-        assert finished_shard(output, planned()) is None
+    (output / WORK_NAME / RECIPE_NAME).write_text(json.dumps(value))
+    with pytest.raises(DataError, match=r"\(no record of it that this version reads is left\)"):
+        begin(output, wanted(), overwrite=False)
 
 
 def test_a_recipe_of_version_1_counted_what_was_held_out_apart(output: Path) -> None:
@@ -254,37 +175,6 @@ def test_files_that_are_skipped_are_part_of_the_input(output: Path) -> None:
     assert wanted(skipped=("a/4",)) != wanted(skipped=("a/5",))
 
 
-@pytest.mark.parametrize("paths", [(), ("a/1",), ("a/1", "a/3"), ("a/1", "a/2", "a/3"), ("a/2", "a/1")])
-def test_a_shard_of_other_images_is_not_finished(output: Path, paths: tuple[str, ...]) -> None:
-    begin(output, wanted(), overwrite=False)
-    write_shard(output, "a/1", "a/2")
-    assert finished_shard(output, planned(*paths)) is None
-
-
-def test_a_shard_is_written_again_when_what_could_not_be_read_can_be(output: Path, tmp_path: Path) -> None:
-    begin(output, wanted(), overwrite=False)
-    shard = write_shard(output, "a/2", rejects={"a/1": bytes(DIGEST_BYTES)})
-    assert finished_shard(output, planned("a/1", "a/2", root=tmp_path)) == shard
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1").write_bytes(b"now it is there")
-    assert finished_shard(output, planned("a/1", "a/2", root=tmp_path)) is None
-
-
-def test_a_shard_whose_rejected_images_are_gone_is_finished_without_them(output: Path, tmp_path: Path) -> None:
-    begin(output, wanted(), overwrite=False)
-    (tmp_path / "a").mkdir()
-    bad = {f"a/{number}": bytes((number,)) for number in range(3)}
-    for path, content in bad.items():
-        (tmp_path / path).write_bytes(content)
-    shard = write_shard(output, "a/8", "a/9", rejects={path: digest(content) for path, content in bad.items()})
-    assert finished_shard(output, planned(*bad, "a/8", "a/9", root=tmp_path)) == shard
-    left = finished_shard(output, planned("a/1", "a/8", "a/9", root=tmp_path))
-    digests = [digest(content).hex() for content in (bad["a/1"], b"a/8", b"a/9")]
-    assert left == replace(shard, rejects=[reject("a/1")], rejected_at=[0], digests="".join(digests))
-    (tmp_path / "a" / "1").write_bytes(b"mended")
-    assert finished_shard(output, planned("a/1", "a/8", "a/9", root=tmp_path)) is None
-
-
 def noted(output: Path, *keys: str) -> None:
     """As a build that has rejected these leaves it."""
     begin(output, wanted(), overwrite=False)
@@ -325,6 +215,6 @@ def test_what_is_held_out_or_skipped_does_not_change_a_recipe() -> None:
     both = Plan(["a"], roots, {"train": listing_of(["a/1", "a/2"]), "validation": listing_of(["a/3"])}, {}, {}, [])
     skipped: dict[Split, tuple[Listing, Digests]] = {"train": (listing_of(["a/2"]), np.zeros((1, 2), np.uint64))}
     other = Plan(["a"], roots, {"train": listing_of(["a/1"]), "validation": listing_of(["a/3"])}, skipped, {}, [])
-    assert recipe(both, {}) == recipe(other, {})
+    assert describe(both, {}) == describe(other, {})
     less = Plan(["a"], roots, {"train": listing_of(["a/1"]), "validation": listing_of(["a/3"])}, {}, {}, [])
-    assert recipe(both, {}) != recipe(less, {})
+    assert describe(both, {}) != describe(less, {})

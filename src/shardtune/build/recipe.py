@@ -1,69 +1,25 @@
-"""What a build leaves for its next attempt: what it is to make, and a receipt for each shard that is finished."""
+"""What a build is to make, written down for its next attempt, which goes on only with that."""
 
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shardtune.build import images
-from shardtune.build.duplicates import digest
 from shardtune.build.listing import Listing, printable_path
-from shardtune.build.plan import DIGEST_BYTES, Digests, Plan, ShardPlan, as_digests
-from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, Split
-from shardtune.dataset.manifest import WORK_NAME as WORK_NAME  # in the output directory
+from shardtune.build.plan import Plan
+from shardtune.build.receipts import RECEIPTS_NAME, Reject, remove_receipts
+from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME, Split
 from shardtune.errors import DataError
-from shardtune.files import sha256_of
 from shardtune.sealed import read_sealed, write_sealed
 
-VERSION = SCHEMA_VERSION  # of recipes and receipts: that of the data set to which they belong
+VERSION = SCHEMA_VERSION  # of recipes: that of the data set to which they belong
 RECIPE_NAME = "recipe.json"
-RECEIPTS_NAME = "receipts"
 SHARD = re.compile(r"(train|validation)-\d{5,}-of-\d{5,}")
 
 
-Reject = dict[str, str]  # an image that is left out: split, path, reason, detail
-
-
-@dataclass
-class WrittenShard:
-    """What became of the images of one shard.
-
-    Attributes:
-        bytes, sha256: of the shard's file.
-        offsets: where each record starts.
-        crcs: of each record's data, as the record holds it, as hexadecimal text end to end.
-        labels: of each record.
-        digests: of each source file, in the order of the plan, as hexadecimal text end to end.
-        reencoded: how many images were, by reason.
-        rejects: the images that are left out.
-        rejected_at: where these are in the order of the plan.
-        stored: digest of the paths of the others; see `digest_of_names`.
-    """
-
-    split: Split
-    name: str
-    bytes: int = 0
-    sha256: str = ""
-    offsets: list[int] = field(default_factory=list)
-    crcs: str = ""
-    labels: list[int] = field(default_factory=list)
-    digests: str = ""
-    reencoded: dict[str, int] = field(default_factory=dict)
-    rejects: list[Reject] = field(default_factory=list)
-    rejected_at: list[int] = field(default_factory=list)
-    stored: str = ""
-
-
-def digest_of_names(names: Iterable[bytes]) -> str:
-    return hashlib.blake2b(b"\0".join(names), digest_size=16).hexdigest()
-
-
-def recipe(plan: Plan, options: dict[str, Any], rejected: Collection[str] = ()) -> dict[str, Any]:
+def describe(plan: Plan, options: dict[str, Any], rejected: Collection[str] = ()) -> dict[str, Any]:
     """All that decides the bytes of a data set: options, labels, and by class the files.
 
     "sources" stands for path, size and time of all files, "files" for path and size. Which of them are held out or skipped
@@ -115,7 +71,7 @@ def note_rejects(directory: Path, plan: Plan, options: dict[str, Any], rejects: 
     """Note which images were rejected: to mend or remove them is no other input for the next attempt."""
     keys = {_key(plan, "train" if reject["split"] == "train" else "validation", reject["path"]) for reject in rejects}
     if keys:
-        remember(directory, recipe(plan, options, keys))
+        remember(directory, describe(plan, options, keys))
 
 
 def rejected_before(directory: Path) -> Collection[str]:
@@ -167,7 +123,7 @@ def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
             f"({_changes(before, wanted)}): restore that, give another --output_directory, or --overwrite what is there."
         )
     (directory / MANIFEST_NAME).unlink(missing_ok=True)  # first: without it nothing else counts
-    _remove_receipts(directory)
+    remove_receipts(directory)
     for path in shards:
         path.unlink()
     (work / RECEIPTS_NAME).mkdir(exist_ok=True)
@@ -235,112 +191,6 @@ def only_times_differ(directory: Path, wanted: dict[str, Any]) -> bool:
     return same and before["sources"] != wanted["sources"]
 
 
-def require_same_content(directory: Path, plan: Plan, digests: dict[Split, Digests]) -> None:
-    """Check that the images of shards that are finished have the content with which these were written.
-
-    Args:
-        digests: of all images of the plan.
-
-    Raises:
-        DataError: names one that has another, or a shard of which no receipt is left to tell.
-    """
-    finished = (directory / MANIFEST_NAME).exists()
-    for number, (split, name, where) in enumerate(plan.shards):
-        written = read_receipt(directory, name)
-        shard = plan.shard(number)
-        receipt = written and _of_what_is_left(written, shard)  # without, the shard is written again
-        changed = receipt and _first_changed(shard, receipt, digests[split][where.start : where.stop])
-        if changed or (finished and not receipt):
-            wrong = f"{changed} has another content" if changed else f"the images of {name} have other times"
-            raise DataError(
-                f"A build goes on with what it began with, but {directory} was begun with other input ({wrong}): restore "
-                f"that, give another --output_directory, or --overwrite what is there."
-            )
-
-
-def _first_changed(shard: ShardPlan, receipt: WrittenShard, now: Digests) -> Path | None:
-    """An image of a shard whose content is not that of which its receipt tells; `now` are the digests of its images."""
-    then, rejected = as_digests(bytes.fromhex(receipt.digests)), set(receipt.rejected_at)
-    changed = [index for index in np.flatnonzero(np.any(then != now, axis=1)).tolist() if index not in rejected]
-    return shard.root / shard.sources.path(changed[0]) if changed else None
-
-
 def is_current(directory: Path) -> bool:
     """Whether the build in `directory` was begun by this version, so that its shards can be told from what they should be."""
     return read_sealed(directory / WORK_NAME / RECIPE_NAME, VERSION) is not None
-
-
-def has_receipt(directory: Path, name: str) -> bool:
-    return _receipt(directory, name).exists()
-
-
-def read_receipt(directory: Path, name: str) -> WrittenShard | None:
-    """The receipt of a shard, or None where there is none that this version wrote."""
-    value = read_sealed(_receipt(directory, name), VERSION)
-    try:
-        return None if value is None or value["name"] != name else WrittenShard(**value)
-    except (KeyError, TypeError):  # a version that forgot to say that it is another
-        return None
-
-
-def finished_shard(directory: Path, shard: ShardPlan) -> WrittenShard | None:
-    """The receipt of a shard, if an earlier attempt finished it, it is still what that wrote, and holds what it now should."""
-    receipt = read_receipt(directory, shard.name)
-    if receipt is None:
-        return None
-    try:
-        if sha256_of(directory / shard.name) != receipt.sha256:
-            return None
-    except FileNotFoundError:
-        return None
-    return _of_what_is_left(receipt, shard)
-
-
-def _of_what_is_left(receipt: WrittenShard, shard: ShardPlan) -> WrittenShard | None:
-    """The receipt without the images that were rejected and removed since, or None if it tells of other images than those of
-    `shard`, or of one that was rejected and has changed.
-
-    That no stored image has changed is seen from the recipe.
-    """
-    digests = [receipt.digests[start : start + 2 * DIGEST_BYTES] for start in range(0, len(receipt.digests), 2 * DIGEST_BYTES)]
-    gone = {reject["path"]: (reject, at) for reject, at in zip(receipt.rejects, receipt.rejected_at, strict=True)}
-    stored, rejected_at = list[bytes](), list[int]()
-    for index in range(len(shard.sources)):
-        path = shard.sources.path(index)
-        reject, at = gone.pop(printable_path(path), (None, 0))
-        if reject is None:
-            stored.append(shard.sources.name(index))
-        elif not _is_as_it_was(shard.root, path, reject, digests[at]):
-            return None
-        else:
-            rejected_at.append(index)
-    if digest_of_names(stored) != receipt.stored:
-        return None
-    rejects = [reject for reject in receipt.rejects if reject["path"] not in gone]
-    removed = {at for _, at in gone.values()}
-    left = "".join(digest for at, digest in enumerate(digests) if at not in removed)
-    return replace(receipt, rejects=rejects, rejected_at=rejected_at, digests=left)
-
-
-def _is_as_it_was(root: Path, path: str, reject: Reject, content: str) -> bool:
-    """Whether an image that was rejected would be for the same reason now; `content` is what its digest was."""
-    try:
-        return digest(images.read_source(root, path)).hex() == content
-    except images.RejectedError as error:
-        return (error.code, error.detail) == (reject["reason"], reject["detail"])
-
-
-def finish_shard(directory: Path, shard: WrittenShard) -> None:
-    """Leave the receipt of a shard whose file is in place. It stays when the data set is finished, to mend it by."""
-    # Not durable: what a crash of the machine loses here is a shard's work, and no more.
-    write_sealed(_receipt(directory, shard.name), VERSION, asdict(shard), durable=False)
-
-
-def _remove_receipts(directory: Path) -> None:
-    """But not their folder: where names are late, a new one of the same name may be missed for a while."""
-    for path in (directory / WORK_NAME / RECEIPTS_NAME).glob("*"):
-        path.unlink(missing_ok=True)
-
-
-def _receipt(directory: Path, name: str) -> Path:
-    return directory / WORK_NAME / RECEIPTS_NAME / f"{name}.json"
