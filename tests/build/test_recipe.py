@@ -8,7 +8,7 @@ from hypothesis import given
 
 from shardtune.build.listing import Listing
 from shardtune.build.plan import Digests, Plan, as_digests
-from shardtune.build.receipts import has_receipt
+from shardtune.build.receipts import has_receipt, read_receipt
 from shardtune.build.recipe import (
     RECIPE_NAME,
     VERSION,

@@ -52,6 +52,27 @@ class Metrics:
         self._events.close()
 
 
+class Spent:
+    """Where the time of the steps since the last report went, in seconds."""
+
+    def __init__(self) -> None:
+        self._steps, self._total, self._input, self._communication = 0, 0.0, 0.0, 0.0
+
+    def add(self, total: float, input_: float, communication: float) -> None:
+        self._steps += 1
+        self._total += total
+        self._input += input_
+        self._communication += communication
+
+    def shares(self) -> dict[str, float]:
+        """Seconds of a step, and which shares of it were spent waiting for input and for other workers."""
+        return {
+            "step_seconds": self._total / max(1, self._steps),
+            "input_share": self._input / max(self._total, 1e-9),
+            "communication_share": self._communication / max(self._total, 1e-9),
+        }
+
+
 def _drop_points(directory: Path, last: str, steps_done: int) -> None:
     """Let TensorBoard forget the points of later steps that earlier event files hold: it obeys a file that says that the run
     has started again. It reads them in the order of their names, which hold the second: that of `last` must be over."""

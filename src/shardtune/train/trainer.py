@@ -7,10 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow as tf
-
 from shardtune.dataset.manifest import Split
-from shardtune.errors import StoppedError, TrainingError, UsageError
+from shardtune.errors import StoppedError, TrainingError
 from shardtune.input.order import part
 from shardtune.input.pipeline import evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
@@ -18,12 +16,13 @@ from shardtune.progress import Ticker, say
 from shardtune.scoring.evaluator import Evaluator
 from shardtune.train.checkpoints import Keeper
 from shardtune.train.guards import require_equal
-from shardtune.train.metrics import Metrics
+from shardtune.train.metrics import Metrics, Spent
 from shardtune.train.ranklog import RankLog
 from shardtune.train.rundirectory import Fixed
 from shardtune.train.state import State
 from shardtune.train.step import Step, Told
 from shardtune.train.stopping import Outcome, OutcomeFile, StopRequest
+from shardtune.train.trace import Trace
 from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
 
@@ -32,7 +31,6 @@ VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = range(len(PHASES))
 CHECK_EVERY = 100  # steps between comparisons of the ranks' weights
 DIVERGED = 1e3  # a loss this high has logits that differ by more than a thousand
 EVALUATION_BATCH = 50  # research/inception's
-
 
 Batches = Generator[tuple[Any, Any, set[int]], None, None]
 
@@ -80,9 +78,8 @@ class Trainer:
         self._evaluator = Evaluator(state.model)
         self._validate_every = _validation_interval(config, readers, fixed.global_batch)
         self._replaced: set[int] = set()  # corrupt records
-        self._spent = _Spent()
-        self._profiled = _profiled(config, world, self.schedule.steps, self.done)
-        self._traces = False
+        self._spent = Spent()
+        self._trace = Trace(config, world, self.schedule.steps, self.done)
         if world.is_root:
             self._keeper = Keeper(config.train_dir, config.keep_checkpoints)
             self._metrics = Metrics(config.train_dir, self.done)
@@ -124,7 +121,7 @@ class Trainer:
             require_equal(self._world, self._state.weights)
             self._end("finished", images_per_second=round(ticker.rate, 2))
         finally:
-            self._end_trace()
+            self._trace.end()
             if self._world.is_root:
                 self._keeper.wait()
                 self._metrics.close()
@@ -136,7 +133,7 @@ class Trainer:
         config, state, request = self._config, self._state, self._attempt.request
         run_step = Step(state, self._world, config, part(self._global_batch, self._world), self._global_batch)
         while not self.ended:
-            self._begin_trace()
+            self._trace.before(self.done)
             self._beat(WAITING_FOR_INPUT, compiles=self.done == self._first)
             started = time.monotonic()
             images, labels, corrupt = next(batches)
@@ -144,8 +141,7 @@ class Trainer:
             self._beat(IN_A_STEP, compiles=self.done == self._first)
             rate = self.schedule.rate(self.done)
             told = run_step(images, labels, self.done, rate, asks=request.reason is not None)
-            if self.done == self._profiled[1]:
-                self._end_trace()
+            self._trace.after(self.done)
             self.done += 1
             self._replaced |= corrupt
             self._require_sane(told)
@@ -178,7 +174,7 @@ class Trainer:
 
     def _report(self, told: Told, rate: float, ticker: Ticker) -> None:
         if self.done % self._config.log_every == 0 or self.done == self.schedule.steps:
-            shares, self._spent = self._spent.shares(), _Spent()
+            shares, self._spent = self._spent.shares(), Spent()
             if self._world.is_root:
                 self._metrics.add(
                     self.done,
@@ -197,7 +193,7 @@ class Trainer:
             note = None
         if self.done == self._first + 1:
             ticker.skip(1, note)  # it paid for compiling
-            self._spent = _Spent()
+            self._spent = Spent()
         else:
             ticker.advance(note)
 
@@ -265,64 +261,12 @@ class Trainer:
             self._attempt.outcome.write(outcome, step=self.done, corrupt_records=len(replaced), **more)
         self._world.barrier()
 
-    def _begin_trace(self) -> None:
-        if self.done == self._profiled[0] and self._world.is_root:
-            tf.profiler.experimental.start(str(self._config.train_dir))
-            self._traces = True
-
-    def _end_trace(self) -> None:
-        if self._traces:
-            self._traces = False
-            tf.profiler.experimental.stop()
-
-
-class _Spent:
-    """Where the time of the steps since the last report went, in seconds."""
-
-    def __init__(self) -> None:
-        self._steps, self._total, self._input, self._communication = 0, 0.0, 0.0, 0.0
-
-    def add(self, total: float, input_: float, communication: float) -> None:
-        self._steps += 1
-        self._total += total
-        self._input += input_
-        self._communication += communication
-
-    def shares(self) -> dict[str, float]:
-        """Seconds of a step, and which shares of it were spent waiting for input and for other workers."""
-        shares = {
-            "step_seconds": self._total / max(1, self._steps),
-            "input_share": self._input / max(self._total, 1e-9),
-            "communication_share": self._communication / max(self._total, 1e-9),
-        }
-        return shares
-
 
 def _validation_interval(config: TrainConfig, readers: dict[Split, RecordReader], global_batch: int) -> int:
     """Steps between validations; 0: there are none."""
     if not len(readers["validation"]) or not (config.validate_every or config.validate_epochs):
         return 0
     return config.validate_every or max(1, round(config.validate_epochs * len(readers["train"]) / global_batch))
-
-
-def _profiled(config: TrainConfig, world: World, steps: int, done: int) -> tuple[int, int]:
-    """The first and the last step of `--profile`; −1 where none is traced.
-
-    Raises:
-        UsageError: the run ends before the first.
-    """
-    if config.profile is None:
-        return -1, -1
-    first, last = (int(step) for step in config.profile.split(","))
-
-    def require_within() -> None:
-        if first >= steps:
-            raise UsageError(f"A trace begins in one of the steps 0 to {steps - 1}, but profile {config.profile} was given.")
-
-    world.at_root(require_within)
-    if first < done:
-        say(world, f"No trace: step {first} was taken before.")
-    return first, last
 
 
 def _diverged(done: int, told: Told) -> None:

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from shardtune.errors import UsageError
+from shardtune.train.trace import Trace
+from shardtune.trainconfig import TrainConfig
+from shardtune.world import World
+
+
+def trace(directory: Path, profile: str | None, *, done: int = 0) -> Trace:
+    return Trace(TrainConfig(directory, directory, profile=profile), World(), 5, done)
+
+
+def written(directory: Path) -> list[Path]:
+    return list(directory.glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_a_trace_is_written_after_its_last_step_or_at_the_end_of_the_run(tmp_path: Path) -> None:
+    for profile, steps in (("1,2", 5), ("3,9", 4)):
+        directory = tmp_path / profile
+        steps_traced = trace(directory, profile)
+        for step in range(steps):
+            steps_traced.before(step)
+            steps_traced.after(step)
+            assert bool(written(directory)) == (profile == "1,2" and step >= 2)
+        steps_traced.end()
+        assert len(written(directory)) == 1
+
+
+def test_steps_that_were_taken_before_are_not_traced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = trace(tmp_path, "1,2", done=2)
+    assert "No trace: step 1 was taken before." in capsys.readouterr().out
+    steps.before(2)
+    steps.after(2)
+    assert not written(tmp_path)
+
+
+def test_a_trace_begins_within_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^A trace begins in one of the steps 0 to 4, but --profile begins with step 5\.$"):
+        trace(tmp_path, "5,7")
