@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import shardtune
-from tests.launching import ENVIRONMENT
+from tests.launching import ENVIRONMENT, launch
 from tests.pictures import plant
 
 SOURCE = Path(shardtune.__file__).parent
@@ -24,7 +24,7 @@ LAYERS = (
     ("sealed",),
     ("communicators", "files", "guard", "launcher", "streams"),
     ("interrupts", "rollcall", "timelimit"),
-    ("errors",),
+    ("errors", "lean"),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
@@ -82,3 +82,15 @@ print(sorted({{"tensorflow", "keras", "horovod", "mpi4py"}} & sys.modules.keys()
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
     assert (tmp_path / "data" / "dataset.json").is_file()
+
+
+def test_keras_is_imported_without_what_is_not_used_of_it() -> None:
+    code = """
+import os, sys
+from shardtune.world import World
+World.from_environment("horovod", os.environ)
+import shardtune.train.loop
+print(sorted({"horovod", "keras", "matplotlib", "sklearn"} & sys.modules.keys()))
+import matplotlib, sklearn
+"""
+    assert launch(["-c", code], launcher="mpirun", ranks=1).splitlines()[-1] == "['horovod', 'keras']"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -229,6 +230,7 @@ def mpi_library() -> str:
 
 def horovod_built() -> dict[str, Any]:
     """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
+    import_module("shardtune.lean")  # Keras, before Horovod imports it
     import horovod.tensorflow as hvd
     from horovod.tensorflow.mpi_ops import _basics
 
@@ -264,6 +266,7 @@ def from_horovod() -> World:
     """The world of Horovod's global process set. Initialises Horovod."""
     # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
+    import_module("shardtune.lean")  # Keras, before Horovod imports it
     import horovod.tensorflow as hvd
 
     if not hvd.nccl_built():

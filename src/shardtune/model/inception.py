@@ -8,9 +8,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import keras
-
 from shardtune.errors import UsageError
+from shardtune.lean import keras
 from shardtune.model.batchnorm import BatchNormalization, Kind
 from shardtune.world import World
 

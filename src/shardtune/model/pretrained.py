@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from shardtune.errors import CheckpointError
+from shardtune.lean import keras
 from shardtune.model import sources
 from shardtune.model.inception import FINAL_LAYERS, named_variables
 

@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from shardtune import devices
@@ -15,6 +14,7 @@ from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, Trai
 from shardtune.guard import Tell
 from shardtune.input.index import open_data_set
 from shardtune.input.reader import RecordReader
+from shardtune.lean import keras
 from shardtune.locking import hold
 from shardtune.model import inception
 from shardtune.progress import say

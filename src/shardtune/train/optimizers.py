@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
+from shardtune.lean import keras
 from shardtune.trainconfig import Optimizer
 
 MOMENTUM = 0.9
