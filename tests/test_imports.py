@@ -24,7 +24,7 @@ LAYERS = (
     ("sealed",),
     ("communicators", "files", "guard", "launcher", "streams"),
     ("interrupts", "rollcall", "timelimit"),
-    ("errors", "lean"),
+    ("errors", "frameworks"),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
@@ -58,9 +58,11 @@ def test_every_module_has_a_layer() -> None:
     assert {house(path) for path in MODULES} == DEPTH.keys()
 
 
-@pytest.mark.parametrize("package", ["mpi4py", "horovod"])
-def test_only_world_knows_the_backends(package: str) -> None:
-    assert [house(p) for p in MODULES if any(name.split(".")[0] == package for name in imported(p))] == ["world"]
+@pytest.mark.parametrize(
+    ("package", "importer"), [("mpi4py", "world"), ("horovod", "world"), ("tensorflow", "frameworks"), ("keras", "frameworks")]
+)
+def test_one_module_imports_what_is_heavy(package: str, importer: str) -> None:
+    assert [house(p) for p in MODULES if any(name.split(".")[0] == package for name in imported(p))] == [importer]
 
 
 def test_a_data_set_is_made_and_looked_at_without_tensorflow_or_mpi(tmp_path: Path) -> None:

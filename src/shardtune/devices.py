@@ -17,7 +17,7 @@ def claim(world: World, *, tf32: bool = False) -> int:
     Raises:
         WorldError: the host has GPUs, but fewer than ranks.
     """
-    import tensorflow as tf
+    from shardtune.frameworks import tf
 
     # GPUs from Ampere on would multiply float32 with 10 bits of mantissa.
     tf.config.experimental.enable_tensor_float_32_execution(tf32)
@@ -43,11 +43,19 @@ def claim(world: World, *, tf32: bool = False) -> int:
 
 def make_deterministic() -> None:
     """The same bits from every run, however its operations are scheduled; before anything is traced."""
-    import tensorflow as tf
+    from shardtune.frameworks import tf
 
     tf.config.experimental.enable_op_determinism()
     # It makes one AddN of sums of pairs, and AddN begins with whichever of three and more is ready to be overwritten.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+
+
+def run_graphs_as_traced() -> None:
+    """On cores, leave out TensorFlow's rewriting of graphs: it takes a third of the first step, and makes no other faster."""
+    from shardtune.frameworks import tf
+
+    if not tf.config.get_visible_devices("GPU"):
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def share(affinities: Sequence[Collection[int]], mine: Collection[int]) -> int:

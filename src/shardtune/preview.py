@@ -3,12 +3,12 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from shardtune.config import Augmentation, InspectConfig
 from shardtune.errors import DataError
 from shardtune.files import atomic_write
+from shardtune.frameworks import tf
 from shardtune.input.augment import training_image
 from shardtune.input.index import open_data_set
 from shardtune.input.pipeline import example_seeds, parse

@@ -137,7 +137,7 @@ class World:
         Args:
             name: by which ranks find each other: the same on all, and that of no other sum of the same step.
         """
-        import tensorflow as tf
+        from shardtune.frameworks import tf
 
         # The gradient of a sum over ranks is one, too. It is given here, around every communicator, so that a world of one
         # adds the gradients of what a tensor goes into in the same order as any other.
@@ -230,7 +230,7 @@ def mpi_library() -> str:
 
 def horovod_built() -> dict[str, Any]:
     """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
-    import_module("shardtune.lean")  # Keras, before Horovod imports it
+    import_module("shardtune.frameworks")  # Keras, before Horovod imports it
     import horovod.tensorflow as hvd
     from horovod.tensorflow.mpi_ops import _basics
 
@@ -266,7 +266,7 @@ def from_horovod() -> World:
     """The world of Horovod's global process set. Initialises Horovod."""
     # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
-    import_module("shardtune.lean")  # Keras, before Horovod imports it
+    import_module("shardtune.frameworks")  # Keras, before Horovod imports it
     import horovod.tensorflow as hvd
 
     if not hvd.nccl_built():

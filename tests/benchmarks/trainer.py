@@ -113,6 +113,7 @@ def main(options: Options) -> None:
     """Print images per second of each kind, all workers together."""
     world = World.from_environment("horovod", os.environ)
     devices.claim(world)
+    devices.run_graphs_as_traced()
     if options.deterministic:
         tf.keras.utils.set_random_seed(0)
         devices.make_deterministic()

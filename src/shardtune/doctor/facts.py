@@ -7,7 +7,7 @@ from shardtune.world import horovod_built, mpi_library
 
 
 def of_tensorflow() -> dict[str, Any]:
-    import tensorflow as tf
+    from shardtune.frameworks import tf
 
     gpus = len(tf.config.list_physical_devices("GPU"))
     return {"tensorflow": tf.__version__, "cuda": tf.test.is_built_with_cuda(), "gpus": gpus}

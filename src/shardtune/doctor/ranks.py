@@ -108,7 +108,7 @@ def reduce(world: World) -> Finding:
     for one in world.gather(problem):  # one host without GPUs enough keeps all from reducing
         if one is not None:
             return _failed("allreduce", one, how)
-    import tensorflow as tf
+    from shardtune.frameworks import tf
 
     count, values = GRADIENTS
     given = [tf.fill([values], float(world.rank)) for _ in range(count)]

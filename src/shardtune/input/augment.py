@@ -6,9 +6,8 @@ The same seed gives the same image on every machine, but for the last bits of a 
 from functools import partial
 from typing import Any
 
-import tensorflow as tf
-
 from shardtune.config import Augmentation
+from shardtune.frameworks import tf
 
 # The share of height and width that evaluation looks at: research/inception image_processing.eval_image.
 CENTRAL_FRACTION = 0.875

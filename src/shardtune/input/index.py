@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from shardtune.dataset.manifest import (
     LABELS_NAME,
@@ -29,6 +28,7 @@ from shardtune.dataset.manifest import (
 )
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
+from shardtune.frameworks import tf
 from shardtune.progress import Ticker, say
 from shardtune.sealed import read_sealed, write_sealed
 from shardtune.world import World

@@ -5,10 +5,10 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from shardtune.config import Augmentation
 from shardtune.errors import DataError, UsageError
+from shardtune.frameworks import tf
 from shardtune.input import augment
 from shardtune.input.order import Indices, global_batch, part
 from shardtune.input.reader import RecordReader

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
 
-import tensorflow as tf
-
-from shardtune.lean import keras
+from shardtune.frameworks import keras, tf
 from shardtune.world import World
 
 EPSILON = 0.001  # research/inception inception_model.inference

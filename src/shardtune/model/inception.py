@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shardtune.errors import UsageError
-from shardtune.lean import keras
+from shardtune.frameworks import keras
 from shardtune.model.batchnorm import BatchNormalization, Kind
 from shardtune.world import World
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.errors import CheckpointError
-from shardtune.lean import keras
+from shardtune.frameworks import keras
 from shardtune.model import sources
 from shardtune.model.inception import FINAL_LAYERS, named_variables
 

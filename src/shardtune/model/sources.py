@@ -18,9 +18,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import safetensors
-import tensorflow as tf
 
 from shardtune.errors import CheckpointError
+from shardtune.frameworks import tf
 from shardtune.model import checkpoint, keras_files, slim
 from shardtune.model.averages import TWIN
 from shardtune.model.keras_files import Array

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any
 
-import tensorflow as tf
-
+from shardtune.frameworks import tf
 from shardtune.scoring.counts import Counts
 from shardtune.world import World
 

@@ -6,15 +6,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from shardtune import devices
 from shardtune.dataset.manifest import SPLITS, Manifest, Records, Split
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, TrainingError
+from shardtune.frameworks import keras, tf
 from shardtune.guard import Tell
 from shardtune.input.index import open_data_set
 from shardtune.input.reader import RecordReader
-from shardtune.lean import keras
 from shardtune.locking import hold
 from shardtune.model import inception
 from shardtune.progress import say
@@ -61,6 +59,7 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
         return
     request = StopRequest(config.time_limit)
     threads = devices.claim(world, tf32=config.precision == "tf32")
+    devices.run_graphs_as_traced()
     if config.deterministic:
         devices.make_deterministic()
     keras.utils.set_random_seed(config.seed)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import tensorflow as tf
+from shardtune.frameworks import tf
 
 FIRST = 2.0**15
 SMALLEST = 1.0

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import tensorflow as tf
-
-from shardtune.lean import keras
+from shardtune.frameworks import keras, tf
 from shardtune.trainconfig import Optimizer
 
 MOMENTUM = 0.9

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from shardtune.frameworks import tf
 from shardtune.trainconfig import Compression
 from shardtune.world import World
 

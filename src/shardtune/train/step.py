@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from shardtune.frameworks import tf
 from shardtune.model.batchnorm import examples_weighted
 from shardtune.model.inception import LOGITS_LAYER, changing_variables
 from shardtune.train import dropout

@@ -1,8 +1,7 @@
 """A trace of some steps, for TensorBoard's profiler."""
 
-import tensorflow as tf
-
 from shardtune.errors import UsageError
+from shardtune.frameworks import tf
 from shardtune.progress import say
 from shardtune.trainconfig import TrainConfig
 from shardtune.world import World
