@@ -1,10 +1,13 @@
-"""What the tests of disturbed builds share."""
+"""What the tests share: images and data sets for disturbed builds, and a run of the real network."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.faults.injector import Injector
 from tests.faults.reference import Reference
+from tests.launching import shardtune
 from tests.pictures import encoded, picture, plant
 
 
@@ -32,3 +35,20 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Reference:
             # What follows the end of a JPEG makes files differ, and not pictures.
             (directory / "images" / label / f"{number:03d}.jpg").write_bytes(jpeg + f"{label}{number}".encode())
     return Reference.of(directory / "images", directory / "data", train_shards=12)
+
+
+TRAIN = [
+    *("--image_size", 75, "--batch_size", 8, "--max_steps", 6, "--log_every", 2),
+    *("--optimizer", "adam", "--initial_learning_rate", 0.001, "--batch_norm_decay", 0.8),
+]
+
+
+@pytest.fixture(scope="session")
+def inception_run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory in which two workers have trained Inception v3 by `TRAIN`."""
+    directory = tmp_path_factory.mktemp("run")
+    said = shardtune("train", "--data_dir", small_data, "--train_dir", directory, *TRAIN, launcher="horovodrun --mpi", ranks=2)
+    assert "6 steps of 16" in said
+    assert "learning rate 0.001 to 0.002" in said
+    assert "No auxiliary head" in said
+    return directory

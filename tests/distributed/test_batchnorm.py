@@ -9,7 +9,10 @@ from tests.launching import launch
 BODY = str(Path(__file__).with_name("batchnorm_body.py"))
 
 
-@pytest.mark.parametrize(("launcher", "ranks"), [("mpirun", 2), ("mpirun", 3), ("horovodrun --gloo", 2)])
+@pytest.mark.parametrize(
+    ("launcher", "ranks"),
+    [("mpirun", 3), ("horovodrun --gloo", 2), pytest.param("mpirun", 2, marks=pytest.mark.exhaustive)],
+)
 def test_many_workers_compute_what_one_computes(launcher: str, ranks: int) -> None:
     said = launch([BODY], launcher=launcher, ranks=ranks)
     assert all(f"rank {rank} of {ranks} ok" in said for rank in range(ranks))

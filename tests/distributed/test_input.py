@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.distributed.training import train
 from tests.input.shards import corrupt
 from tests.launching import shardtune
-
-TRAIN = ["--image_size", 75, "--batch_size", 4, "--max_steps", 9, "--augment", "inception"]
 
 
 @pytest.fixture
@@ -21,17 +20,17 @@ def damaged(small_data: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, tmp_path: Path) -> None:
+def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, inception_run: Path, tmp_path: Path) -> None:
     for name in ("dataset.json", "records.bin"):
         (damaged / name).unlink()
     shutil.rmtree(damaged / ".shardtune", ignore_errors=True)
     run, skip = tmp_path / "run", ("--on_corrupt", "skip")
-    said = shardtune("train", "--data_dir", damaged, "--train_dir", run, *TRAIN, *skip, launcher="horovodrun --mpi", ranks=2)
+    said = train(damaged, run, "--augment", "inception", *skip, over="mpi", ranks=2)
     assert f"its index is kept in {damaged / '.shardtune-index'}" in said
-    # 9 steps of 8 are more than an epoch: all four have come.
+    # The steps are more than an epoch: all four have come.
     assert f"4 corrupt record(s) were replaced by others: the first is record 0 of its split, at byte 0 of {damaged}" in said
     assert json.loads((run / "outcome.json").read_text())["corrupt_records"] == 4
-    arguments = ("--data_dir", damaged, "--checkpoint_dir", run, "--eval_dir", tmp_path, "--batch_size", 4, *skip)
+    arguments = ("--data_dir", damaged, "--checkpoint_dir", inception_run, "--eval_dir", tmp_path, "--batch_size", 4, *skip)
     said = shardtune("eval", *arguments, launcher="horovodrun --gloo", ranks=3)
     assert "4 corrupt record(s) were left out: the first is record 0 of its split" in said
     result = json.loads((tmp_path / "eval.json").read_text())
@@ -40,4 +39,4 @@ def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, t
 
 def test_a_corrupt_record_ends_all_workers(damaged: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=r"Every record passes its CRC, but in record \d+ of its split, at byte \d+ of"):
-        shardtune("train", "--data_dir", damaged, "--train_dir", tmp_path / "run", *TRAIN, launcher="horovodrun --mpi", ranks=3)
+        train(damaged, tmp_path / "run", over="mpi", ranks=3)

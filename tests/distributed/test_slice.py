@@ -9,38 +9,25 @@ import pytest
 
 from shardtune.model.averages import TWIN
 from shardtune.model.checkpoint import load, newest
+from tests.distributed.conftest import TRAIN
 from tests.launching import launch, shardtune
 
-TRAIN = [
-    *("--image_size", 75, "--batch_size", 8, "--max_steps", 6, "--log_every", 2),
-    *("--optimizer", "adam", "--initial_learning_rate", 0.001, "--batch_norm_decay", 0.8),
-]
 
-
-@pytest.fixture(scope="module")
-def run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory that two workers have trained."""
-    directory = tmp_path_factory.mktemp("run")
-    said = shardtune("train", "--data_dir", small_data, "--train_dir", directory, *TRAIN, launcher="horovodrun --mpi", ranks=2)
-    assert "6 steps of 16" in said
-    assert "learning rate 0.001 to 0.002" in said
-    assert "No auxiliary head" in said
-    return directory
-
-
-def test_two_workers_agree_and_say_so(run: Path) -> None:
+def test_two_workers_agree_and_say_so(inception_run: Path) -> None:
     # `train` itself compares checksums of every variable over the ranks, and fails where one differs.
-    assert json.loads((run / "outcome.json").read_text())["outcome"] == "finished"
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert json.loads((inception_run / "outcome.json").read_text())["outcome"] == "finished"
+    lines = [json.loads(line) for line in (inception_run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6]
 
 
-@pytest.mark.parametrize("subset", ["train", "validation"])
-def test_any_number_of_workers_counts_the_same_integers(run: Path, small_data: Path, tmp_path: Path, subset: str) -> None:
+@pytest.mark.parametrize("subset", ["validation", pytest.param("train", marks=pytest.mark.exhaustive)])
+def test_any_number_of_workers_counts_the_same_integers(
+    inception_run: Path, small_data: Path, tmp_path: Path, subset: str
+) -> None:
     results = []
     for launcher, ranks in (("alone", 1), ("horovodrun --mpi", 2), ("horovodrun --gloo", 3)):
         said = shardtune(
-            "eval", "--data_dir", small_data, "--checkpoint_dir", run, "--eval_dir", tmp_path, "--subset", subset,
+            "eval", "--data_dir", small_data, "--checkpoint_dir", inception_run, "--eval_dir", tmp_path, "--subset", subset,
             "--batch_size", 8, launcher=launcher, ranks=ranks,
         )  # fmt: skip
         assert len(re.findall(r"precision @ 1 = \d\.\d{4} recall @ 5 = \d\.\d{4} \[\d+ examples\]", said)) == 1
@@ -51,16 +38,16 @@ def test_any_number_of_workers_counts_the_same_integers(run: Path, small_data: P
     assert results[0][0] == sum(manifest["class_counts"][subset])
 
 
-def test_a_run_starts_from_the_averaged_weights_of_another(run: Path, small_data: Path, tmp_path: Path) -> None:
+def test_a_run_starts_from_the_averaged_weights_of_another(inception_run: Path, small_data: Path, tmp_path: Path) -> None:
     # No Horovod operation takes bfloat16, and what is frozen has no averages.
     said = shardtune(
-        "train", "--data_dir", small_data, "--train_dir", tmp_path, *TRAIN, "--pretrained_model_checkpoint_path", run,
+        "train", "--data_dir", small_data, "--train_dir", tmp_path, *TRAIN, "--pretrained_model_checkpoint_path", inception_run,
         "--pretrained_ema", "--batch_norm", "synced", "--precision", "mixed_bfloat16", "--freeze_until", "mixed8",
         launcher="horovodrun --mpi", ranks=2,
     )  # fmt: skip
-    first, second = (load(newest(directory)[1]) for directory in (run, tmp_path))  # type: ignore[index]
+    first, second = (load(newest(directory)[1]) for directory in (inception_run, tmp_path))  # type: ignore[index]
     frozen = [name for name in first if name.startswith("conv0/") and not name.endswith(TWIN)]
-    assert f"Restored 378 variables from {run}" in said
+    assert f"Restored 378 variables from {inception_run}" in said
     assert all(np.array_equal(second[name], first[f"{name}{TWIN}"]) for name in frozen)
     assert not any(f"{name}{TWIN}" in second for name in frozen)
     for flag, averaged in (("--ema", True), ("--no_ema", False)):
@@ -77,13 +64,16 @@ def test_float16_trains_and_keeps_its_loss_scale(small_data: Path, tmp_path: Pat
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
 
 
-def test_a_finished_run_is_not_trained_again(run: Path, small_data: Path) -> None:
-    before = sorted((path.name, path.stat().st_mtime_ns) for path in (run / "checkpoints").iterdir())
-    said = shardtune("train", "--data_dir", small_data, "--train_dir", run, *TRAIN, launcher="horovodrun --mpi", ranks=2)
+def test_a_finished_run_is_not_trained_again(inception_run: Path, small_data: Path) -> None:
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in (inception_run / "checkpoints").iterdir())
+    said = shardtune(
+        "train", "--data_dir", small_data, "--train_dir", inception_run, *TRAIN, launcher="horovodrun --mpi", ranks=2
+    )
     assert "has finished" in said
-    assert before == sorted((path.name, path.stat().st_mtime_ns) for path in (run / "checkpoints").iterdir())
+    assert before == sorted((path.name, path.stat().st_mtime_ns) for path in (inception_run / "checkpoints").iterdir())
 
 
+@pytest.mark.exhaustive
 def test_a_run_cut_short_goes_on_after_its_last_checkpoint(small_data: Path, tmp_path: Path) -> None:
     arguments = ["train", "--data_dir", small_data, "--train_dir", tmp_path, "--save_every", 3, *TRAIN]
     shardtune(*arguments)
