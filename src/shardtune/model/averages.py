@@ -29,9 +29,9 @@ class Averages:
     def update(self, step: Any) -> None:
         """Take in the values after `step`, counted from 0; callable inside a tf.function."""
         step = tf.cast(step, tf.float32)
-        decay = tf.minimum(self._decay, (1 + step) / (10 + step))
+        pull = 1 - tf.minimum(self._decay, (1 + step) / (10 + step))
         for twin, variable in zip(self.variables.values(), self._sources, strict=True):
-            twin.assign_sub((1 - decay) * (twin - tf.convert_to_tensor(variable)))
+            twin.assign_sub(pull * (twin - tf.convert_to_tensor(variable)))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
