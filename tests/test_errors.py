@@ -10,7 +10,7 @@ from shardtune import errors
         (errors.DataError, 1),
         (errors.CheckpointError, 1),
         (errors.WorldError, 1),
-        (errors.RootFailedError, 1),
+        (errors.ToldError, 1),
         (errors.TrainingError, 1),
         (errors.StoppedError, 75),
     ],
@@ -19,3 +19,7 @@ def test_every_error_has_the_exit_status_that_the_tree_says(kind: type[errors.Sh
     assert issubclass(kind, errors.ShardtuneError)
     assert kind("x").exit_status == status
     assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_when_rank_0_fails_all_have_its_status() -> None:
+    assert errors.RootFailedError(errors.UsageError.exit_status).exit_status == 2

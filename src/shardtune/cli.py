@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import tyro
 
 from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, VerifyConfig
-from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, UsageError
+from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, ToldError, UsageError, exit_status_of
 from shardtune.guard import STARTING, Guard
 from shardtune.progress import printable
 from shardtune.streams import protect
@@ -27,6 +27,7 @@ DESCRIPTION = (
     "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks, --version the "
     "versions of this and of what it stands on."
 )
+ROOT_SPEAKS = 10  # seconds in which rank 0 says why it fails, and ends the job, on a busy machine
 Stage = Callable[[Any], tuple[Backend | None, Callable[[Any, World], Any]]]
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
@@ -144,12 +145,12 @@ def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     if debug:
         traceback.print_exc()
-    elif not isinstance(error, RootFailedError):
+    elif not isinstance(error, ToldError):
         rank = "" if world.is_root else f"{world.name}: "
         _complain(rank + _sentence(error))
-    if not world.is_root:
-        time.sleep(1)  # a launcher kills all ranks when the first one leaves: let rank 0 speak
-    world.abort(error.exit_status if isinstance(error, ShardtuneError) else 1)
+    if not world.is_root:  # a launcher kills all ranks when the first one leaves: let rank 0 speak
+        time.sleep(ROOT_SPEAKS if isinstance(error, RootFailedError) else 1)
+    world.abort(exit_status_of(error))
 
 
 def _complain(text: str) -> None:

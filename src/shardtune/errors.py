@@ -5,7 +5,8 @@ ShardtuneError               exit status 1
 ├── DataError                image folders, labels, shards, manifests
 ├── CheckpointError          pretrained weights and run directories
 ├── WorldError               launcher, MPI and Horovod disagree, or a backend is missing; a rank is lost
-│   └── RootFailedError           rank 0 failed and has said why: the other ranks leave in silence
+│   └── ToldError             what is wrong has been said: this rank leaves in silence
+│       └── RootFailedError   rank 0 failed: it says why, and its status is that of all ranks
 ├── TrainingError            the loss is no number, or the ranks' weights differ
 └── StoppedError             exit status 75: all ranks stopped at the same step on request, with their state saved
 """
@@ -35,8 +36,20 @@ class WorldError(ShardtuneError):
     """The processes of a job do not form the world that the launcher promised."""
 
 
-class RootFailedError(WorldError):
-    """Raised on every other rank when rank 0 failed at work done for all of them, or when one has said which rank is lost."""
+class ToldError(WorldError):
+    """A rank has said what is wrong, this one or another."""
+
+
+class RootFailedError(ToldError):
+    """Raised on every other rank when rank 0 failed at work done for all of them.
+
+    Args:
+        exit_status: rank 0's.
+    """
+
+    def __init__(self, exit_status: int) -> None:
+        super().__init__("Rank 0 failed and says why.")
+        self.exit_status = exit_status
 
 
 class TrainingError(ShardtuneError):
@@ -47,3 +60,8 @@ class StoppedError(ShardtuneError):
     """The run was asked to stop and has done so: the same command goes on from there."""
 
     exit_status = 75  # EX_TEMPFAIL of sysexits.h: to be run again
+
+
+def exit_status_of(error: Exception) -> int:
+    """The status with which a process ends because of `error`."""
+    return error.exit_status if isinstance(error, ShardtuneError) else 1

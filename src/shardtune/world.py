@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from shardtune.communicators import Alone, Communicator, OverHorovod, OverMpi
-from shardtune.errors import RootFailedError, WorldError
+from shardtune.errors import RootFailedError, WorldError, exit_status_of
 from shardtune.guard import Guard
 from shardtune.launcher import Launcher, detect
 from shardtune.rollcall import Member
@@ -184,18 +184,19 @@ class World:
         """
         result: T | None = None
         failure: Exception | None = None
+        status = 0
         if self.is_root:
             try:
                 with self.guard.relaying(lambda: self.broadcast(None)):
                     result = work()
             except Exception as error:
-                failure = error
-        while (failed := self.broadcast(failure is not None)) is None:
+                failure, status = error, exit_status_of(error)
+        while (ended := self.broadcast(status)) is None:
             pass  # it is still at work
         if failure is not None:
             raise failure
-        if failed:
-            raise RootFailedError("Rank 0 failed and says why.")
+        if ended:
+            raise RootFailedError(ended)
         return result  # type: ignore[return-value]
 
     def from_root(self, work: Callable[[], T]) -> T:
@@ -228,10 +229,17 @@ def mpi_library() -> str:
     return _first_words(MPI.Get_library_version())
 
 
+def _horovod() -> Any:
+    """horovod.tensorflow, which would import Keras by itself."""
+    import horovod  # noqa: F401  where it is missing, that is what is said
+
+    import_module("shardtune.frameworks")
+    return import_module("horovod.tensorflow")
+
+
 def horovod_built() -> dict[str, Any]:
     """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
-    import_module("shardtune.frameworks")  # Keras, before Horovod imports it
-    import horovod.tensorflow as hvd
+    hvd = _horovod()
     from horovod.tensorflow.mpi_ops import _basics
 
     built = {"mpi": None, "gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built())}
@@ -266,9 +274,7 @@ def from_horovod() -> World:
     """The world of Horovod's global process set. Initialises Horovod."""
     # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
-    import_module("shardtune.frameworks")  # Keras, before Horovod imports it
-    import horovod.tensorflow as hvd
-
+    hvd = _horovod()
     if not hvd.nccl_built():
         # Milliseconds between looks at what is ready. Horovod's own 1 costs a third of a core over Gloo, where all ranks
         # then tell each other; a step on cores takes hundreds.

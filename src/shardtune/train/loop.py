@@ -8,7 +8,7 @@ from typing import Any
 
 from shardtune import devices
 from shardtune.dataset.manifest import SPLITS, Manifest, Records, Split
-from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, TrainingError
+from shardtune.errors import ShardtuneError, StoppedError, ToldError, TrainingError
 from shardtune.frameworks import keras, tf
 from shardtune.guard import Tell
 from shardtune.input.index import open_data_set
@@ -92,7 +92,7 @@ def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Calla
                 raise
             log.write("".join(traceback.format_exception(error)))
             raise _cause(error, world, outcome, tell) from error
-    except (StoppedError, RootFailedError):
+    except (StoppedError, ToldError):
         raise
     except Exception as error:
         if not isinstance(error, ShardtuneError):
@@ -108,7 +108,7 @@ def _cause(error: Any, world: World, outcome: OutcomeFile, tell: Tell) -> Shardt
     if silent and speaks and not outcome.has_failed:
         tell(f"A worker is lost: {sentence}", silent)
     if silent or not speaks:
-        return RootFailedError("One rank has said why.")
+        return ToldError("One rank has said why.")
     first_line = re.sub(r"^{{.*?}} ", "", (error.message or "").split("\n")[0])  # without the name of a graph's node
     return TrainingError(
         f"Operations over all workers succeed while all of them run, but one failed ({first_line}): see the logs of all ranks."
