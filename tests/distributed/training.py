@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +82,27 @@ class Disturbed:
         return True
 
     def rank(self, number: int) -> psutil.Process:
-        """The process of a rank."""
-        job = psutil.Process(self._job.pid)
-        for process in [job, *job.children(recursive=True)]:
-            if "--train_dir" in process.cmdline() and process.name().startswith("python"):
-                environment = process.environ()
-                mine = environment.get("OMPI_COMM_WORLD_RANK") or environment.get("HOROVOD_RANK")
-                if mine == str(number) or (self._ranks == 1 and process == job):
-                    return process
+        """The process of a rank, when the launcher has started it."""
+        while self._job.poll() is None:
+            for process in self._processes():
+                with suppress(psutil.NoSuchProcess):
+                    environment = process.environ()
+                    mine = environment.get("OMPI_COMM_WORLD_RANK") or environment.get("HOROVOD_RANK")
+                    if mine == str(number) or (self._ranks == 1 and process.pid == self._job.pid):
+                        return process
+            time.sleep(0.02)
         raise AssertionError(f"rank {number} does not run")
+
+    def _processes(self) -> list[psutil.Process]:
+        """Those of the job that train, or are about to."""
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            job = psutil.Process(self._job.pid)
+            for process in [job, *job.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    if "--train_dir" in process.cmdline() and process.name().startswith("python"):
+                        found.append(process)
+        return found
 
     def end(self, timeout: float) -> tuple[int, str]:
         """Status of the launcher and what was said, when the job has ended."""
