@@ -64,15 +64,6 @@ def test_float16_trains_and_keeps_its_loss_scale(small_data: Path, tmp_path: Pat
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
 
 
-def test_a_finished_run_is_not_trained_again(inception_run: Path, small_data: Path) -> None:
-    before = sorted((path.name, path.stat().st_mtime_ns) for path in (inception_run / "checkpoints").iterdir())
-    said = shardtune(
-        "train", "--data_dir", small_data, "--train_dir", inception_run, *TRAIN, launcher="horovodrun --mpi", ranks=2
-    )
-    assert "has finished" in said
-    assert before == sorted((path.name, path.stat().st_mtime_ns) for path in (inception_run / "checkpoints").iterdir())
-
-
 @pytest.mark.exhaustive
 def test_a_run_cut_short_goes_on_after_its_last_checkpoint(small_data: Path, tmp_path: Path) -> None:
     arguments = ["train", "--data_dir", small_data, "--train_dir", tmp_path, "--save_every", 3, *TRAIN]

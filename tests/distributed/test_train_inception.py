@@ -55,18 +55,24 @@ def killed(data: Path, run: Path, *flags: object, over: str, ranks: int, rank: i
 
 
 def require_parity(run: Path, other: Path) -> None:
-    assert list(metrics(run, "loss").values()) == pytest.approx(list(metrics(other, "loss").values()), abs=1e-4)
+    for name in ("loss", "gradient_norm"):
+        assert list(metrics(run, name).values()) == pytest.approx(list(metrics(other, name).values()), rel=1e-5), name
     mine, theirs = final(run), final(other)
     assert mine.keys() == theirs.keys()
     for name in mine:
-        # Statistics of Inception v3 go into the hundreds, where float32 has steps of 1e-5.
-        relative = 1e-4 if "moving_" in name else 0
-        assert np.allclose(mine[name], theirs[name], rtol=relative, atol=1e-5), name
+        assert np.allclose(mine[name], theirs[name], rtol=0, atol=1e-5), name
 
 
-def compare_worlds(data: Path, directory: Path, steps: int, *flags: object, timeout: float) -> None:
-    """One process; the same under Horovod, killed half way and started again; two workers with half of each batch."""
-    flags = (*FLAGS, *flags, "--batch_norm", "synced", "--max_steps", steps, "--save_every", 1)
+def compare_worlds(data: Path, shared_data: Path, directory: Path, *flags: object, timeout: float) -> None:
+    """One process; the same under Horovod, killed half way and started again; two workers with half of each batch.
+
+    Batch normalisation is frozen: over eight examples it makes of rounding what no tolerance would hold. In one process, by
+    TensorFlow's own operation, another order of the same eight at 75 pixels changes the gradients by a thousandth.
+    """
+    steps = 4
+    weights = shared_data / "inception-v3-2016-03-01" / "model.ckpt-157585"
+    flags = (*FLAGS, *flags, "--pretrained_model_checkpoint_path", weights, "--fine_tune", "--batch_norm", "frozen")
+    flags = (*flags, "--max_steps", steps, "--save_every", 1)
     one = (*flags, "--batch_size", BATCH)
     train(data, directory / "alone", *one, over="alone", ranks=1, body=INCEPTION, timeout=timeout)
     killed(data, directory / "killed", *one, over="gloo", ranks=1, rank=0, after=3)  # the checkpoint of step 1 is durable then
@@ -78,16 +84,15 @@ def compare_worlds(data: Path, directory: Path, steps: int, *flags: object, time
     require_parity(directory / "two", directory / "alone")
 
 
-@pytest.mark.exhaustive
 @pytest.mark.timeout(1800)
-def test_bits_and_parity_at_75_pixels(small_data: Path, tmp_path: Path) -> None:
-    compare_worlds(small_data, tmp_path, 8, "--image_size", 75, timeout=250)
+def test_bits_and_parity_at_75_pixels(small_data: Path, shared_data: Path, tmp_path: Path) -> None:
+    compare_worlds(small_data, shared_data, tmp_path, "--image_size", 75, timeout=400)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(3600)
-def test_bits_and_parity_at_299_pixels(flowers: Path, tmp_path: Path) -> None:
-    compare_worlds(flowers, tmp_path, 4, "--image_size", 299, timeout=1200)
+def test_bits_and_parity_at_299_pixels(flowers: Path, shared_data: Path, tmp_path: Path) -> None:
+    compare_worlds(flowers, shared_data, tmp_path, "--image_size", 299, timeout=1200)
 
 
 def test_no_sum_of_the_step_depends_on_what_is_ready_first() -> None:

@@ -9,6 +9,11 @@ from shardtune.model import checkpoint
 from tests.distributed.training import metrics, outcome, train
 
 
+def written(run: Path) -> list[tuple[str, int]]:
+    """The files of checkpoints and when each was written."""
+    return sorted((path.name, path.stat().st_mtime_ns) for path in (run / "checkpoints").iterdir())
+
+
 def test_a_run_that_gets_no_better_ends_early_and_keeps_the_best(small_data: Path, tmp_path: Path) -> None:
     flags = (
         *(
@@ -40,8 +45,11 @@ def test_a_run_that_gets_no_better_ends_early_and_keeps_the_best(small_data: Pat
         for value in event.summary.value
     }
     assert {"loss", "learning_rate", "validation_precision_at_1", "logits/logits/weights", "pool"} <= tags
-    again = train(small_data, tmp_path, *flags, over="alone", ranks=1)
-    assert "This run has finished" in again
+    before = written(tmp_path)
+    for over, ranks in (("alone", 1), ("mpi", 2)):
+        again = train(small_data, tmp_path, *flags, over=over, ranks=ranks)
+        assert "This run has finished" in again
+        assert written(tmp_path) == before
     assert outcome(tmp_path)["attempt"] == 1
 
 
