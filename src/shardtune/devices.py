@@ -51,7 +51,8 @@ def make_deterministic() -> None:
 
 
 def run_graphs_as_traced() -> None:
-    """On cores, leave out TensorFlow's rewriting of graphs: it takes a third of the first step, and makes no other faster."""
+    """On cores, leave out TensorFlow's rewriting of graphs: it takes up to a third of the first step of training, and makes no
+    other faster."""
     from shardtune.frameworks import tf
 
     if not tf.config.get_visible_devices("GPU"):

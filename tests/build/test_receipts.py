@@ -8,8 +8,8 @@ from hypothesis import given
 
 from shardtune.build.duplicates import digest
 from shardtune.build.plan import DIGEST_BYTES, ShardPlan
-from shardtune.build.receipts import RECEIPTS_NAME, VERSION, finished_shard
-from shardtune.dataset.manifest import WORK_NAME
+from shardtune.build.receipts import RECEIPTS_NAME, finished_shard
+from shardtune.dataset.manifest import SCHEMA_VERSION, WORK_NAME
 from shardtune.sealed import write_sealed
 from tests.build.leftovers import SHARD, output_directory, reject, write_shard
 from tests.jsonvalues import json_values
@@ -45,9 +45,9 @@ def test_a_receipt_that_a_crash_of_the_machine_spoilt_is_none(output: Path, cont
 def test_a_receipt_of_another_version_or_shard_is_none(output: Path) -> None:
     shard, path = asdict(write_shard(output)), output / WORK_NAME / RECEIPTS_NAME / f"{SHARD}.json"
     for receipt in ({**shard, "name": "train-00001-of-00002"}, {}):
-        write_sealed(path, VERSION, receipt)
+        write_sealed(path, SCHEMA_VERSION, receipt)
         assert finished_shard(output, planned()) is None
-    for version in (1, VERSION + 1):
+    for version in (1, SCHEMA_VERSION + 1):
         write_sealed(path, version, {"other": "fields"})
         assert finished_shard(output, planned()) is None
     path.write_text(json.dumps(shard))  # as in version 1

@@ -11,7 +11,6 @@ from shardtune.build.plan import Digests, Plan, as_digests
 from shardtune.build.receipts import has_receipt, read_receipt
 from shardtune.build.recipe import (
     RECIPE_NAME,
-    VERSION,
     begin,
     describe,
     is_current,
@@ -19,7 +18,7 @@ from shardtune.build.recipe import (
     rejected_before,
     remember,
 )
-from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Split
+from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME, Split
 from shardtune.errors import DataError
 from shardtune.sealed import read_sealed
 from tests.build.leftovers import SHARD, output_directory, write_shard
@@ -90,7 +89,7 @@ def test_another_build_is_no_obstacle_before_its_first_shard(output: Path) -> No
     begin(output, wanted(seed=1), overwrite=False)
     assert begin(output, wanted(), overwrite=False) is False
     assert [path.name for path in output.iterdir()] == [WORK_NAME]
-    assert read_sealed(output / WORK_NAME / RECIPE_NAME, VERSION) == wanted()
+    assert read_sealed(output / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION) == wanted()
 
 
 @pytest.mark.parametrize("name", [SHARD, "validation-00003-of-00024", MANIFEST_NAME])

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.distributed.training import TRAIN
 from tests.faults.injector import Injector
 from tests.faults.reference import Reference
 from tests.launching import shardtune
@@ -35,12 +36,6 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Reference:
             # What follows the end of a JPEG makes files differ, and not pictures.
             (directory / "images" / label / f"{number:03d}.jpg").write_bytes(jpeg + f"{label}{number}".encode())
     return Reference.of(directory / "images", directory / "data", train_shards=12)
-
-
-TRAIN = [
-    *("--image_size", 75, "--batch_size", 8, "--max_steps", 6, "--log_every", 2),
-    *("--optimizer", "adam", "--initial_learning_rate", 0.001, "--batch_norm_decay", 0.8),
-]
 
 
 @pytest.fixture(scope="session")

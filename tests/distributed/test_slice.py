@@ -9,7 +9,7 @@ import pytest
 
 from shardtune.model.averages import TWIN
 from shardtune.model.checkpoint import load, newest
-from tests.distributed.conftest import TRAIN
+from tests.distributed.training import TRAIN
 from tests.launching import launch, shardtune
 
 

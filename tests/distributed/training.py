@@ -19,6 +19,10 @@ from tests import launching
 
 BODY = ("tests.distributed.train_body",)
 INCEPTION = ("shardtune", "train")  # in place of BODY: the real network
+TRAIN = [  # flags of a short run of it
+    *("--image_size", 75, "--batch_size", 8, "--max_steps", 6, "--log_every", 2),
+    *("--optimizer", "adam", "--initial_learning_rate", 0.001, "--batch_norm_decay", 0.8),
+]
 DRIFTING = "DRIFTING_RANK"  # see BODY
 GLOBAL_BATCH = 12  # of examples: a multiple of 1, 2, 3 and 4
 LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "horovodrun --gloo"}

@@ -18,7 +18,7 @@ from tests.launching import ENVIRONMENT, finish, start
 
 ADDRESSES = {"a": "10.77.0.1", "b": "10.77.0.2"}  # nobody else sees them
 NAMED = 'hostname "$0" && exec "$@"'  # in a new UTS namespace
-SECONDS_TO_START = 20
+SECONDS_TO_START = 120  # a hang ends there
 SSHD = """\
 ListenAddress {address}
 HostKey {folder}/key

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.launching import ENVIRONMENT, finish, start
 
-SECONDS_TO_START = 60
+SECONDS_TO_START = 120  # a hang ends there
 # linuxproc and no task plugin: others need cgroups, which a container may not have. A job that is queued again waits until
 # its credentials have expired.
 CONFIGURATION = """\

@@ -16,7 +16,6 @@ from shardtune.errors import DataError
 from shardtune.files import sha256_of
 from shardtune.sealed import read_sealed, write_sealed
 
-VERSION = SCHEMA_VERSION  # of receipts: that of the data set to which they belong
 RECEIPTS_NAME = "receipts"
 
 Reject = dict[str, str]  # an image that is left out: split, path, reason, detail
@@ -62,7 +61,7 @@ def has_receipt(directory: Path, name: str) -> bool:
 
 def read_receipt(directory: Path, name: str) -> WrittenShard | None:
     """The receipt of a shard, or None where there is none that this version wrote."""
-    value = read_sealed(_receipt(directory, name), VERSION)
+    value = read_sealed(_receipt(directory, name), SCHEMA_VERSION)
     try:
         return None if value is None or value["name"] != name else WrittenShard(**value)
     except (KeyError, TypeError):  # a version that forgot to say that it is another
@@ -149,7 +148,7 @@ def _is_as_it_was(root: Path, path: str, reject: Reject, content: str) -> bool:
 def finish_shard(directory: Path, shard: WrittenShard) -> None:
     """Leave the receipt of a shard whose file is in place. It stays when the data set is finished, to mend it by."""
     # Not durable: what a crash of the machine loses here is a shard's work, and no more.
-    write_sealed(_receipt(directory, shard.name), VERSION, asdict(shard), durable=False)
+    write_sealed(_receipt(directory, shard.name), SCHEMA_VERSION, asdict(shard), durable=False)
 
 
 def remove_receipts(directory: Path) -> None:

@@ -14,7 +14,6 @@ from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME,
 from shardtune.errors import DataError
 from shardtune.sealed import read_sealed, write_sealed
 
-VERSION = SCHEMA_VERSION  # of recipes: that of the data set to which they belong
 RECIPE_NAME = "recipe.json"
 SHARD = re.compile(r"(train|validation)-\d{5,}-of-\d{5,}")
 
@@ -76,7 +75,7 @@ def note_rejects(directory: Path, plan: Plan, options: dict[str, Any], rejects: 
 
 def rejected_before(directory: Path) -> Collection[str]:
     """The images that an earlier attempt rejected, by `_key`."""
-    before = read_sealed(directory / WORK_NAME / RECIPE_NAME, VERSION)
+    before = read_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION)
     return before.get("rejected", {}).keys() if before else ()
 
 
@@ -133,13 +132,13 @@ def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
 
 def remember(directory: Path, wanted: dict[str, Any]) -> None:
     """Write down what a build is to make."""
-    write_sealed(directory / WORK_NAME / RECIPE_NAME, VERSION, wanted)
+    write_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION, wanted)
 
 
 def _recipe_before(directory: Path, wanted: dict[str, Any], *, finished: bool) -> dict[str, Any] | None:
     """The recipe that is written down, see `_expected`, or None."""
     path = directory / WORK_NAME / RECIPE_NAME
-    before = read_sealed(path, VERSION)
+    before = read_sealed(path, SCHEMA_VERSION)
     if before is None:
         try:
             old = json.loads(path.read_bytes())
@@ -193,4 +192,4 @@ def only_times_differ(directory: Path, wanted: dict[str, Any]) -> bool:
 
 def is_current(directory: Path) -> bool:
     """Whether the build in `directory` was begun by this version, so that its shards can be told from what they should be."""
-    return read_sealed(directory / WORK_NAME / RECIPE_NAME, VERSION) is not None
+    return read_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION) is not None
