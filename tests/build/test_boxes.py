@@ -1,3 +1,5 @@
+import itertools
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,13 @@ def test_a_name_of_no_image_or_of_several_is_an_error(filename: str, found: str)
     with pytest.raises(DataError) as caught:
         attach([box("z"), box(filename, 7), box(filename, 9)], PATHS)
     assert f"in bounding_box_file line 7: {filename!r} is {found}, line 9: {filename!r} is {found}: give" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["r\u00f6d/\u00e9.jpg", "r\u00f6d/\u00e9", "\u00e9.jpg", "\u00e9"])
+def test_letters_may_be_composed_in_two_ways(name: str) -> None:
+    for listed, said in itertools.product(("NFC", "NFD"), repeat=2):
+        path, filename = unicodedata.normalize(listed, "r\u00f6d/\u00e9.jpg"), unicodedata.normalize(said, name)
+        assert attach([box(filename)], [path]) == {path: [box(filename)]}
 
 
 def test_an_image_of_both_splits_is_two_images() -> None:

@@ -72,8 +72,8 @@ def test_a_recipe_survives_json_and_does_not_depend_on_the_listing() -> None:
         # A class of another name: the paths of its images have that name in them.
         ({"labels": ("a", "c"), "paths": ("a/1", "a/2", "c/1")}, "train images of b changed; train images of c changed"),
         (
-            {f"option_{n}": n for n in range(5)},
-            "option_0 was None, is 0; option_1 was None, is 1; option_2 was None, is 2; and 2 more",
+            {f"option_{n}": n for n in range(7)},
+            "option_0 was None, is 0; option_1 was None, is 1; option_2 was None, is 2; and 4 more",
         ),
     ],
 )

@@ -4,6 +4,7 @@ Each line is `filename,xmin,ymin,xmax,ymax` and may end in a label. A first line
 """
 
 import csv
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,23 +78,26 @@ def attach(boxes: Sequence[Box], paths: Iterable[str]) -> dict[str, list[Box]]:
     Args:
         boxes: in any order; those of one path keep theirs.
         paths: of all images of all splits, relative to their split's directory. A box names one by its path
-            or by its last part, with or without the extension; where several fit, the fullest name counts.
+            or by its last part, with or without the extension, however its letters are composed; where several fit,
+            the fullest name counts.
 
     Raises:
         DataError: boxes name no image, or more than one; tells the lines of up to 10.
     """
-    fitting: dict[str, list[tuple[int, str]]] = {box.filename: [] for box in boxes}
+    fitting: dict[str, list[tuple[int, str]]] = {_composed(box.filename): [] for box in boxes}
     for path in paths:
-        folder, slash, name = path.rpartition("/")
+        whole = _composed(path)
+        folder, slash, name = whole.rpartition("/")
         stem = name.rpartition(".")[0] or name
-        for rank, form in enumerate((path, f"{folder}{slash}{stem}", name, stem)):
+        for rank, form in enumerate((whole, f"{folder}{slash}{stem}", name, stem)):
             if form in fitting:
                 fitting[form].append((rank, path))
     found: dict[str, list[Box]] = {}
     wrong = []
     for box in boxes:
-        fullest = min(fitting[box.filename], default=(0, ""))[0]
-        meant = [path for rank, path in fitting[box.filename] if rank == fullest]
+        fits = fitting[_composed(box.filename)]
+        fullest = min(fits, default=(0, ""))[0]
+        meant = [path for rank, path in fits if rank == fullest]
         if len(meant) == 1:
             found.setdefault(meant[0], []).append(box)
         else:
@@ -124,6 +128,11 @@ def _box(row: list[str], numbers: dict[str, int], line: int) -> Box:
     if label and label not in numbers:
         raise ValueError(f"no class {label!r}")
     return Box(xmin, ymin, xmax, ymax, numbers[label] if label else None, row[0], line)
+
+
+def _composed(name: str) -> str:
+    """File systems and editors write an accent as part of its letter, or behind it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _some(wrong: list[str]) -> str:
