@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from shardtune.build.builder import build
+from shardtune.builder.builder import build
 from shardtune.config import BuildConfig
-from shardtune.world import World
+from shardtune.runtime.world import World
 from tests.faults.mounts import hostile_directory as hostile_directory
 from tests.pictures import plant
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shardtune.build.listing import Listing
+from shardtune.builder.listing import Listing
 
 
 def listing_of(paths: Sequence[str], *, labels: Sequence[int] | None = None, sizes: Sequence[int] | None = None) -> Listing:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from shardtune.build.example import decode, encode
-from shardtune.build.receipts import RECEIPTS_NAME
-from shardtune.build.recipe import RECIPE_NAME
+from shardtune.builder.example import decode, encode
+from shardtune.builder.receipts import RECEIPTS_NAME
+from shardtune.builder.recipe import RECIPE_NAME
 from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, SPLITS, WORK_NAME, Manifest, read_records
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame, stored_crc
 

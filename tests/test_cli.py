@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shardtune.config import BuildConfig, EvalConfig
-from shardtune.trainconfig import TrainConfig
+from shardtune.train.config import TrainConfig
 from tests.launching import ENVIRONMENT
 from tests.pictures import plant
 
@@ -254,7 +254,7 @@ READING_AHEAD = """
 import sys
 from pathlib import Path
 from shardtune import cli
-from shardtune.input.index import open_data_set
+from shardtune.dataset.index import open_data_set
 from shardtune.input.pipeline import training_batches
 from shardtune.input.reader import RecordReader
 

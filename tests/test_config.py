@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shardtune.config import BuildConfig, EvalConfig, as_json
 from shardtune.errors import UsageError
-from shardtune.trainconfig import DEFAULT_EPOCHS, TrainConfig, seconds_of
+from shardtune.train.config import DEFAULT_EPOCHS, TrainConfig, seconds_of
 
 D = Path("somewhere")
 

@@ -12,21 +12,20 @@ from tests.launching import ENVIRONMENT, launch
 from tests.pictures import plant
 
 SOURCE = Path(shardtune.__file__).parent
-# A module imports from the layers below its own, and from its own package; so no stage imports another.
-LAYERS = (
+# A room (package, or module at the top) imports from those below its own, so no stage imports another; but training measures
+# itself with the evaluator.
+FLOORS = (
     ("__main__",),
     ("cli",),
-    ("build", "doctor", "train", "judge", "preview"),
-    ("input", "model", "scoring"),
-    ("locking", "trainconfig"),
-    ("config", "devices", "progress"),
-    ("dataset", "lease", "world"),
-    ("sealed",),
-    ("communicators", "files", "guard", "launcher", "streams"),
-    ("interrupts", "rollcall", "timelimit"),
-    ("errors", "frameworks"),
+    ("builder", "doctor", "evaluate", "inspect", "train"),
+    ("input", "model"),
+    ("dataset",),
+    ("config",),
+    ("runtime",),
+    ("errors",),
 )
-DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
+EXCEPTIONS = {("train", "evaluate")}
+DEPTH = {name: depth for depth, floor in enumerate(FLOORS) for name in floor}
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
 
 
@@ -70,11 +69,11 @@ def test_a_data_set_is_made_and_looked_at_without_tensorflow_or_mpi(tmp_path: Pa
     code = f"""
 import sys
 from pathlib import Path
-from shardtune.build.builder import build
-from shardtune.build.overview import inspect
-from shardtune.build.verify import verify
+from shardtune.builder.builder import build
+from shardtune.inspect.overview import inspect
+from shardtune.inspect.verify import verify
 from shardtune.config import BuildConfig, InspectConfig, VerifyConfig
-from shardtune.world import World
+from shardtune.runtime.world import World
 images, data = Path({str(tmp_path / "images")!r}), Path({str(tmp_path / "data")!r})
 build(BuildConfig(images, data, train_shards=2), World())
 verify(VerifyConfig(data), World())
@@ -89,9 +88,9 @@ print(sorted({{"tensorflow", "keras", "horovod", "mpi4py"}} & sys.modules.keys()
 def test_keras_is_imported_without_what_is_not_used_of_it() -> None:
     code = """
 import os, sys
-from shardtune.world import World
+from shardtune.runtime.world import World
 World.from_environment("horovod", os.environ)
-import shardtune.train.loop
+import shardtune.train.command
 print(sorted({"horovod", "keras", "matplotlib", "sklearn"} & sys.modules.keys()))
 import matplotlib, sklearn
 """

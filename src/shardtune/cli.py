@@ -17,11 +17,11 @@ import tyro
 
 from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, VerifyConfig
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, ToldError, UsageError, exit_status_of
-from shardtune.guard import STARTING, Guard
-from shardtune.progress import printable
-from shardtune.streams import protect
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import Backend, World, expect_trace
+from shardtune.runtime.guard import STARTING, Guard
+from shardtune.runtime.progress import printable
+from shardtune.runtime.streams import protect
+from shardtune.runtime.world import Backend, World, expect_trace
+from shardtune.train.config import TrainConfig
 
 DESCRIPTION = (
     "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks, --version the "
@@ -112,29 +112,29 @@ def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
 
         return None, diagnose  # whether the ranks can talk is what it looks for
     if isinstance(config, BuildConfig):
-        from shardtune.build.builder import build
+        from shardtune.builder.builder import build
 
         return "mpi", build
     if isinstance(config, VerifyConfig):
-        from shardtune.build.verify import verify
+        from shardtune.inspect.verify import verify
 
         return "mpi", verify
     if isinstance(config, InspectConfig) and config.augmented:
-        from shardtune.preview import preview
+        from shardtune.inspect.augmented import preview
 
         return "mpi", preview
     if isinstance(config, InspectConfig):
-        from shardtune.build.overview import inspect
+        from shardtune.inspect.overview import inspect
 
         return "mpi", inspect
     if isinstance(config, TrainConfig):
-        from shardtune.train.loop import train
+        from shardtune.train.command import train
 
         if config.timeline:
             expect_trace()
 
         return "horovod", train
-    from shardtune.judge.evaluate import evaluate
+    from shardtune.evaluate.evaluate import evaluate
 
     return "horovod", evaluate
 

@@ -9,10 +9,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from shardtune.build.builder import build
+from shardtune.builder.builder import build
 from shardtune.config import BuildConfig
 from shardtune.model import checkpoint
-from shardtune.world import World
+from shardtune.runtime.world import World
 from tests.distributed.training import Disturbed, lines
 
 HANG_TIMEOUT = 10

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from shardtune.world import World
+from shardtune.runtime.world import World
 
 SECONDS = 5.0
 

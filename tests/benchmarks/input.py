@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from shardtune.build.builder import build
+from shardtune.builder.builder import build
 from shardtune.config import Augmentation, BuildConfig
 from shardtune.dataset.tfrecord import masked_crc32c
 from shardtune.input.order import epoch_order
-from shardtune.world import World
+from shardtune.runtime.world import World
 from tests.input.shards import repeated
 from tests.launching import ENVIRONMENT
 

@@ -25,7 +25,7 @@ import tensorflow as tf
 from shardtune.dataset.manifest import Manifest, read_records
 from shardtune.input.pipeline import parse, training_batches
 from shardtune.input.reader import RecordReader
-from shardtune.world import World
+from shardtune.runtime.world import World
 
 BATCH, SIZE, WARM_UP = 32, 299, 20  # batches
 AREAS = {"light": 0.35, "inception": 0.05}  # smallest crops

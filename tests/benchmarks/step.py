@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.model import inception
+from shardtune.runtime.world import World
+from shardtune.train.config import TrainConfig
 from shardtune.train.state import State
 from shardtune.train.step import Step
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
 
 CLASSES, SIDE = 6, 299
 

@@ -29,14 +29,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from shardtune import devices
 from shardtune.model import inception
 from shardtune.model.averages import Averages
+from shardtune.runtime import devices
+from shardtune.runtime.world import World
 from shardtune.train import optimizers
+from shardtune.train.config import TrainConfig
 from shardtune.train.state import State
 from shardtune.train.step import Step
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
 
 CLASSES = 6
 

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from shardtune.model.batchnorm import BatchNormalization
 from shardtune.model.inception import LOGITS_LAYER
+from shardtune.runtime.world import World
+from shardtune.train.config import TrainConfig
 from shardtune.train.loss_scale import FIRST
 from shardtune.train.state import State
 from shardtune.train.step import Step
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
 
 EXAMPLES, SIDE = 8, 6
 GENERATOR = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from shardtune.guard import Guard
-from shardtune.world import Backend, World
+from shardtune.runtime.guard import Guard
+from shardtune.runtime.world import Backend, World
 
 LIMITS = {"works": 10.0, "fails": 600.0}  # seconds; for the other scenarios:
 LIMIT = 1.5

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shardtune.build.builder import build
+from shardtune.builder.builder import build
 from shardtune.config import BuildConfig
-from shardtune.world import World
+from shardtune.runtime.world import World
 
 
 def main() -> None:

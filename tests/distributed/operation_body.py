@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from shardtune import cli
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
+from shardtune.runtime.world import World
+from shardtune.train.config import TrainConfig
 
 
 def fail(world: World, attempt: Any) -> None:
@@ -23,7 +23,7 @@ def fail(world: World, attempt: Any) -> None:
 
 
 def train(config: TrainConfig, world: World) -> None:
-    from shardtune.train import loop
+    from shardtune.train import command as loop
     from shardtune.train.stopping import StopRequest
 
     config.train_dir.mkdir(exist_ok=True)

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from shardtune.train.loop import train
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
+from shardtune.runtime.world import World
+from shardtune.train.command import train
+from shardtune.train.config import TrainConfig
 from tests.distributed.train_body import build
 
 STEPS = 6

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.build.builder import build
-from shardtune.build.receipts import RECEIPTS_NAME
-from shardtune.build.verify import verify
+from shardtune.builder.builder import build
+from shardtune.builder.receipts import RECEIPTS_NAME
 from shardtune.config import BuildConfig, VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME
-from shardtune.lease import HELD_NAME, SWEPT
-from shardtune.world import World
+from shardtune.inspect.verify import verify
+from shardtune.runtime.lease import HELD_NAME, SWEPT
+from shardtune.runtime.world import World
 from tests.faults.injector import Injector, calls
 from tests.faults.reference import Reference, identities
 from tests.launching import run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.build.finish import REJECTS_NAME
+from shardtune.builder.finalize import REJECTS_NAME
 from shardtune.dataset.manifest import MANIFEST_NAME
 from tests.faults.reference import Reference
 from tests.launching import run

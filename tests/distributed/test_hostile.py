@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shardtune.build.verify import verify
 from shardtune.config import VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME
-from shardtune.world import World
+from shardtune.inspect.verify import verify
+from shardtune.runtime.world import World
 from tests.distributed import training
 from tests.faults.mounts import CRASH, Mounter, Options, has_hosts, log_of, on_host
 from tests.faults.reference import Reference

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shardtune.build.verify import verify
 from shardtune.config import VerifyConfig
-from shardtune.world import World
+from shardtune.inspect.verify import verify
+from shardtune.runtime.world import World
 from tests.launching import launch
 from tests.pictures import encoded, picture
 

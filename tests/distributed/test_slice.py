@@ -75,7 +75,8 @@ def test_a_run_cut_short_goes_on_after_its_last_checkpoint(small_data: Path, tmp
 
 def test_ranks_with_different_weights_are_told_which(tmp_path: Path) -> None:
     code = (
-        "import os, tensorflow as tf; from shardtune.world import World; from shardtune.train.guards import require_equal; "
+        "import os, tensorflow as tf; from shardtune.runtime.world import World; "
+        "from shardtune.train.guards import require_equal; "
         "w = World.from_environment('horovod', os.environ); "
         "same, other = tf.Variable(1.0), tf.Variable(float(w.rank)); "
         "require_equal(w, {'same': same}); "

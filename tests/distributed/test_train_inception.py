@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shardtune.build.builder import build
+from shardtune.builder.builder import build
 from shardtune.config import BuildConfig
-from shardtune.files import sha256_of
 from shardtune.model import checkpoint
-from shardtune.world import World
+from shardtune.runtime.files import sha256_of
+from shardtune.runtime.world import World
 from tests.distributed.training import INCEPTION, Disturbed, final, metrics, train
 from tests.launching import launch
 
@@ -100,12 +100,12 @@ def test_no_sum_of_the_step_depends_on_what_is_ready_first() -> None:
 import numpy as np, tensorflow as tf
 from pathlib import Path
 from tensorflow.python.eager import context
-from shardtune import devices
+from shardtune.runtime import devices
 from shardtune.model import inception
 from shardtune.train.state import State
 from shardtune.train.step import Step
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
+from shardtune.train.config import TrainConfig
+from shardtune.runtime.world import World
 
 devices.claim(World())
 devices.make_deterministic()

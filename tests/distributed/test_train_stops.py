@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.locking import hold
 from shardtune.model import checkpoint
-from shardtune.world import World
+from shardtune.runtime.locking import hold
+from shardtune.runtime.world import World
 from tests import launching
 from tests.distributed.training import DRIFTING, LAUNCHERS, Disturbed, command, digest, metrics, outcome, train
 

@@ -37,7 +37,7 @@ def test_a_launcher_that_the_backend_does_not_see_is_an_error_not_n_worlds_of_on
 def test_one_rank_that_fails_ends_all() -> None:
     # The others wait in a gather that never completes.
     code = (
-        "import os; from shardtune.world import World; w = World.from_environment('mpi', os.environ); "
+        "import os; from shardtune.runtime.world import World; w = World.from_environment('mpi', os.environ); "
         "w.abort(1) if w.rank == 1 else w.gather(0)"
     )
     done = run([sys.executable, "-c", code], launcher="mpirun", ranks=3, timeout=60)

@@ -16,8 +16,8 @@ import tyro
 
 from shardtune import cli
 from shardtune.dataset.manifest import Manifest
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import Backend, World
+from shardtune.runtime.world import Backend, World
+from shardtune.train.config import TrainConfig
 from tests.distributed.training import DRIFTING, lines
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shardtune.errors import RootFailedError, UsageError
-from shardtune.world import World
+from shardtune.runtime.world import World
 
 LARGE, MESSAGES = 1_000_000, 5
 

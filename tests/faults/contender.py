@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from shardtune import lease
 from shardtune.errors import WorldError
-from shardtune.locking import hold
-from shardtune.world import World
+from shardtune.runtime import lease
+from shardtune.runtime.locking import hold
+from shardtune.runtime.world import World
 
 
 def main(directory: str, log: str, times: str) -> None:

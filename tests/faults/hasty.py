@@ -3,7 +3,7 @@
 import runpy
 import sys
 
-from shardtune import lease
+from shardtune.runtime import lease
 
 BEAT, STALE = 0.25, 2.5  # a tenth: the machine may be busy
 

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from shardtune import lease
 from shardtune.errors import WorldError
-from shardtune.files import write_json
-from shardtune.locking import hold
-from shardtune.world import World
+from shardtune.runtime import lease
+from shardtune.runtime.files import write_json
+from shardtune.runtime.locking import hold
+from shardtune.runtime.world import World
 
 
 def main(directory: str, beat: str, stale: str) -> None:

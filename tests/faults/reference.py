@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shardtune.build.builder import build
-from shardtune.build.receipts import RECEIPTS_NAME, read_receipt
+from shardtune.builder.builder import build
+from shardtune.builder.receipts import RECEIPTS_NAME, read_receipt
 from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
-from shardtune.files import sha256_of
-from shardtune.world import World
+from shardtune.runtime.files import sha256_of
+from shardtune.runtime.world import World
 from tests.records import contents
 
 Identity = tuple[int, int]  # inode and time of writing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shardtune.build.example import encode
+from shardtune.builder.example import encode
 from shardtune.dataset.manifest import RECORD, SPLITS, Manifest, Shard, Split, read_records, write_records
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.input.reader import RecordReader

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardtune.input.order import BLOCK, WINDOW, epoch_order, global_batch, part
-from shardtune.world import World
+from shardtune.runtime.world import World
 
 SHARDS = st.lists(st.integers(0, 60), min_size=1, max_size=12).filter(any).map(tuple)
 SEEDS = st.integers(0, 2**63 - 1)

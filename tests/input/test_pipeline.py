@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardtune.build.example import encode
+from shardtune.builder.example import encode
 from shardtune.config import Augmentation
 from shardtune.dataset.manifest import RECORD, SPLITS, Manifest, Shard, Split, write_records
 from shardtune.dataset.tfrecord import frame, stored_crc
@@ -19,7 +19,7 @@ from shardtune.errors import DataError, UsageError
 from shardtune.input.order import epoch_order, global_batch
 from shardtune.input.pipeline import READ_AT_ONCE, evaluation_batches, example_seeds, training_batches
 from shardtune.input.reader import RecordReader
-from shardtune.world import World
+from shardtune.runtime.world import World
 from tests.input.shards import corrupt, reader_of, repeated, write
 from tests.pictures import encoded, picture
 from tests.records import fields, records

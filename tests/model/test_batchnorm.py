@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from shardtune.model.batchnorm import EPSILON, BatchNormalization, Kind
-from shardtune.world import World
+from shardtune.runtime.world import World
 
 GENERATOR = np.random.default_rng(5)
 X = (GENERATOR.normal(size=(4, 3, 5, 2)) * [1.0, 30.0] + [0.5, -100.0]).astype(np.float32)

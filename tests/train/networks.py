@@ -6,7 +6,7 @@ import keras
 
 from shardtune.model.batchnorm import BatchNormalization, Kind
 from shardtune.model.inception import LOGITS_LAYER
-from shardtune.world import World
+from shardtune.runtime.world import World
 
 
 def small(

@@ -8,10 +8,10 @@ import pytest
 
 from shardtune.model import inception
 from shardtune.model.inception import named_variables
+from shardtune.runtime.world import World
+from shardtune.train.config import TrainConfig
 from shardtune.train.state import State
 from shardtune.train.step import Step
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
 
 BATCH, STEPS = 4, 20
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shardtune.communicators import Alone
 from shardtune.errors import DataError, ShardtuneError, TrainingError, UsageError, WorldError
+from shardtune.runtime.communicators import Alone
+from shardtune.runtime.world import World
 from shardtune.train import guards
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
+from shardtune.train.config import TrainConfig
 
 
 class WithAPeer(Alone):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shardtune.train.config import Optimizer
 from shardtune.train.optimizers import add_weight_decay, make
-from shardtune.trainconfig import Optimizer
 
 GENERATOR = np.random.default_rng(0)
 START = GENERATOR.normal(size=(4, 3)).astype(np.float32)

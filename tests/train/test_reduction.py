@@ -6,9 +6,9 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.communicators import Alone
+from shardtune.runtime.communicators import Alone
+from shardtune.runtime.world import World
 from shardtune.train.reduction import groups_of, sum_over_workers
-from shardtune.world import World
 
 
 @given(st.lists(st.integers(1, 1000), max_size=60), st.integers(1, 8))

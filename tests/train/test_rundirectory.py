@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError, ShardtuneError, UsageError
 from shardtune.model import checkpoint
+from shardtune.train.config import TrainConfig
 from shardtune.train.rundirectory import Fixed
 from shardtune.train.rundirectory import open_run as open_of
-from shardtune.trainconfig import TrainConfig
 from tests.jsonvalues import json_values
 
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shardtune.train.config import TrainConfig
 from shardtune.train.schedule import Schedule, drawn, scale_of
-from shardtune.trainconfig import TrainConfig
 
 RATES = st.floats(1e-6, 10)
 DECAYS = st.sampled_from(["constant", "exponential", "cosine", "step"])

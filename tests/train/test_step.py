@@ -10,15 +10,15 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.communicators import Alone
 from shardtune.input.order import part
 from shardtune.model.inception import LOGITS_LAYER, named_variables
+from shardtune.runtime.communicators import Alone
+from shardtune.runtime.world import World
 from shardtune.train import dropout
+from shardtune.train.config import Optimizer, TrainConfig
 from shardtune.train.loss_scale import FIRST
 from shardtune.train.state import State
 from shardtune.train.step import Step, Told, count_micro_batches, micro_batches
-from shardtune.trainconfig import Optimizer, TrainConfig
-from shardtune.world import World
 from tests.train.networks import small
 
 BATCH, SIDE, CLASSES = 6, 8, 5

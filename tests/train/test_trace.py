@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from shardtune.errors import UsageError
+from shardtune.runtime.world import World
+from shardtune.train.config import TrainConfig
 from shardtune.train.trace import Trace
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
 
 
 def trace(directory: Path, profile: str | None, *, done: int = 0) -> Trace:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shardtune.errors import DataError
-from shardtune.files import atomic_write, write_json
-from shardtune.sealed import json_digest
+from shardtune.runtime.files import atomic_write, write_json
+from shardtune.runtime.sealed import json_digest
 
 SCHEMA_VERSION = 2  # 1 had no `reports`; its records hold the source's path in image/filename, and no image/path
 MANIFEST_NAME = "dataset.json"

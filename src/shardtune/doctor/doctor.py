@@ -13,9 +13,9 @@ from shardtune.config import DoctorConfig
 from shardtune.doctor import host, ranks
 from shardtune.doctor.finding import Finding
 from shardtune.errors import WorldError
-from shardtune.launcher import detect
-from shardtune.timelimit import time_limit
-from shardtune.world import World
+from shardtune.runtime.launcher import detect
+from shardtune.runtime.timelimit import time_limit
+from shardtune.runtime.world import World
 
 SECONDS = 60  # for all that ranks do together: several times what it takes where all is well
 TOO_LATE = (

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from shardtune.doctor import judge
+from shardtune.doctor import checks
 from shardtune.doctor.finding import Finding, Reply
 
 SECONDS = 20.0  # that a process may take: importing TensorFlow from a cold network file system is the slowest
@@ -22,7 +22,7 @@ DISK_SECONDS = 1.5  # after which a slow disk is let off
 PIECE = 4 << 20
 HELLO = """
 import os
-from shardtune.world import World
+from shardtune.runtime.world import World
 world = World.from_environment("mpi", os.environ)
 ranks = world.gather(world.rank)
 if world.is_root:
@@ -59,22 +59,22 @@ def examine(directory: Path, environ: Mapping[str, str], of_ranks: Mapping[str, 
     # Horovod imports TensorFlow, which is what takes the time: it is asked for alone only where Horovod fails.
     tensorflow = horovod if horovod.well else ask("import tensorflow", _tell("of_tensorflow"))
     findings = [
-        judge.python(sys.version_info[:3], sys.executable),
-        judge.versions(replies["pip"]),
-        judge.tensorflow(tensorflow),
-        judge.gpus(replies.get("driver"), tensorflow, environ.get("CUDA_VISIBLE_DEVICES")),
-        judge.horovod(horovod),
-        judge.nccl(horovod, tensorflow.facts.get("gpus", 0)),
-        judge.mpi(replies["mpi4py"], horovod),
-        judge.slurm(environ, replies.get("slurm")),
+        checks.python(sys.version_info[:3], sys.executable),
+        checks.versions(replies["pip"]),
+        checks.tensorflow(tensorflow),
+        checks.gpus(replies.get("driver"), tensorflow, environ.get("CUDA_VISIBLE_DEVICES")),
+        checks.horovod(horovod),
+        checks.nccl(horovod, tensorflow.facts.get("gpus", 0)),
+        checks.mpi(replies["mpi4py"], horovod),
+        checks.slurm(environ, replies.get("slurm")),
         disk(directory),
     ]
-    return findings if of_ranks is not None else [*findings, judge.mpirun(replies.get("mpirun"), replies.get("hello"))]
+    return findings if of_ranks is not None else [*findings, checks.mpirun(replies.get("mpirun"), replies.get("hello"))]
 
 
 def _tell(function: str) -> list[str]:
-    """A command that prints what a function of `facts` returns."""
-    code = f"import json; from shardtune.doctor import facts; print(json.dumps(facts.{function}()))"
+    """A command that prints what a function of `probes` returns."""
+    code = f"import json; from shardtune.doctor import probes; print(json.dumps(probes.{function}()))"
     return [sys.executable, "-c", code]
 
 
@@ -131,7 +131,7 @@ def disk(directory: Path) -> Finding:
             while time.perf_counter() - start < DISK_SECONDS and (data := file.read(PIECE)):
                 done += len(data)
             read = done / (time.perf_counter() - start)
-        return judge.disk(str(directory), write, read, shutil.disk_usage(directory).free)
+        return checks.disk(str(directory), write, read, shutil.disk_usage(directory).free)
     except OSError as error:
         advice = "give a --directory that exists, can be written, and has room"
         return Finding("disk", f"{directory}: {error.strerror}", "a temporary file", advice)

@@ -10,13 +10,13 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from shardtune.devices import claim
-from shardtune.doctor import host, judge
-from shardtune.doctor.facts import of_horovod
+from shardtune.doctor import checks, host
 from shardtune.doctor.finding import Finding, Reply
+from shardtune.doctor.probes import of_horovod
 from shardtune.errors import WorldError
-from shardtune.launcher import Launcher
-from shardtune.world import Backend, World
+from shardtune.runtime.devices import claim
+from shardtune.runtime.launcher import Launcher
+from shardtune.runtime.world import Backend, World
 
 PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy", "pillow")
 GRADIENTS = (8, 3_000_000)  # tensors, float32 values in each: 96 MB, as Inception v3's gradients are
@@ -38,7 +38,7 @@ def examine(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> 
     here = socket.gethostname()
     ranks = world.gather((here, os.sched_getaffinity(0), identity()))
     names = [f"rank {rank} ({name})" for rank, (name, _, _) in enumerate(ranks)]
-    findings.append(judge.agreement([versions for _, _, versions in ranks], names))
+    findings.append(checks.agreement([versions for _, _, versions in ranks], names))
     mine = []
     if world.local_rank == 0:
         together = set().union(*(cores for name, cores, _ in ranks if name == here))
@@ -48,7 +48,7 @@ def examine(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> 
         known = {"horovod": Reply("import horovod.tensorflow", json.dumps(of_horovod()))} if "horovod" in worlds else {}
         mine = [
             *host.examine(directory, environ, known),
-            judge.cores(len(os.sched_getaffinity(0)), len(given), world.local_size),
+            checks.cores(len(os.sched_getaffinity(0)), len(given), world.local_size),
         ]
     of_rank_0, *of_others = world.gather((here, mine))
     for one in reversed(worlds.values()):  # Horovod talks over the MPI that was there first
@@ -108,7 +108,7 @@ def reduce(world: World) -> Finding:
     for one in world.gather(problem):  # one host without GPUs enough keeps all from reducing
         if one is not None:
             return _failed("allreduce", one, how)
-    from shardtune.frameworks import tf
+    from shardtune.runtime.frameworks import tf
 
     count, values = GRADIENTS
     given = [tf.fill([values], float(world.rank)) for _ in range(count)]
@@ -119,5 +119,5 @@ def reduce(world: World) -> Finding:
         right = all(bool(tf.reduce_all(tf.equal(total, world.size * (world.size - 1) / 2))) for total in sums)
         best = min(best, time.perf_counter() - start)
     if not right:
-        return Finding("allreduce", "the sums are wrong", how, f"Horovod must be built anew: {judge.SETUP}")
-    return judge.bandwidth(world.size, 4 * count * values, best)
+        return Finding("allreduce", "the sums are wrong", how, f"Horovod must be built anew: {checks.SETUP}")
+    return checks.bandwidth(world.size, 4 * count * values, best)

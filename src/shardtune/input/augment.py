@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from shardtune.config import Augmentation
-from shardtune.frameworks import tf
+from shardtune.runtime.frameworks import tf
 
 # The share of height and width that evaluation looks at: research/inception image_processing.eval_image.
 CENTRAL_FRACTION = 0.875

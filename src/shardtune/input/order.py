@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from shardtune.world import World
+from shardtune.runtime.world import World
 
 Indices = npt.NDArray[np.int64]
 BLOCK = 8  # records: half a megabyte of photographs, which any storage reads at nearly its full speed

@@ -8,11 +8,11 @@ import numpy as np
 
 from shardtune.config import Augmentation
 from shardtune.errors import DataError, UsageError
-from shardtune.frameworks import tf
 from shardtune.input import augment
 from shardtune.input.order import Indices, global_batch, part
 from shardtune.input.reader import RecordReader
-from shardtune.world import World
+from shardtune.runtime.frameworks import tf
+from shardtune.runtime.world import World
 
 FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/class/label": tf.io.FixedLenFeature([], tf.int64)}
 SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]

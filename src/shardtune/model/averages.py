@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shardtune.frameworks import tf
+from shardtune.runtime.frameworks import tf
 
 TWIN = "/ExponentialMovingAverage"  # what TensorFlow 1 adds to the name of a variable
 

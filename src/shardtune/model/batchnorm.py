@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal
 
-from shardtune.frameworks import keras, tf
-from shardtune.world import World
+from shardtune.runtime.frameworks import keras, tf
+from shardtune.runtime.world import World
 
 EPSILON = 0.001  # research/inception inception_model.inference
 Kind = Literal["per_worker", "synced", "frozen"]

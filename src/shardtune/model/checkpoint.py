@@ -12,7 +12,7 @@ import xxhash
 from safetensors import SafetensorError, safe_open
 
 from shardtune.errors import CheckpointError
-from shardtune.files import atomic_write
+from shardtune.runtime.files import atomic_write
 
 RUN_CONFIG_NAME = "config.json"
 RUN_VERSION = 1

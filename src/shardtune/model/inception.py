@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shardtune.errors import UsageError
-from shardtune.frameworks import keras
 from shardtune.model.batchnorm import BatchNormalization, Kind
-from shardtune.world import World
+from shardtune.runtime.frameworks import keras
+from shardtune.runtime.world import World
 
 # mixed7 is 17×17 at 299 pixels; the auxiliary head pools it 5×5 with stride 3, and 106 pixels leave a map of 4×4.
 SMALLEST_SIZE_WITH_AUXILIARY_HEAD = 107

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.errors import CheckpointError
-from shardtune.frameworks import keras
 from shardtune.model import sources
 from shardtune.model.inception import FINAL_LAYERS, named_variables
+from shardtune.runtime.frameworks import keras
 
 AUXILIARY_HEAD = "aux_logits/"
 AUXILIARY_CONVOLUTION = "aux_logits/Conv/"  # as large as its input, so one for each image size

@@ -20,10 +20,10 @@ import numpy as np
 import safetensors
 
 from shardtune.errors import CheckpointError
-from shardtune.frameworks import tf
 from shardtune.model import checkpoint, keras_files, slim
 from shardtune.model.averages import TWIN
 from shardtune.model.keras_files import Array
+from shardtune.runtime.frameworks import tf
 
 EXPECTED = "A checkpoint of Inception v3 (TensorFlow's, TF-Slim's, Keras's or a run directory) was expected"
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends V1 checkpoints and V2 indices: tensorflow/core/lib/io/format.h

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.errors import CheckpointError
-from shardtune.files import write_json
 from shardtune.model import checkpoint
 from shardtune.model.checkpoint import Tensors
+from shardtune.runtime.files import write_json
 
 BEST_NAME = "best.json"
 

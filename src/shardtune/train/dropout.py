@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shardtune.frameworks import tf
+from shardtune.runtime.frameworks import tf
 
 RATE = 0.2  # research/inception slim/inception_model.py: dropout_keep_prob=0.8
 PHILOX = 1

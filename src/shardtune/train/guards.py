@@ -12,8 +12,8 @@ import xxhash
 from shardtune.config import as_json
 from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.errors import DataError, TrainingError, UsageError, WorldError
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
+from shardtune.runtime.world import World
+from shardtune.train.config import TrainConfig
 
 Mine = tuple[dict[str, Any], str | None, dict[str, str]]  # flags, digest of the data, versions
 PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy")

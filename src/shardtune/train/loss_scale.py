@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shardtune.frameworks import tf
+from shardtune.runtime.frameworks import tf
 
 FIRST = 2.0**15
 SMALLEST = 1.0

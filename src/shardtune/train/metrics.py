@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shardtune.files import atomic_write
-from shardtune.frameworks import tf
+from shardtune.runtime.files import atomic_write
+from shardtune.runtime.frameworks import tf
 
 METRICS_NAME = "metrics.jsonl"
 EVENTS = "events.out.tfevents"  # what TensorFlow's file names begin with

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from shardtune.frameworks import keras, tf
-from shardtune.trainconfig import Optimizer
+from shardtune.runtime.frameworks import keras, tf
+from shardtune.train.config import Optimizer
 
 MOMENTUM = 0.9
 # research/inception inception_train: RMSPROP_DECAY, RMSPROP_MOMENTUM, RMSPROP_EPSILON.

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from shardtune.frameworks import tf
-from shardtune.trainconfig import Compression
-from shardtune.world import World
+from shardtune.runtime.frameworks import tf
+from shardtune.runtime.world import World
+from shardtune.train.config import Compression
 
 GROUPS = 4
 

@@ -6,12 +6,12 @@ from typing import Any
 from shardtune.config import as_json
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError, UsageError
-from shardtune.files import write_json
 from shardtune.model import checkpoint
 from shardtune.model.checkpoint import RUN_CONFIG_NAME, RUN_VERSION, load_run_config
 from shardtune.model.inception import SMALLEST_SIZE_WITH_AUXILIARY_HEAD
+from shardtune.runtime.files import write_json
+from shardtune.train.config import TrainConfig
 from shardtune.train.schedule import Schedule, scale_of
-from shardtune.trainconfig import TrainConfig
 
 # What may change on the way: where things lie, how the same global batch is gone through, how often is told and saved, and
 # when to stop.

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from shardtune.trainconfig import Decay, Scaling, TrainConfig
+from shardtune.train.config import Decay, Scaling, TrainConfig
 
 LONGEST_WARMUP = 0.1  # of the run, so that a short one also gets to train at its full rate
 STEPS_AT = (30 / 90, 60 / 90, 80 / 90)  # of the run: Goyal et al. 2017, arXiv:1706.02677, section 5.1

@@ -8,13 +8,13 @@ from shardtune.model import checkpoint, pretrained
 from shardtune.model.averages import Averages
 from shardtune.model.checkpoint import Tensors
 from shardtune.model.inception import changing_variables, named_variables
-from shardtune.progress import say
+from shardtune.runtime.progress import say
+from shardtune.runtime.world import World
 from shardtune.train import optimizers
 from shardtune.train.checkpoints import History, resume
+from shardtune.train.config import TrainConfig
 from shardtune.train.guards import require_equal
 from shardtune.train.loss_scale import LossScale
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
 
 
 class State:

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from shardtune.frameworks import tf
 from shardtune.model.batchnorm import examples_weighted
 from shardtune.model.inception import LOGITS_LAYER, changing_variables
+from shardtune.runtime.frameworks import tf
+from shardtune.runtime.world import World
 from shardtune.train import dropout
+from shardtune.train.config import TrainConfig
 from shardtune.train.loss_scale import SMALLEST
 from shardtune.train.optimizers import add_weight_decay
 from shardtune.train.reduction import sum_over_workers
 from shardtune.train.state import State
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
 
 LABEL_SMOOTHING = 0.1  # Szegedy et al. 2015, section 7
 AUXILIARY_WEIGHT = 0.4  # research/inception inception_model.loss

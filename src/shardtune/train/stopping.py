@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from shardtune.files import write_json
-from shardtune.trainconfig import seconds_of
+from shardtune.runtime.files import write_json
+from shardtune.train.config import seconds_of
 
 OUTCOME_NAME = "outcome.json"
 Outcome = Literal["running", "finished", "stopped", "failed"]

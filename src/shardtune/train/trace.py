@@ -1,10 +1,10 @@
 """A trace of some steps, for TensorBoard's profiler."""
 
 from shardtune.errors import UsageError
-from shardtune.frameworks import tf
-from shardtune.progress import say
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
+from shardtune.runtime.frameworks import tf
+from shardtune.runtime.progress import say
+from shardtune.runtime.world import World
+from shardtune.train.config import TrainConfig
 
 
 class Trace:

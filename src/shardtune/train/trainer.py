@@ -9,12 +9,14 @@ from typing import Any
 
 from shardtune.dataset.manifest import Split
 from shardtune.errors import StoppedError, TrainingError
+from shardtune.evaluate.evaluator import Evaluator
 from shardtune.input.order import part
 from shardtune.input.pipeline import evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
-from shardtune.progress import Ticker, say
-from shardtune.scoring.evaluator import Evaluator
+from shardtune.runtime.progress import Ticker, say
+from shardtune.runtime.world import World
 from shardtune.train.checkpoints import Keeper
+from shardtune.train.config import TrainConfig
 from shardtune.train.guards import require_equal
 from shardtune.train.metrics import Metrics, Spent
 from shardtune.train.ranklog import RankLog
@@ -23,8 +25,6 @@ from shardtune.train.state import State
 from shardtune.train.step import Step, Told
 from shardtune.train.stopping import Outcome, OutcomeFile, StopRequest
 from shardtune.train.trace import Trace
-from shardtune.trainconfig import TrainConfig
-from shardtune.world import World
 
 PHASES = ("validating", "saving", "waiting for input", "in a step")  # in the order in which they come
 VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = range(len(PHASES))

@@ -1,0 +1,36 @@
+"""JSON files that a later process of ours reads back: sealed with the version of their layout and a digest of their content."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from shardtune.runtime.files import atomic_write
+
+
+def json_digest(value: dict[str, Any]) -> str:
+    """SHA-256 of `value` as JSON with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_sealed(path: Path, version: int, value: dict[str, Any], *, durable: bool = True) -> None:
+    """Write `value` atomically. It has no keys "version" and "digest".
+
+    Args:
+        durable: for a crash of the machine too.
+    """
+    value = {"version": version, **value}
+    with atomic_write(path, durable=durable) as file:
+        file.write(json.dumps({**value, "digest": json_digest(value)}, ensure_ascii=False).encode() + b"\n")
+
+
+def read_sealed(path: Path, version: int) -> dict[str, Any] | None:
+    """What `write_sealed` wrote; None where there is no such file, or it is damaged, edited or of another version."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_bytes())
+        if value.pop("digest") != json_digest(value) or value.pop("version") != version:
+            return None
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return value

@@ -1,0 +1,283 @@
+"""The processes of a job as one value: who am I, how many are we, and how we talk.
+
+A world of size 1 answers every collective rightly, so no caller asks "am I distributed?".
+"""
+
+import ctypes
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeVar
+
+from shardtune.errors import RootFailedError, WorldError, exit_status_of
+from shardtune.runtime.communicators import Alone, Communicator, OverHorovod, OverMpi
+from shardtune.runtime.guard import Guard
+from shardtune.runtime.launcher import Launcher, detect
+from shardtune.runtime.rollcall import Member
+
+T = TypeVar("T")
+Backend = Literal["mpi", "horovod"]
+
+
+@dataclass(frozen=True)
+class World:
+    """Rank and size of this process, and the collectives over all of them.
+
+    Attributes:
+        rank: 0 to size − 1; rank 0 speaks and writes for all.
+        size: number of processes in the job.
+        local_rank: rank among the processes of this host.
+        local_size: number of processes on this host.
+        guard: what every rank tells that it gets on; each collective does.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    _communicator: Communicator = field(default_factory=Alone, repr=False, compare=False)
+    guard: Guard = field(default_factory=Guard, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.rank < self.size and 0 <= self.local_rank < self.local_size <= self.size):
+            raise WorldError(f"A rank lies between 0 and the size of its world, not {self}: start the job again.")
+
+    @staticmethod
+    def from_environment(backend: Backend, environ: Mapping[str, str], guard: Guard | None = None) -> "World":
+        """The world that the launcher made: of size 1 without one. Its ranks report to `guard`, if that looks on.
+
+        Raises:
+            WorldError: a launcher started n processes, and the backend is missing, is another one than the launcher
+                knows, or sees another number.
+        """
+        launcher, guard = detect(environ), guard or Guard()
+        if launcher is None:
+            return World(guard=guard)
+        launcher.set_parameters(os.environ)
+        try:
+            with guard.time_limit(
+                f"All {launcher.size} processes find each other, but some of them have not come: see that each host reaches "
+                f"the others and that none has ended."
+            ):
+                world = _form(backend, launcher)
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            raise WorldError(
+                f"A launcher started {launcher.size} process(es), so {backend} must be usable here, but it is not "
+                f"({error}): run launch/setup.sh, or start the command without a launcher."
+            ) from error
+        if world.size != launcher.size:
+            raise WorldError(
+                f"The launcher started {launcher.size} processes but {backend} sees {world.size}: use the mpirun or "
+                f"srun --mpi=… of the MPI that {backend} was built with."
+            )
+        guard.name = world.name
+        return replace(world, guard=guard)
+
+    @contextmanager
+    def _collective(self) -> Iterator[None]:
+        """Around each of them. Ranks that come to the first one tell each other who they are: not earlier, since it starts
+        TensorFlow where they talk over Horovod."""
+        with self.guard.waiting():
+            if not self.guard.knows_all:
+                told = self._communicator.gather((secrets.token_hex(8), Member.this()))
+                self.guard.join(told[0][0], self.rank, [member for _, member in told])
+            yield
+
+    def meet_in(self, directory: Path) -> None:
+        """Let ranks that hang find out through this directory, which all of them see, who is late. For all ranks to call."""
+        self.at_root(lambda: self.guard.clear(directory))
+        self.guard.meet_in(directory)
+        self.barrier()
+
+    @property
+    def is_root(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def name(self) -> str:
+        """This process in the words of a message."""
+        return f"rank {self.rank} of {self.size} on {socket.gethostname()}"
+
+    def broadcast(self, value: T) -> T:
+        """Rank 0's value, on every rank. The value travels pickled between our own processes."""
+        with self._collective():
+            return self._communicator.broadcast(value)  # type: ignore[no-any-return]
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's value, in rank order, on every rank."""
+        with self._collective():
+            return self._communicator.gather(value)
+
+    def scatter(self, parts: Iterable[T]) -> T:
+        """Part r of rank 0's `parts` on rank r; on other ranks the argument is not looked at. MPI only."""
+        with self.guard.waiting():
+            return self._communicator.scatter(parts)  # type: ignore[no-any-return]
+
+    def post(self, value: Any) -> None:
+        """Send `value` to rank 0 without waiting until it is collected. MPI only."""
+        self._communicator.post(value)
+
+    def collect(self) -> list[Any]:
+        """On rank 0: what ranks, 0 included, have posted since the last call, each rank's in order. MPI only."""
+        return self._communicator.collect()
+
+    def barrier(self) -> None:
+        """Return when every rank has come here."""
+        self.gather(None)
+
+    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+        """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function.
+
+        Args:
+            name: by which ranks find each other: the same on all, and that of no other sum of the same step.
+        """
+        from shardtune.runtime.frameworks import tf
+
+        # The gradient of a sum over ranks is one, too. It is given here, around every communicator, so that a world of one
+        # adds the gradients of what a tensor goes into in the same order as any other.
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def summed(*tensors: Any) -> tuple[Any, Any]:
+            def gradient(*upstream: Any) -> list[Any]:
+                return self._communicator.sum_tensors(list(upstream), f"{name}.gradient")
+
+            return self._communicator.sum_tensors(list(tensors), name), gradient
+
+        return list(summed(*tensors))
+
+    def trace(self, path: Path) -> None:
+        """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on.
+
+        `expect_trace` must have been called before the world was made.
+        """
+        self._communicator.trace(path)
+
+    def finish(self) -> None:
+        """Let go of what collectives go over. For all ranks to call, and none of them calls a collective after it."""
+        self._communicator.finish()
+
+    def abort(self, status: int) -> NoReturn:
+        """End this process, and with it every rank of the job, with a non-zero status."""
+        _flush()
+        self._communicator.abort(status)
+
+    def leave(self, status: int) -> NoReturn:
+        """End this process in good order, as all other ranks do, whatever threads are still at work."""
+        self.finish()
+        self.guard.stop()
+        _flush()
+        # Not sys.exit: a thread of TensorFlow's that calls Python, and Python that is going away, would wait for each other.
+        os._exit(status)
+
+    def at_root(self, work: Callable[[], T]) -> T:
+        """Do `work` on rank 0, which alone gets the result (the others None); if it raises there, every rank raises.
+
+        It may take long, as long as it beats: the others hear of that.
+
+        Raises:
+            RootFailedError: on the other ranks, in place of the exception that rank 0 raises itself.
+        """
+        result: T | None = None
+        failure: Exception | None = None
+        status = 0
+        if self.is_root:
+            try:
+                with self.guard.relaying(lambda: self.broadcast(None)):
+                    result = work()
+            except Exception as error:
+                failure, status = error, exit_status_of(error)
+        while (ended := self.broadcast(status)) is None:
+            pass  # it is still at work
+        if failure is not None:
+            raise failure
+        if ended:
+            raise RootFailedError(ended)
+        return result  # type: ignore[return-value]
+
+    def from_root(self, work: Callable[[], T]) -> T:
+        """Do `work` on rank 0 and give its result to all; if it raises there, every rank raises as `at_root` does."""
+        return self.broadcast(self.at_root(work))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more
+            stream.flush()
+
+
+def _form(backend: Backend, launcher: Launcher) -> World:
+    if backend == "mpi":
+        launcher.require_mpi(mpi_library(), "mpi4py")
+        return from_mpi()
+    if launcher.libraries is not None:
+        launcher.require_mpi(horovod_built()["mpi"], "Horovod")
+    return from_horovod()
+
+
+def mpi_library() -> str:
+    """Name and version of the MPI that mpi4py loads. Does not start it."""
+    import mpi4py
+
+    mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
+    from mpi4py import MPI
+
+    return _first_words(MPI.Get_library_version())
+
+
+def _horovod() -> Any:
+    """horovod.tensorflow, which would import Keras by itself."""
+    import horovod  # noqa: F401  where it is missing, that is what is said
+
+    import_module("shardtune.runtime.frameworks")
+    return import_module("horovod.tensorflow")
+
+
+def horovod_built() -> dict[str, Any]:
+    """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
+    hvd = _horovod()
+    from horovod.tensorflow.mpi_ops import _basics
+
+    built = {"mpi": None, "gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built())}
+    if not hvd.mpi_built():
+        return built
+    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()  # the longest of any MPI's
+    _basics.MPI_LIB_CTYPES.MPI_Get_library_version(text, ctypes.byref(length))
+    return {**built, "mpi": _first_words(text.value.decode())}
+
+
+def _first_words(version: str) -> str:
+    return " ".join(version.splitlines()[0].split(",")[0].split())
+
+
+def from_mpi() -> World:
+    """The world of mpi4py's COMM_WORLD. Initialises MPI."""
+    from mpi4py import MPI
+
+    if not MPI.Is_initialized():
+        MPI.Init_thread()
+    comm = MPI.COMM_WORLD
+    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), OverMpi(comm, MPI.Finalize))
+
+
+def expect_trace() -> None:
+    """Let `trace` be called on worlds over Horovod that are made from now on. A thread of each rank then spins for it."""
+    os.environ["HOROVOD_TIMELINE"] = "DYNAMIC"
+
+
+def from_horovod() -> World:
+    """The world of Horovod's global process set. Initialises Horovod."""
+    # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
+    os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
+    hvd = _horovod()
+    if not hvd.nccl_built():
+        # Milliseconds between looks at what is ready. Horovod's own 1 costs a third of a core over Gloo, where all ranks
+        # then tell each other; a step on cores takes hundreds.
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
+    hvd.init()
+    return World(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), OverHorovod(hvd))

@@ -1,1 +1,0 @@
-"""Exact evaluation: counts first, one division at the end."""

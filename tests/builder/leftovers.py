@@ -1,0 +1,43 @@
+"""What a build that was interrupted leaves, made by hand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shardtune.builder.duplicates import digest
+from shardtune.builder.receipts import RECEIPTS_NAME, Reject, WrittenShard, digest_of_names, finish_shard
+from shardtune.dataset.manifest import WORK_NAME
+from shardtune.runtime.files import sha256_of
+
+SHARD = "train-00000-of-00002"
+
+
+def output_directory(parent: Path) -> Path:
+    """An output directory as it is once the build has begun."""
+    directory = parent / "data"
+    (directory / WORK_NAME / RECEIPTS_NAME).mkdir(parents=True)
+    return directory
+
+
+def reject(path: str) -> Reject:
+    return {"path": path, "reason": "unreadable", "detail": "no longer there"}
+
+
+def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, **values: Any) -> WrittenShard:
+    """A shard and its receipt; its bytes matter to nobody here.
+
+    Args:
+        stored: paths of the images in it.
+        rejects: digests of those that were left out, by path, which come before the stored ones.
+    """
+    (output / SHARD).write_bytes(b"the bytes of a shard")
+    shard = WrittenShard(
+        "train", SHARD, bytes=20, sha256=sha256_of(output / SHARD), offsets=[0], labels=[1],
+        digests=b"".join([*rejects.values(), *(digest(path.encode()) for path in stored)]).hex(),
+        rejects=[reject(path) for path in rejects],
+        rejected_at=list(range(len(rejects))),
+        stored=digest_of_names([path.encode() for path in stored]),
+        **values,
+    )  # fmt: skip
+    finish_shard(output, shard)
+    return shard

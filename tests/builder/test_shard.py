@@ -1,0 +1,24 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardtune.builder.account import Account
+from shardtune.builder.images import ImageOptions
+from shardtune.builder.partition import ShardPlan
+from shardtune.builder.shard import write_shard
+from shardtune.runtime.world import World
+from tests.listings import listing_of
+from tests.pictures import plant
+
+
+def test_an_error_that_nobody_expected_names_the_image_and_leaves_no_shard(tmp_path: Path) -> None:
+    root, output = plant(tmp_path / "images", per_class=2, classes=("a",)), tmp_path / "data"
+    output.mkdir()
+    shard = ShardPlan("train", "train-00000-of-00001", root, listing_of(["a/a-00.jpg", "a/a-01.jpg"]), {})
+    wrong: Any = None
+    account = Account(World(), 2, lambda rejects: None)
+    with pytest.raises(RuntimeError, match=r"images/a/a-00\.jpg: AttributeError"):
+        write_shard(shard, output, ["a"], wrong, account)
+    assert not list(output.iterdir())
+    assert len(write_shard(shard, output, ["a"], ImageOptions(), account).offsets) == 2

@@ -1,0 +1,83 @@
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from shardtune.evaluate.counts import Counts
+from shardtune.evaluate.evaluator import BETWEEN_MEETINGS, Evaluator
+from shardtune.runtime.world import World
+
+SIDE, CLASSES = 4, 9
+GENERATOR = np.random.default_rng(6)
+IMAGES = GENERATOR.normal(size=(50, SIDE, SIDE, 3)).astype(np.float32)
+LABELS = GENERATOR.integers(1, CLASSES, 50)
+
+
+def network(classes: int = CLASSES) -> Any:
+    """Random logits that depend on the image; dropout, because it must be off."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Dropout(0.5)(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, {"logits": keras.layers.Dense(classes)(x)})
+
+
+def batches(*sizes: int) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+    start = 0
+    for size in sizes:
+        yield IMAGES[start : start + size], LABELS[start : start + size]
+        start += size
+
+
+def by_numpy(model: Any, labels: npt.NDArray[np.int64]) -> Counts:
+    logits = model(IMAGES, training=False)["logits"].numpy()
+    ranks = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(1)
+    return Counts(len(labels), int((ranks < 1).sum()), int((ranks < 5).sum()))
+
+
+@pytest.mark.parametrize("sizes", [[50], [20, 20, 10], [1] * 50, [49, 1], [7, 43]])
+def test_counts_are_numpy_s_for_any_batches(sizes: list[int]) -> None:
+    model = network()
+    expected = by_numpy(model, LABELS)
+    assert 0 < expected.top_1 < expected.top_5 < expected.examples  # else this test would show little
+    assert Evaluator(model).counts(batches(*sizes), World()) == expected
+
+
+def test_the_background_class_competes() -> None:
+    model = network()
+    dense, evaluator = model.layers[-1], Evaluator(model)
+    before = evaluator.counts(batches(50), World())
+    dense.bias.assign(np.eye(CLASSES)[0] * 1000.0)  # class 0 comes first for every image, and is nobody's label
+    after = evaluator.counts(batches(50), World())
+    assert after.top_1 == 0 < before.top_1
+    assert after == by_numpy(model, LABELS)
+    assert after.top_5 < before.top_5
+
+
+def test_with_fewer_than_five_classes_all_are_among_the_first_five() -> None:
+    images, labels = IMAGES, LABELS % 3
+    assert Evaluator(network(3)).counts([(images, labels)], World()).top_5 == 50
+
+
+@pytest.mark.parametrize("moment", [0, BETWEEN_MEETINGS])
+def test_who_is_asked_to_stop_counts_no_further(moment: int) -> None:
+    seen = []
+
+    def watched() -> Iterator[tuple[Any, Any]]:
+        for batch in batches(*[1] * 50):
+            seen.append(batch)
+            yield batch
+
+    assert Evaluator(network()).counts(watched(), World(), asked=lambda: len(seen) > moment) is None
+    assert len(seen) == moment + 1
+
+
+def test_empty_batches_count_nothing() -> None:
+    model = network()
+    assert Evaluator(model).counts([*batches(50), (IMAGES[:0], LABELS[:0])], World()) == by_numpy(model, LABELS)
+
+
+def test_a_rank_without_batches_counts_nothing() -> None:
+    assert Evaluator(network()).counts(batches(), World()) == Counts()

@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shardtune.config import InspectConfig
+from shardtune.errors import DataError
+from shardtune.inspect.augmented import EPOCHS, EXAMPLES, GAP, HEADING, SIDE, preview
+from shardtune.runtime.world import World
+from tests.input.shards import write
+
+
+def test_the_sheet_shows_each_example_as_evaluation_and_as_training_see_it(
+    small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sheet.png"
+    preview(InspectConfig(small_data, path, augmented=True), World())
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG"
+        pixels = np.asarray(sheet.convert("RGB"))
+    tiles = pixels[HEADING:].reshape(EXAMPLES, SIDE + GAP, 1 + 2 * EPOCHS, SIDE + GAP, 3).swapaxes(1, 2)[:, :, :SIDE, :SIDE]
+    assert len({tile.tobytes() for row in tiles for tile in row}) == EXAMPLES * (1 + 2 * EPOCHS)
+    means = tiles.mean((2, 3)).astype(int)  # of each colour: light stays near what evaluation sees
+    assert np.abs(means[:, 1 : 1 + EPOCHS] - means[:, :1]).max() < 80
+    assert str(path) in capsys.readouterr().out
+    preview(InspectConfig(small_data, tmp_path / "again.png", augmented=True), World())
+    assert (tmp_path / "again.png").read_bytes() == path.read_bytes()
+
+
+def test_fewer_examples_than_rows_are_shown_once(tmp_path: Path) -> None:
+    preview(InspectConfig(write(tmp_path, [2, 1]), tmp_path / "sheet.png", augmented=True), World())
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height == HEADING + 3 * (SIDE + GAP)
+
+
+def test_there_is_something_to_show(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no training examples"):
+        preview(InspectConfig(write(tmp_path, [1], "validation"), tmp_path / "sheet.png", augmented=True), World())

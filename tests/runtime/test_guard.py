@@ -1,0 +1,175 @@
+"""A process that hangs, or that is told to stop while it hangs, ends by itself."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shardtune.runtime.guard import Guard
+from tests.launching import ENVIRONMENT
+
+START = """
+import ctypes, sys, threading, time
+from pathlib import Path
+from shardtune.runtime.guard import Guard
+guard = Guard()
+guard.report_to(Path(sys.argv[1]), lambda sentence, ranks: print(sentence, flush=True))
+guard.start()
+def blocked():  # in C code, which no signal interrupts
+    library, mutex = ctypes.{loader}(None), ctypes.create_string_buffer(64)
+    while True:
+        library.pthread_mutex_lock(mutex)
+"""
+HANG = """
+guard.limit(0.5)
+guard.beat("at work", step=41)
+blocked()
+"""
+STOP = """
+guard.interrupts.catch()
+{listening}
+threading.Timer(1, print, ["ready"], dict(flush=True)).start()  # when the main thread waits
+{waiting}
+"""
+FREE, LOCKED = "CDLL", "PyDLL"  # without and with Python's lock
+
+
+def start(tmp_path: Path, code: str, loader: str = FREE) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", START.format(loader=loader) + code, str(tmp_path / "log")],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("loader", [FREE, LOCKED])
+def test_a_hang_ends_with_stacks(tmp_path: Path, loader: str) -> None:
+    hung = start(tmp_path, HANG, loader)
+    said, complaints = hung.communicate(timeout=60)
+    assert hung.returncode == 1, complaints
+    assert said == ("No progress for 0.5 s: this process is at work\n" if loader == FREE else "")
+    assert "in blocked" in (tmp_path / "log").read_text()
+
+
+def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    guard, relayed = Guard(), []
+
+    def relay() -> None:
+        guard.beat("waiting for the other ranks")  # as the collective does
+        relayed.append(now)
+
+    guard.limit(100.0)
+    with guard.relaying(relay):
+        for _ in range(100):
+            now += 1.0
+            guard.beat("at work")
+    guard.beat("done")
+    assert relayed == [26.0, 52.0, 78.0]
+
+
+def test_work_that_holds_the_lock_of_python_has_a_limit() -> None:
+    code = """
+import ctypes
+from shardtune.runtime.timelimit import time_limit
+with time_limit(0.5, "It takes too long."):
+    ctypes.PyDLL(None).sleep(600)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "shardtune: It takes too long.\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_what_is_blocked(tmp_path: Path, number: signal.Signals) -> None:
+    with start(tmp_path, STOP.format(listening="", waiting="blocked()")) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=60)[1] == (
+            "shardtune: A signal has stopped this process, which was starting: what is saved stays.\n"
+        )
+    assert process.returncode == 75
+
+
+@pytest.mark.parametrize(
+    ("waiting", "number"), [("blocked()", signal.SIGTERM), ("while True: time.sleep(0.01)", signal.SIGINT)]
+)
+def test_the_second_signal_ends_what_only_notes_the_first(tmp_path: Path, waiting: str, number: signal.Signals) -> None:
+    listening = "guard.interrupts.listen(lambda number: print(number.name, flush=True))"
+    with start(tmp_path, STOP.format(listening=listening, waiting=waiting)) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        for wait in (0.0, 2.5):  # seconds: a second wish, not the same one that comes twice
+            time.sleep(wait)
+            process.send_signal(number)
+        said, complaints = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "A signal has stopped this process" in complaints
+    assert not said or said.startswith(number.name)
+
+
+def test_a_signal_that_comes_twice_is_one_wish(tmp_path: Path) -> None:
+    listening = "guard.interrupts.listen(lambda number: print(number.name, flush=True))"
+    with start(tmp_path, STOP.format(listening=listening, waiting="time.sleep(5)")) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == "SIGTERM\n"
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_who_is_leaving_is_not_disturbed(tmp_path: Path) -> None:
+    with start(tmp_path, STOP.format(listening="guard.interrupts.ignore()", waiting="time.sleep(3)")) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        for number in (signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_the_first_signal_interrupts_once(tmp_path: Path) -> None:
+    waiting = """
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    time.sleep(1)
+    print("cleaned", flush=True)
+"""
+    with start(tmp_path, STOP.format(listening="", waiting=waiting)) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "interrupted\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[0] == "cleaned\n"
+
+
+def test_before_ranks_have_found_each_other_a_signal_ends_a_command(tmp_path: Path) -> None:
+    # Python's lock is held, as in MPI_Init.
+    code = """
+import ctypes
+from shardtune import cli
+def stage(config):
+    print("ready", flush=True)
+    ctypes.PyDLL(None).sleep(600)
+cli.lead(lambda: None, stage)
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(timeout=60) == -signal.SIGTERM

