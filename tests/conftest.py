@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from shardtune.builder.builder import build
-from shardtune.config import BuildConfig
+from shardtune.builder.config import BuildConfig
 from shardtune.runtime.world import World
 from tests.faults.mounts import hostile_directory as hostile_directory
 from tests.pictures import plant

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from shardtune.config import BuildConfig, EvalConfig
+from shardtune.builder.config import BuildConfig
+from shardtune.evaluate.config import EvalConfig
 from shardtune.train.config import TrainConfig
 from tests.launching import ENVIRONMENT
 from tests.pictures import plant

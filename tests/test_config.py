@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.config import BuildConfig, EvalConfig, as_json
+from shardtune.builder.config import BuildConfig
+from shardtune.config import as_json
 from shardtune.errors import UsageError
+from shardtune.evaluate.config import EvalConfig
 from shardtune.train.config import DEFAULT_EPOCHS, TrainConfig, seconds_of
 
 D = Path("somewhere")

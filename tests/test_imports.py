@@ -72,7 +72,8 @@ from pathlib import Path
 from shardtune.builder.builder import build
 from shardtune.inspect.overview import inspect
 from shardtune.inspect.verify import verify
-from shardtune.config import BuildConfig, InspectConfig, VerifyConfig
+from shardtune.builder.config import BuildConfig
+from shardtune.inspect.config import InspectConfig, VerifyConfig
 from shardtune.runtime.world import World
 images, data = Path({str(tmp_path / "images")!r}), Path({str(tmp_path / "data")!r})
 build(BuildConfig(images, data, train_shards=2), World())

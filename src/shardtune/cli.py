@@ -15,8 +15,11 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from shardtune.config import BuildConfig, DoctorConfig, EvalConfig, InspectConfig, VerifyConfig
+from shardtune.builder.config import BuildConfig
+from shardtune.doctor.config import DoctorConfig
 from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, ToldError, UsageError, exit_status_of
+from shardtune.evaluate.config import EvalConfig
+from shardtune.inspect.config import InspectConfig, VerifyConfig
 from shardtune.runtime.guard import STARTING, Guard
 from shardtune.runtime.progress import printable
 from shardtune.runtime.streams import protect

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from shardtune.builder.builder import build
-from shardtune.config import BuildConfig
+from shardtune.builder.config import BuildConfig
 from shardtune.model import checkpoint
 from shardtune.runtime.world import World
 from tests.distributed.training import Disturbed, lines

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from shardtune.builder.builder import build
-from shardtune.config import Augmentation, BuildConfig
+from shardtune.builder.config import BuildConfig
+from shardtune.config import Augmentation
 from shardtune.dataset.tfrecord import masked_crc32c
 from shardtune.input.order import epoch_order
 from shardtune.runtime.world import World

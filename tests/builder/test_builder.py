@@ -12,13 +12,13 @@ import pytest
 import tensorflow as tf
 
 from shardtune.builder.builder import build
+from shardtune.builder.config import BuildConfig
 from shardtune.builder.example import decode, source_path
 from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import Walk, scan
 from shardtune.builder.partition import shuffled
 from shardtune.builder.receipts import RECEIPTS_NAME
-from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.runtime.world import World

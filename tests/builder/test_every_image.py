@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.builder.builder import build
+from shardtune.builder.config import BuildConfig
 from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.builder.listing import Listing
 from shardtune.builder.partition import into_shards, shuffled
-from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.runtime.world import World
 from tests.listings import listing_of

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.builder.builder import build
-from shardtune.config import BuildConfig
+from shardtune.builder.config import BuildConfig
 from shardtune.runtime.world import World
 
 

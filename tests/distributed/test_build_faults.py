@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from shardtune.builder.builder import build
+from shardtune.builder.config import BuildConfig
 from shardtune.builder.receipts import RECEIPTS_NAME
-from shardtune.config import BuildConfig, VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME
+from shardtune.inspect.config import VerifyConfig
 from shardtune.inspect.verify import verify
 from shardtune.runtime.lease import HELD_NAME, SWEPT
 from shardtune.runtime.world import World

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shardtune.config import VerifyConfig
 from shardtune.dataset.manifest import MANIFEST_NAME
+from shardtune.inspect.config import VerifyConfig
 from shardtune.inspect.verify import verify
 from shardtune.runtime.world import World
 from tests.distributed import training

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shardtune.config import VerifyConfig
+from shardtune.inspect.config import VerifyConfig
 from shardtune.inspect.verify import verify
 from shardtune.runtime.world import World
 from tests.launching import launch

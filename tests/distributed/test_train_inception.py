@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from shardtune.builder.builder import build
-from shardtune.config import BuildConfig
+from shardtune.builder.config import BuildConfig
 from shardtune.model import checkpoint
 from shardtune.runtime.files import sha256_of
 from shardtune.runtime.world import World

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.builder.builder import build
+from shardtune.builder.config import BuildConfig
 from shardtune.builder.receipts import RECEIPTS_NAME, read_receipt
-from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
 from shardtune.runtime.files import sha256_of
 from shardtune.runtime.world import World

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shardtune.config import InspectConfig
 from shardtune.errors import DataError
 from shardtune.inspect.augmented import EPOCHS, EXAMPLES, GAP, HEADING, SIDE, preview
+from shardtune.inspect.config import InspectConfig
 from shardtune.runtime.world import World
 from tests.input.shards import write
 

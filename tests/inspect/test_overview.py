@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from shardtune.builder.builder import build
-from shardtune.config import BuildConfig, InspectConfig
+from shardtune.builder.config import BuildConfig
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError
 from shardtune.inspect import overview
+from shardtune.inspect.config import InspectConfig
 from shardtune.inspect.overview import HEADING, MARGIN, PER_CLASS, SIDE, contact_sheet, inspect
 from shardtune.runtime.world import World
 from tests.pictures import CLASSES, encoded, picture, plant

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from shardtune.builder.builder import build
-from shardtune.config import BuildConfig, VerifyConfig
+from shardtune.builder.config import BuildConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.errors import DataError
+from shardtune.inspect.config import VerifyConfig
 from shardtune.inspect.verify import check_others, check_shard, records_of_shards, verify
 from shardtune.runtime.world import World
 from tests.pictures import encoded, picture

@@ -11,6 +11,7 @@ from PIL import features as codecs
 
 from shardtune.builder import receipts, recipe
 from shardtune.builder.account import Account
+from shardtune.builder.config import BuildConfig
 from shardtune.builder.duplicates import digest_files
 from shardtune.builder.finalize import DUPLICATES_NAME, finish, require_few
 from shardtune.builder.ignored import Ignored
@@ -19,7 +20,6 @@ from shardtune.builder.listing import Listing
 from shardtune.builder.partition import Digests, Plan, ShardPlan, assign
 from shardtune.builder.plan import find_images, find_labels, make_plan, require_same_view
 from shardtune.builder.shard import Seal, not_as_written, write_shard
-from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.inspect.verify import check_files

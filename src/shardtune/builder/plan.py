@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from shardtune.builder import labels
+from shardtune.builder import labels, partition
 from shardtune.builder.boxes import Box, attach, read_boxes
+from shardtune.builder.config import BuildConfig
 from shardtune.builder.duplicates import digest_files
 from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import Listing, Walk, scan
 from shardtune.builder.partition import Digests, Indices, Plan
-from shardtune.config import BuildConfig
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError, WorldError
 from shardtune.runtime.world import World

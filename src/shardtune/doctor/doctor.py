@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shardtune.config import DoctorConfig
 from shardtune.doctor import host, ranks
+from shardtune.doctor.config import DoctorConfig
 from shardtune.doctor.finding import Finding
 from shardtune.errors import WorldError
 from shardtune.runtime.launcher import detect

@@ -5,10 +5,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from shardtune.config import EvalConfig
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import Manifest, Records
 from shardtune.errors import CheckpointError, DataError
+from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.counts import Counts
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.input.pipeline import evaluation_batches

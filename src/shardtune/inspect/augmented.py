@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from shardtune.config import Augmentation, InspectConfig
+from shardtune.config import Augmentation
 from shardtune.dataset.index import open_data_set
 from shardtune.errors import DataError
 from shardtune.input.augment import training_image
 from shardtune.input.pipeline import example_seeds, parse
 from shardtune.input.reader import RecordReader
+from shardtune.inspect.config import InspectConfig
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.progress import say

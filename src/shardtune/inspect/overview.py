@@ -12,9 +12,9 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from shardtune.builder.example import decode
-from shardtune.config import InspectConfig
 from shardtune.dataset.manifest import SPLITS, Manifest, read_records
 from shardtune.input.reader import RecordReader
+from shardtune.inspect.config import InspectConfig
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.progress import say
 from shardtune.runtime.world import World

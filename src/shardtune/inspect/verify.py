@@ -12,10 +12,10 @@ import numpy as np
 
 from shardtune.builder.example import decode, source_path
 from shardtune.builder.partition import assign
-from shardtune.config import VerifyConfig
 from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, SPLITS, Manifest, Records, Shard, read_records
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
+from shardtune.inspect.config import VerifyConfig
 from shardtune.runtime.files import sha256_of
 from shardtune.runtime.progress import Ticker, say
 from shardtune.runtime.world import World

@@ -1,0 +1,36 @@
+"""What a person can ask of `shardtune eval`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shardtune.config import OnCorrupt, require
+from shardtune.dataset.manifest import Split
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Measure precision@1 and recall@5 of a run's newest checkpoint, every example once. Runs on any number of workers."""
+
+    data_dir: Path
+    """Data directory with the examples to evaluate."""
+    checkpoint_dir: Path
+    """The train_dir of a run."""
+    eval_dir: Path
+    """Where eval.json is written; made if it does not exist."""
+    subset: Split = "validation"
+    """Split to evaluate."""
+    num_examples: int | None = None
+    """Evaluate only the first so many examples (default: all)."""
+    batch_size: int = 50
+    """Examples per worker and step."""
+    on_corrupt: OnCorrupt = "error"
+    """error: stop at a record whose checksum does not match. skip: leave it out of the count."""
+    ema: bool = True
+    """Evaluate the averaged weights; --no_ema: those of the last step."""
+    hang_timeout: float = 600.0
+    """Seconds without progress after which the job ends and says which rank is late."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_size > 0, "batch_size is above 0", self.batch_size)
+        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
+        require(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)

@@ -1,0 +1,36 @@
+"""What a person can ask of `shardtune verify` and `shardtune inspect`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shardtune.config import require
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Find every bit of a data set that is not as it was written. Runs on any number of MPI ranks."""
+
+    data_dir: Path
+    """Data directory to check."""
+    hang_timeout: float = 600.0
+    """Seconds without progress after which the job ends and says which rank is late."""
+
+    def __post_init__(self) -> None:
+        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Show what a data set holds: counts, classes, sizes, how it was made, and examples of each class as a picture."""
+
+    data_dir: Path
+    """Data directory to look at."""
+    output: Path = Path("contact.png")
+    """Where the picture goes (PNG): the first 8 training examples of each of the first 50 classes."""
+    augmented: bool = False
+    """Show instead what the network sees of 8 training examples: under each --augment of train, several times."""
+    hang_timeout: float = 600.0
+    """Seconds without progress after which the job ends and says which rank is late."""
+
+    def __post_init__(self) -> None:
+        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
