@@ -1,11 +1,24 @@
 """Shards as TensorFlow reads them: the second opinion on what shardtune wrote."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from shardtune.dataset.example import Feature
 from shardtune.dataset.manifest import Manifest, Split
+
+
+def by_tensorflow(features: Mapping[str, Feature]) -> tf.train.Example:
+    def feature(values: Feature) -> tf.train.Feature:
+        if isinstance(values[0], int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        if isinstance(values[0], float):
+            return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+    return tf.train.Example(features=tf.train.Features(feature={name: feature(value) for name, value in features.items()}))
 
 
 def fields(record: bytes) -> dict[str, Any]:

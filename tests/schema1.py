@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from shardtune.builder.example import decode, encode
 from shardtune.builder.receipts import RECEIPTS_NAME
 from shardtune.builder.recipe import RECIPE_NAME
+from shardtune.dataset.example import decode_example, encode_example
 from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, SPLITS, WORK_NAME, Manifest, read_records
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame, stored_crc
 
@@ -26,9 +26,9 @@ def downgrade(directory: Path) -> None:
             content, new = (directory / shard["name"]).read_bytes(), b""
             mine = [starts[split].pop(0) for _ in range(shard["examples"])]
             for start, end in zip(mine, [*mine, len(content)][1:], strict=True):
-                features = decode(content[start + HEADER_BYTES : end - FOOTER_BYTES])
+                features = decode_example(content[start + HEADER_BYTES : end - FOOTER_BYTES])
                 features["image/filename"] = features.pop("image/path")
-                record = frame(encode(features))
+                record = frame(encode_example(features))
                 records.append((len(new), stored_crc(record)))
                 new += record
             (directory / shard["name"]).write_bytes(new)

@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.example import decode, source_path
 from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import Walk, scan
 from shardtune.builder.partition import shuffled
 from shardtune.builder.receipts import RECEIPTS_NAME
+from shardtune.dataset.example import decode_example, source_path
 from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.runtime.world import World
@@ -545,7 +545,7 @@ def test_boxes_of_skipped_images_are_stored_with_the_identical_one(
         assert made(images, data, duplicates=duplicates, **options).provenance["boxes"] == counts
         stored_boxes = []
         for record in records(data, "train"):
-            features = decode(record)
+            features = decode_example(record)
             sides = (features.get(f"image/object/bbox/{part}", []) for part in ("xmax", "label"))
             stored_boxes += [(source_path(features).split("/")[0], *box) for box in zip(*sides, strict=True)]
         assert len(stored_boxes) == counts["stored"]
@@ -562,10 +562,10 @@ def test_boxes_go_to_the_identical_image_of_the_other_split_alone(images: Path, 
     options = {"bounding_box_file": tmp_path / "boxes.csv", "validation_directory": tmp_path / "validation"}
     made(images, tmp_path / "data", duplicates="skip", **options)
     boxed = {
-        (split, source_path(decode(record)))
+        (split, source_path(decode_example(record)))
         for split in SPLITS
         for record in records(tmp_path / "data", split)
-        if "image/object/bbox/label" in decode(record)
+        if "image/object/bbox/label" in decode_example(record)
     }
     assert boxed == {("validation", "red/red-03.jpg")}  # and not the training image of that name
 

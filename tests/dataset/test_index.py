@@ -13,6 +13,7 @@ from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World
 from tests.pictures import encoded, picture
+from tests.records import by_tensorflow
 
 NAMES = {1: "daisy", 2: "rose", 4: "tulip"}
 
@@ -148,6 +149,10 @@ def test_shards_that_are_no_data_set_are_refused(old: Path) -> None:
     content = path.read_bytes()
     write_shard(path, [old_example(1), b"\xff\xff"])
     refused(rf"is a tf.train.Example with .*, but the one at byte \d+ of {path} is not: give")
+    for labels, texts in (([b"red"], [b"red"]), ([1, 2], [b"red"]), ([1], [1]), ([1], [b"red", b"blue"])):
+        features = {"image/class/label": labels, "image/class/text": texts}
+        write_shard(path, [old_example(1), by_tensorflow(features).SerializeToString()])  # type: ignore[arg-type]
+        refused(rf"is a tf.train.Example with .*, but the one at byte \d+ of {path} is not: give")
     write_shard(path, [old_example(1), tf.train.Example().SerializeToString()])
     refused(rf"image/class/label is 1 to \d+, .* at byte \d+ of {path} has none: number the classes from 1")
     write_shard(path, [old_example(0, b"x")])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shardtune.builder.example import encode
+from shardtune.dataset.example import encode_example
 from shardtune.dataset.manifest import RECORD, SPLITS, Manifest, Shard, Split, read_records, write_records
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.input.reader import RecordReader
@@ -22,7 +22,7 @@ def write(directory: Path, shards: Sequence[int], split: Split = "train") -> Pat
         for number in range(number + 1, number + examples + 1):  # noqa: B020
             jpeg = encoded(picture(generator, 24, 20), quality=90)
             record = frame(
-                encode({"image/encoded": [jpeg], "image/class/label": [number], "image/class/text": [b"n%d" % number]})
+                encode_example({"image/encoded": [jpeg], "image/class/label": [number], "image/class/text": [b"n%d" % number]})
             )
             records.append((len(content), stored_crc(record)))
             content += record

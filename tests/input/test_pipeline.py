@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardtune.builder.example import encode
 from shardtune.config import Augmentation
+from shardtune.dataset.example import encode_example
 from shardtune.dataset.manifest import RECORD, SPLITS, Manifest, Shard, Split, write_records
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.errors import DataError, UsageError
@@ -239,8 +239,8 @@ JPEG = encoded(picture(np.random.default_rng(0)))
     ],
 )
 def test_a_record_without_an_image_is_named(tmp_path: Path, features: dict[str, Any], words: str) -> None:
-    sound = encode({"image/encoded": [JPEG], "image/class/label": [1]})
-    first, second = frame(sound), frame(encode(features))
+    sound = encode_example({"image/encoded": [JPEG], "image/class/label": [1]})
+    first, second = frame(sound), frame(encode_example(features))
     content = first + second
     write(tmp_path, [1])
     (tmp_path / "train-00000-of-00001").write_bytes(content)

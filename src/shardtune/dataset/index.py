@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shardtune.dataset.example import decode_example
 from shardtune.dataset.manifest import (
     LABELS_NAME,
     MANIFEST_NAME,
@@ -28,7 +29,6 @@ from shardtune.dataset.manifest import (
 )
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
-from shardtune.runtime.frameworks import tf
 from shardtune.runtime.progress import Ticker, say
 from shardtune.runtime.sealed import read_sealed, write_sealed
 from shardtune.runtime.world import World
@@ -36,10 +36,6 @@ from shardtune.runtime.world import World
 INDEX_NAME = ".shardtune-index"
 VERSION = 1
 EVIDENCE_NAME = "files.json"  # sizes and times of what the index was made from; written last
-FEATURES = {
-    "image/class/label": tf.io.FixedLenFeature([], tf.int64, -1),
-    "image/class/text": tf.io.FixedLenFeature([], tf.string, ""),
-}
 MAX_LABEL = 1_000_000  # above it, a label is nonsense
 
 
@@ -133,13 +129,12 @@ def _scan(path: Path, world: World) -> _Scanned:
         except ValueError:
             continue  # a corrupt record is what the reader reports, or skips
         try:
-            features = tf.io.parse_single_example(example, FEATURES)
-        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:  # the latter where TensorFlow quotes its bytes
+            label, text = _label(example)
+        except ValueError as error:
             raise DataError(
                 f"Every record is a tf.train.Example with the fields of research/inception, but the one at byte {start} of "
                 f"{path} is not: give another data_dir."
             ) from error
-        label, text = int(features["image/class/label"]), features["image/class/text"].numpy().decode(errors="replace")
         if not 1 <= label <= MAX_LABEL:
             raise DataError(
                 f"image/class/label is 1 to {MAX_LABEL}, as label 0 is the background class, but the record at byte {start} "
@@ -149,6 +144,19 @@ def _scan(path: Path, world: World) -> _Scanned:
         scanned.texts.setdefault(label, text)
     scanned.sha256 = digest.hexdigest()
     return scanned
+
+
+def _label(example: bytes) -> tuple[int, str]:
+    """Class number, -1 where there is none, and class name.
+
+    Raises:
+        ValueError: this is no Example, or its label or name is none.
+    """
+    features = decode_example(example)
+    labels, texts = features.get("image/class/label") or [-1], features.get("image/class/text") or [b""]
+    if len(labels) != 1 or len(texts) != 1 or not isinstance(labels[0], int) or not isinstance(texts[0], bytes):
+        raise ValueError("image/class/label is a number, image/class/text a text")
+    return labels[0], texts[0].decode(errors="replace")
 
 
 def _records(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from shardtune.builder.example import decode
+from shardtune.dataset.example import decode_example
 from shardtune.dataset.manifest import SPLITS, Manifest, read_records
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig
@@ -68,7 +68,7 @@ def contact_sheet(directory: Path, manifest: Manifest) -> Image.Image:
     for index in range(len(reader)):
         if shown == wanted:
             break
-        features = decode(reader.read(np.array([index]))[0])
+        features = decode_example(reader.read(np.array([index]))[0])
         (label,) = features["image/class/label"]
         if shown.get(label, 0) < wanted.get(label, 0):
             with Image.open(io.BytesIO(features["image/encoded"][0]), formats=("JPEG",)) as picture:

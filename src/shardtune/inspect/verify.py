@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shardtune.builder.example import decode, source_path
 from shardtune.builder.partition import assign
+from shardtune.dataset.example import decode_example, source_path
 from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, SPLITS, Manifest, Records, Shard, read_records
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
@@ -155,7 +155,7 @@ def _bounds_by_length(file: int, size: int) -> Iterator[tuple[int, int]]:
 def _image(record: bytes) -> str:
     """Which image a damaged record holds, as far as it can be told."""
     try:
-        return f" (image {source_path(decode(record[HEADER_BYTES:-FOOTER_BYTES]))!r})"
+        return f" (image {source_path(decode_example(record[HEADER_BYTES:-FOOTER_BYTES]))!r})"
     except (ValueError, LookupError, AttributeError):  # no Example, one without a name, or one whose name is a number
         return ""
 
