@@ -10,10 +10,11 @@ import pytest
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
+from shardtune.dataset.integrity import records_of_shards
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig
-from shardtune.inspect.verify import check_others, check_shard, records_of_shards, verify
+from shardtune.inspect.verify import check_others, check_shard, verify
 from shardtune.runtime.world import World
 from tests.pictures import encoded, picture
 from tests.schema1 import downgrade

@@ -17,12 +17,13 @@ from shardtune.builder.finalize import DUPLICATES_NAME, finish, require_few
 from shardtune.builder.ignored import Ignored
 from shardtune.builder.images import ImageOptions
 from shardtune.builder.listing import Listing
-from shardtune.builder.partition import Digests, Plan, ShardPlan, assign
+from shardtune.builder.partition import Digests, Plan, ShardPlan
 from shardtune.builder.plan import find_images, find_labels, make_plan, require_same_view
 from shardtune.builder.shard import Seal, not_as_written, write_shard
+from shardtune.dataset.integrity import check_files
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
-from shardtune.inspect.verify import check_files
+from shardtune.runtime.balance import balance
 from shardtune.runtime.files import naming, sha256_of
 from shardtune.runtime.locking import hold
 from shardtune.runtime.progress import say
@@ -135,7 +136,7 @@ def _damaged(directory: Path) -> list[str]:
         if not current:
             raise
         return [MANIFEST_NAME]
-    shards = [shard for split in SPLITS for shard in manifest.splits[split]]
+    shards = manifest.shards
     names = [shard.name for shard in shards if shard.length_in(directory) != shard.bytes]
     names += [finding.partition(":")[0] for finding in check_files(directory, manifest)]
     if names and not current:
@@ -171,7 +172,7 @@ def _shares(planned: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPl
     for number, (_, name, _) in enumerate(planned.shards):
         weight = planned.bytes_of(number)
         weights.append(weight // 20 if receipts.has_receipt(directory, name) else weight)
-    for numbers in assign(weights, ranks):
+    for numbers in balance(weights, ranks):
         yield [planned.shard(number) for number in numbers]
 
 

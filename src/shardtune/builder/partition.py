@@ -1,7 +1,6 @@
-"""Which image goes into which shard, and which rank writes it: pure functions of the listing and the options."""
+"""Which image goes into which shard: pure functions of the listing and the options."""
 
 import hashlib
-import heapq
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -154,17 +153,3 @@ def into_shards(split: Split, listing: Listing, count: int, seed: int) -> list[t
 
     bounds = [bisect_left(range(len(listing)), i * 2**64 // count, key=high) for i in range(count)] + [len(listing)]
     return [(split, f"{split}-{i:05d}-of-{count:05d}", range(bounds[i], bounds[i + 1])) for i in range(count)]
-
-
-def assign(weights: Sequence[int], ranks: int) -> list[list[int]]:
-    """Deal shards of these weights to ranks: heaviest first, each to the rank with the least so far.
-
-    Returns the indices of each rank's shards, ascending.
-    """
-    loads = [(0, rank) for rank in range(ranks)]
-    dealt: list[list[int]] = [[] for _ in range(ranks)]
-    for index in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
-        load, rank = heapq.heappop(loads)
-        dealt[rank].append(index)
-        heapq.heappush(loads, (load + weights[index], rank))
-    return [sorted(share) for share in dealt]

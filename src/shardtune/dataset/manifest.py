@@ -66,6 +66,11 @@ class Manifest:
         """Outputs of a classifier for this data set: the labels and the background class 0."""
         return len(self.labels) + 1
 
+    @property
+    def shards(self) -> list[Shard]:
+        """Those of all splits, in order."""
+        return [shard for split in SPLITS for shard in self.splits[split]]
+
     def examples(self, split: Split) -> int:
         return sum(shard.examples for shard in self.splits[split])
 
@@ -126,7 +131,7 @@ class Manifest:
             raise DataError(
                 f"{path} is no data set manifest ({error!r}): build the data set again, with --overwrite."
             ) from error
-        for name in (*(shard.name for split in SPLITS for shard in manifest.splits[split]), *manifest.reports):
+        for name in (*(shard.name for shard in manifest.shards), *manifest.reports):
             if Path(name).name != name:
                 raise DataError(f"Shards lie in the data directory itself, not at {name!r}: see {path}.")
         return manifest
@@ -141,16 +146,15 @@ def _parsed(value: dict[str, Any]) -> Manifest:
     version, fields = value["schema_version"], {key: part for key, part in value.items() if key != "schema_version"}
     splits = {split: [Shard(**shard) for shard in fields["splits"][split]] for split in SPLITS}
     manifest = Manifest(**{**fields, "splits": splits})
-    shards = [shard for split in SPLITS for shard in splits[split]]
     texts = [
         *manifest.labels,
         manifest.records_sha256,
         *manifest.reports.values(),
-        *(part for s in shards for part in (s.name, s.sha256)),
+        *(part for s in manifest.shards for part in (s.name, s.sha256)),
     ]
     counts = [
         *(count for split in SPLITS for count in manifest.class_counts[split]),
-        *(part for s in shards for part in (s.examples, s.bytes)),
+        *(part for s in manifest.shards for part in (s.examples, s.bytes)),
     ]
     if not (
         isinstance(manifest.labels, list)

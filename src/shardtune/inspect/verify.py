@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-
-from shardtune.builder.partition import assign
 from shardtune.dataset.example import decode_example, source_path
-from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, SPLITS, Manifest, Records, Shard, read_records
+from shardtune.dataset.integrity import check_files, records_of_shards
+from shardtune.dataset.manifest import SPLITS, Manifest, Records, Shard
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig
+from shardtune.runtime.balance import balance
 from shardtune.runtime.files import sha256_of
 from shardtune.runtime.progress import Ticker, say
 from shardtune.runtime.world import World
@@ -30,9 +29,9 @@ def verify(config: VerifyConfig, world: World) -> None:
     directory = config.data_dir
     world.guard.limit(config.hang_timeout)
     manifest = world.from_root(lambda: Manifest.load(directory))
-    shards = _shards(manifest)
+    shards = manifest.shards
     records = records_of_shards(directory, manifest)
-    shares = assign([shard.bytes for shard in shards], world.size)
+    shares = balance([shard.bytes for shard in shards], world.size)
     found: dict[int, list[str]] = {}
     with Ticker(world, "shards", len(shards)) as ticker:
         for number in range(max(map(len, shares))):
@@ -45,16 +44,6 @@ def verify(config: VerifyConfig, world: World) -> None:
     in_shards = [finding for i in range(len(shards)) for finding in everything[i]]
     world.from_root(lambda: _require_none(directory, in_shards + check_others(directory, manifest)))
     say(world, f"Verified {sum(shard.examples for shard in shards)} examples in {len(shards)} shards: all as written.")
-
-
-def records_of_shards(directory: Path, manifest: Manifest) -> list[Records] | None:
-    """Places and CRCs of the records of each shard, or None if `records.bin` is not as it was written."""
-    try:
-        records = np.concatenate([*read_records(directory, manifest).values()])
-    except (DataError, OSError):
-        return None
-    ends = np.cumsum([shard.examples for shard in _shards(manifest)])
-    return np.split(records, ends[:-1])
 
 
 def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Records | None) -> list[str]:
@@ -70,7 +59,7 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Reco
         digest = sha256_of(path)
         if digest == shard.sha256:
             return []
-        held = [other.name for other in _shards(manifest) if other.sha256 == digest and other.bytes]
+        held = [other.name for other in manifest.shards if other.sha256 == digest and other.bytes]
         if held:
             return [f"{shard.name}: holds the bytes of {held[0]}"]
         return [f"{shard.name}: {finding}" for finding in _walk(path, shard, records)]
@@ -81,35 +70,8 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Reco
 def check_others(directory: Path, manifest: Manifest) -> list[str]:
     """What is wrong beside the shards of the manifest: labels, records, reports, and shards that it does not list."""
     present = {path.name for split in SPLITS for path in directory.glob(f"{split}-?????-of-?????")}
-    extra = sorted(present - {shard.name for shard in _shards(manifest)})
+    extra = sorted(present - {shard.name for shard in manifest.shards})
     return check_files(directory, manifest) + [f"{name}: is no shard of this data set" for name in extra]
-
-
-def check_files(directory: Path, manifest: Manifest) -> list[str]:
-    """What is wrong with labels, records and reports: "name: what it is"."""
-    findings = []
-    try:
-        labels = (directory / LABELS_NAME).read_bytes()
-    except OSError:
-        labels = b""
-    if labels != "".join(f"{name}\n" for name in manifest.labels).encode():
-        findings.append(f"{LABELS_NAME}: is missing or does not list the classes of the manifest")
-    if records_of_shards(directory, manifest) is None:
-        findings.append(
-            f"{RECORDS_NAME}: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
-        )
-    for name, digest in manifest.reports.items():
-        try:
-            wrong = sha256_of(directory / name) != digest
-        except OSError:
-            wrong = True
-        if wrong:
-            findings.append(f"{name}: is missing or damaged")
-    return findings
-
-
-def _shards(manifest: Manifest) -> list[Shard]:
-    return [shard for split in SPLITS for shard in manifest.splits[split]]
 
 
 def _walk(path: Path, shard: Shard, records: Records | None) -> list[str]:

@@ -1,0 +1,42 @@
+"""Whether the files beside the shards of a data set are as they were written."""
+
+from pathlib import Path
+
+import numpy as np
+
+from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, Manifest, Records, read_records
+from shardtune.errors import DataError
+from shardtune.runtime.files import sha256_of
+
+
+def records_of_shards(directory: Path, manifest: Manifest) -> list[Records] | None:
+    """Places and CRCs of the records of each shard, or None if `records.bin` is not as it was written."""
+    try:
+        records = np.concatenate([*read_records(directory, manifest).values()])
+    except (DataError, OSError):
+        return None
+    ends = np.cumsum([shard.examples for shard in manifest.shards])
+    return np.split(records, ends[:-1])
+
+
+def check_files(directory: Path, manifest: Manifest) -> list[str]:
+    """What is wrong with labels, records and reports: "name: what it is"."""
+    findings = []
+    try:
+        labels = (directory / LABELS_NAME).read_bytes()
+    except OSError:
+        labels = b""
+    if labels != "".join(f"{name}\n" for name in manifest.labels).encode():
+        findings.append(f"{LABELS_NAME}: is missing or does not list the classes of the manifest")
+    if records_of_shards(directory, manifest) is None:
+        findings.append(
+            f"{RECORDS_NAME}: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
+        )
+    for name, digest in manifest.reports.items():
+        try:
+            wrong = sha256_of(directory / name) != digest
+        except OSError:
+            wrong = True
+        if wrong:
+            findings.append(f"{name}: is missing or damaged")
+    return findings
