@@ -268,7 +268,7 @@ def read(config, world):
     )
     next(batches)
 
-cli.lead(lambda: None, lambda config: (None, read))
+cli.run_command(lambda: None, lambda config: (None, read))
 """
 
 

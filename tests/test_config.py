@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.builder.config import BuildConfig
-from shardtune.config import as_json
+from shardtune.config import to_json_dict
 from shardtune.errors import UsageError
 from shardtune.evaluate.config import EvalConfig
 from shardtune.train.config import DEFAULT_EPOCHS, TrainConfig, seconds_of
@@ -121,7 +121,7 @@ def test_steps_see_the_epochs_that_were_asked(examples: int, global_batch: int, 
     ],
 )
 def test_as_json_survives_json(config: Any) -> None:
-    value = as_json(config)
+    value = to_json_dict(config)
     assert json.loads(json.dumps(value)) == value
     rebuilt = {k: type(getattr(config, k))(v) if isinstance(getattr(config, k), Path | tuple) else v for k, v in value.items()}
     assert type(config)(**rebuilt) == config

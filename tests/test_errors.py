@@ -10,7 +10,7 @@ from shardtune import errors
         (errors.DataError, 1),
         (errors.CheckpointError, 1),
         (errors.WorldError, 1),
-        (errors.ToldError, 1),
+        (errors.ReportedElsewhereError, 1),
         (errors.TrainingError, 1),
         (errors.StoppedError, 75),
     ],

@@ -17,20 +17,20 @@ import tyro
 
 from shardtune.builder.config import BuildConfig
 from shardtune.doctor.config import DoctorConfig
-from shardtune.errors import RootFailedError, ShardtuneError, StoppedError, ToldError, UsageError, exit_status_of
+from shardtune.errors import ReportedElsewhereError, RootFailedError, ShardtuneError, StoppedError, UsageError, exit_status_of
 from shardtune.evaluate.config import EvalConfig
 from shardtune.inspect.config import InspectConfig, VerifyConfig
-from shardtune.runtime.guard import STARTING, Guard
-from shardtune.runtime.progress import printable
+from shardtune.runtime.guard import STARTUP_SECONDS, Guard
+from shardtune.runtime.progress import escape_control_chars
 from shardtune.runtime.streams import protect
-from shardtune.runtime.world import Backend, World, expect_trace
+from shardtune.runtime.world import Backend, World, enable_timeline
 from shardtune.train.config import TrainConfig
 
 DESCRIPTION = (
     "Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU. --debug shows tracebacks, --version the "
     "versions of this and of what it stands on."
 )
-ROOT_SPEAKS = 10  # seconds in which rank 0 says why it fails, and ends the job, on a busy machine
+ROOT_SECONDS = 10  # seconds in which rank 0 says why it fails, and ends the job, on a busy machine
 Stage = Callable[[Any], tuple[Backend | None, Callable[[Any, World], Any]]]
 Command = (
     Annotated[BuildConfig, tyro.conf.subcommand("build")]
@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(_versions())
         return
     debug = "--debug" in arguments
-    lead(lambda: _parse([argument for argument in arguments if argument != "--debug"]), _stage, debug)
+    run_command(lambda: _parse([argument for argument in arguments if argument != "--debug"]), _select_command, debug)
 
 
-def lead(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> None:
+def run_command(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> None:
     """Do what is asked for in the world of the launcher, and leave with the status that says how it went.
 
     Args:
@@ -69,7 +69,7 @@ def lead(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> Non
     guard.start()
     try:
         config = configure()
-        guard.limit(getattr(config, "hang_timeout", math.inf) + STARTING)
+        guard.set_timeout(getattr(config, "hang_timeout", math.inf) + STARTUP_SECONDS)
         backend, run = stage(config)
         if backend is not None:
             world = World.from_environment(backend, os.environ, guard)
@@ -77,27 +77,27 @@ def lead(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> Non
         run(config, world)
     except StoppedError as stop:
         if world.is_root:
-            _complain(str(stop))
+            _print_error(str(stop))
         status = stop.exit_status  # every rank leaves: a launcher complains of those that do so abruptly
     except Exception as error:
-        _fail(error, world, debug)
+        _exit_with_error(error, world, debug)
     except KeyboardInterrupt:
         if world.is_root:
-            _complain("Stopped by a signal: the same command goes on from what is finished.")
+            _print_error("Stopped by a signal: the same command goes on from what is finished.")
         world.abort(StoppedError.exit_status)
-    world.leave(status)
+    world.exit(status)
 
 
 def _parse(arguments: list[str]) -> Any:
     """The configuration that the flags ask for; what is wrong with them becomes one line, whatever tyro draws."""
-    said = io.StringIO()
+    captured_stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(captured_stderr):
             return tyro.cli(Command, prog="shardtune", description=DESCRIPTION, args=arguments, use_underscores=True)
     except SystemExit as end:
         if not end.code:
             raise
-        untitled = (line for line in said.getvalue().splitlines() if not line.startswith("╭"))
+        untitled = (line for line in captured_stderr.getvalue().splitlines() if not line.startswith("╭"))
         words = " ".join(re.sub("[│╰╯─]", " ", " ".join(untitled)).split())
         raise UsageError(f"{re.split(' Argument helptext| For full helptext', words)[0]}: see shardtune --help.") from None
 
@@ -108,7 +108,7 @@ def _versions() -> str:
     return "\n".join(f"{name} {version}" for name, version in identity().items() if version != "missing")
 
 
-def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
+def _select_command(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
     """What to run for a configuration, and over what its ranks talk. Imported here: building needs no TensorFlow."""
     if isinstance(config, DoctorConfig):
         from shardtune.doctor.doctor import diagnose
@@ -134,7 +134,7 @@ def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
         from shardtune.train.command import train
 
         if config.timeline:
-            expect_trace()
+            enable_timeline()
 
         return "horovod", train
     from shardtune.evaluate.evaluate import evaluate
@@ -142,25 +142,25 @@ def _stage(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
     return "horovod", evaluate
 
 
-def _fail(error: Exception, world: World, debug: bool) -> NoReturn:
+def _exit_with_error(error: Exception, world: World, debug: bool) -> NoReturn:
     """Say in one line what went wrong, and end every rank."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # from a launcher that ends all ranks: all is said
+    for number in (signal.SIGTERM, signal.SIGINT):  # from a launcher that ends all ranks: all is captured_stderr
         signal.signal(number, signal.SIG_DFL)
     if debug:
         traceback.print_exc()
-    elif not isinstance(error, ToldError):
+    elif not isinstance(error, ReportedElsewhereError):
         rank = "" if world.is_root else f"{world.name}: "
-        _complain(rank + _sentence(error))
+        _print_error(rank + _format_error(error))
     if not world.is_root:  # a launcher kills all ranks when the first one leaves: let rank 0 speak
-        time.sleep(ROOT_SPEAKS if isinstance(error, RootFailedError) else 1)
+        time.sleep(ROOT_SECONDS if isinstance(error, RootFailedError) else 1)
     world.abort(exit_status_of(error))
 
 
-def _complain(text: str) -> None:
-    print(f"shardtune: {printable(text)}", file=sys.stderr, flush=True)
+def _print_error(text: str) -> None:
+    print(f"shardtune: {escape_control_chars(text)}", file=sys.stderr, flush=True)
 
 
-def _sentence(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, ShardtuneError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

@@ -11,13 +11,13 @@ Augmentation = Literal["inception", "light", "none"]
 OnCorrupt = Literal["error", "skip"]
 
 
-def require(holds: bool, rule: str, received: object) -> None:
+def check_flag(holds: bool, rule: str, received: object) -> None:
     """Raise UsageError for a flag that breaks `rule`."""
     if not holds:
         raise UsageError(f"{rule}, but {received} was given: see --help.")
 
 
-def as_json(config: object) -> dict[str, Any]:
+def to_json_dict(config: object) -> dict[str, Any]:
     """The fields of a config dataclass as JSON values; paths as text, tuples as lists."""
     return {
         name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value

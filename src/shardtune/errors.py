@@ -5,7 +5,7 @@ ShardtuneError               exit status 1
 ├── DataError                image folders, labels, shards, manifests
 ├── CheckpointError          pretrained weights and run directories
 ├── WorldError               launcher, MPI and Horovod disagree, or a backend is missing; a rank is lost
-│   └── ToldError             what is wrong has been said: this rank leaves in silence
+│   └── ReportedElsewhereError             what is wrong has been said: this rank leaves in silence
 │       └── RootFailedError   rank 0 failed: it says why, and its status is that of all ranks
 ├── TrainingError            the loss is no number, or the ranks' weights differ
 └── StoppedError             exit status 75: all ranks stopped at the same step on request, with their state saved
@@ -36,11 +36,11 @@ class WorldError(ShardtuneError):
     """The processes of a job do not form the world that the launcher promised."""
 
 
-class ToldError(WorldError):
+class ReportedElsewhereError(WorldError):
     """A rank has said what is wrong, this one or another."""
 
 
-class RootFailedError(ToldError):
+class RootFailedError(ReportedElsewhereError):
     """Raised on every other rank when rank 0 failed at work done for all of them.
 
     Args:

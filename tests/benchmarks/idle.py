@@ -17,10 +17,10 @@ def main() -> None:
     world.barrier()
     before = time.process_time()
     time.sleep(SECONDS)
-    spent = world.gather((time.process_time() - before) / SECONDS)
+    spent = world.allgather((time.process_time() - before) / SECONDS)
     if world.is_root:
         sys.stdout.write(f"cores that each rank takes while it sleeps: {', '.join(f'{share:.3f}' for share in spent)}\n")
-    world.leave(0)
+    world.exit(0)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
                 if name in outputs
             ]
             loss = tf.add_n(losses)
-        gradients = world.sum_tensors(tape.gradient(loss, weights), "gradients")
+        gradients = world.allreduce_sum(tape.gradient(loss, weights), "gradients")
         gradients = [gradient / world.size for gradient in gradients]
         gradients = optimizers.add_weight_decay("sgd", gradients, model.trainable_variables, 4e-5)
         optimizer.apply(gradients, model.trainable_variables)
@@ -94,7 +94,7 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
     state = State(inception.build(CLASSES, options.image_size), config)
     ours = Step(state, world, config, part, world.size * options.batch_size)
     world.guard.start()
-    world.guard.limit(600.0)
+    world.guard.set_timeout(600.0)
 
     def take_bare(count: int) -> None:
         for step in range(count):
@@ -102,8 +102,8 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
 
     def take_ours(count: int) -> None:
         for step in range(count):
-            world.guard.beat("waiting for input", step=step, phase=0)
-            world.guard.beat("in a step", step=step, phase=1)
+            world.guard.heartbeat("waiting for input", step=step, phase=0)
+            world.guard.heartbeat("in a step", step=step, phase=1)
             ours(images, labels, step, 1e-4, asks=False)
 
     return {"bare": take_bare, "shardtune": take_ours}
@@ -112,11 +112,11 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
 def main(options: Options) -> None:
     """Print images per second of each kind, all workers together."""
     world = World.from_environment("horovod", os.environ)
-    devices.claim(world)
-    devices.run_graphs_as_traced()
+    devices.configure_devices(world)
+    devices.disable_graph_rewriting()
     if options.deterministic:
         tf.keras.utils.set_random_seed(0)
-        devices.make_deterministic()
+        devices.enable_determinism()
     takers = kinds(options, world)
     clocks = {"wall": time.perf_counter, "processor": time.process_time}
     seconds: dict[tuple[str, str], list[float]] = {(kind, clock): [] for kind in takers for clock in clocks}

@@ -7,7 +7,7 @@ from typing import Any
 from shardtune.builder.duplicates import digest
 from shardtune.builder.receipts import RECEIPTS_NAME, Reject, WrittenShard, digest_of_names, finish_shard
 from shardtune.dataset.manifest import WORK_NAME
-from shardtune.runtime.files import sha256_of
+from shardtune.runtime.files import sha256_file
 
 SHARD = "train-00000-of-00002"
 
@@ -32,7 +32,7 @@ def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, *
     """
     (output / SHARD).write_bytes(b"the bytes of a shard")
     shard = WrittenShard(
-        "train", SHARD, bytes=20, sha256=sha256_of(output / SHARD), offsets=[0], labels=[1],
+        "train", SHARD, bytes=20, sha256=sha256_file(output / SHARD), offsets=[0], labels=[1],
         digests=b"".join([*rejects.values(), *(digest(path.encode()) for path in stored)]).hex(),
         rejects=[reject(path) for path in rejects],
         rejected_at=list(range(len(rejects))),

@@ -37,7 +37,7 @@ def computed(world: World, mine: slice) -> list[Any]:
         with tf.GradientTape() as tape:
             output = model(tf.constant(IMAGES[mine]), training=True)
             loss = tf.reduce_sum(output * tf.constant(WEIGHTS[mine]))
-        return output, world.sum_tensors(tape.gradient(loss, weights), "gradients")
+        return output, world.allreduce_sum(tape.gradient(loss, weights), "gradients")
 
     output, gradients = step()
     return [output, *gradients, *model.non_trainable_variables]

@@ -39,23 +39,23 @@ def is_silent(world: World) -> None:
 def fails(world: World) -> None:
     """An operation fails on all ranks, on some of them later."""
     work(world, SKEW / 2 * world.rank)
-    silent, _, speaks = world.guard.ask()
+    silent, _, speaks = world.guard.find_silent_ranks()
     print(f"rank {world.rank}: {silent} {speaks}", flush=True)
     world.barrier()
 
 
 def works(world: World) -> None:
     """Rank 0 works for all, then each for itself, the last one longest; nobody takes that for a hang."""
-    world.at_root(lambda: work(world, WORK))
+    world.run_on_root(lambda: work(world, WORK))
     work(world, WORK * world.rank)
     world.barrier()
 
 
 def work(world: World, seconds: float, step: int = 0) -> None:
     end = time.monotonic() + seconds
-    world.guard.beat(f"in step {step}", step=step)
+    world.guard.heartbeat(f"in step {step}", step=step)
     while time.monotonic() < end:
-        world.guard.beat(f"in step {step}", step=step)
+        world.guard.heartbeat(f"in step {step}", step=step)
         time.sleep(0.01)
 
 
@@ -69,18 +69,18 @@ def main(scenario: str, backend: Backend, directory: Path) -> None:
     guard = Guard()
     guard.start()
     if scenario == is_not_there.__name__:
-        guard.limit(LIMIT)
+        guard.set_timeout(LIMIT)
         is_not_there()
     world = World.from_environment(backend, os.environ, guard)
-    guard.limit(LIMITS.get(scenario, LIMIT))
+    guard.set_timeout(LIMITS.get(scenario, LIMIT))
     guard.report_to(directory / f"log-{world.rank}", lambda sentence, ranks: print(sentence, ranks, flush=True))
     if scenario != "does_not_come":
         world.barrier()
         if scenario != "is_silent":
-            world.meet_in(directory)
+            world.use_roll_call(directory)
     next(each for each in scenarios if each.__name__ == scenario)(world)
     print(f"rank {world.rank} of {world.size} ok", flush=True)
-    world.leave(0)
+    world.exit(0)
 
 
 if __name__ == "__main__":

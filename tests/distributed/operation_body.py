@@ -27,9 +27,9 @@ def train(config: TrainConfig, world: World) -> None:
     from shardtune.train.stopping import StopRequest
 
     config.train_dir.mkdir(exist_ok=True)
-    world.meet_in(config.train_dir / "logs")
+    world.use_roll_call(config.train_dir / "logs")
     loop._attempt(config, world, StopRequest(None), partial(fail, world))
 
 
 if __name__ == "__main__":
-    cli.lead(lambda: TrainConfig(Path(), Path(sys.argv[1])), lambda config: ("horovod", train))
+    cli.run_command(lambda: TrainConfig(Path(), Path(sys.argv[1])), lambda config: ("horovod", train))

@@ -17,7 +17,7 @@ import pytest
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.model import checkpoint
-from shardtune.runtime.files import sha256_of
+from shardtune.runtime.files import sha256_file
 from shardtune.runtime.world import World
 from tests.distributed.training import INCEPTION, Disturbed, final, metrics, train
 from tests.launching import launch
@@ -42,7 +42,7 @@ def last_checkpoint(run: Path, steps: int) -> str:
     newest = checkpoint.newest(run)
     assert newest
     assert newest[0] == steps
-    return sha256_of(newest[1])
+    return sha256_file(newest[1])
 
 
 def killed(data: Path, run: Path, *flags: object, over: str, ranks: int, rank: int, after: int) -> None:
@@ -107,8 +107,8 @@ from shardtune.train.step import Step
 from shardtune.train.config import TrainConfig
 from shardtune.runtime.world import World
 
-devices.claim(World())
-devices.make_deterministic()
+devices.configure_devices(World())
+devices.enable_determinism()
 config = TrainConfig(Path(), Path(), batch_size=2)
 # 107 pixels have the auxiliary head, synced batch normalisation uses its input three times
 step = Step(State(inception.build(4, 107, batch_norm="synced"), config), World(), config, (0, 2), 2)

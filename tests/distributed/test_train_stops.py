@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.model import checkpoint
-from shardtune.runtime.locking import hold
+from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.world import World
 from tests import launching
 from tests.distributed.training import DRIFTING, LAUNCHERS, Disturbed, command, digest, metrics, outcome, train
@@ -141,7 +141,7 @@ def test_ranks_with_other_flags_are_refused(small_data: Path, tmp_path: Path) ->
 
 
 def test_two_jobs_do_not_train_in_one_directory(small_data: Path, tmp_path: Path) -> None:
-    with hold(tmp_path, World()):
+    with exclusive_directory(tmp_path, World()):
         done = launching.run(command(small_data, tmp_path), launcher="alone", ranks=1, timeout=60)
     assert done.returncode == 1
     assert "shardtune: One job at a time writes into a directory, but process " in done.stdout

@@ -38,7 +38,7 @@ def test_one_rank_that_fails_ends_all() -> None:
     # The others wait in a gather that never completes.
     code = (
         "import os; from shardtune.runtime.world import World; w = World.from_environment('mpi', os.environ); "
-        "w.abort(1) if w.rank == 1 else w.gather(0)"
+        "w.abort(1) if w.rank == 1 else w.allgather(0)"
     )
     done = run([sys.executable, "-c", code], launcher="mpirun", ranks=3, timeout=60)
     assert done.returncode == 1

@@ -45,4 +45,4 @@ def stage(config: TrainConfig) -> tuple[Backend, Callable[[Any, World], None]]:
 
 
 if __name__ == "__main__":
-    cli.lead(lambda: tyro.cli(TrainConfig, args=sys.argv[1:]), stage)
+    cli.run_command(lambda: tyro.cli(TrainConfig, args=sys.argv[1:]), stage)

@@ -16,15 +16,15 @@ LARGE, MESSAGES = 1_000_000, 5
 def main(backend: str, size: int) -> None:
     world = World.from_environment(backend, os.environ)  # type: ignore[arg-type]
     assert world.size == size
-    assert world.gather(world.rank) == list(range(size))
+    assert world.allgather(world.rank) == list(range(size))
     assert world.broadcast(f"from {world.rank}") == "from 0"
-    assert world.from_root(lambda: world.rank) == 0
-    assert world.at_root(lambda: world.rank) == (0 if world.is_root else None)
+    assert world.broadcast_from_root(lambda: world.rank) == 0
+    assert world.run_on_root(lambda: world.rank) == (0 if world.is_root else None)
 
     def fail() -> None:
         raise UsageError("on purpose")
 
-    for call in (world.at_root, world.from_root):
+    for call in (world.run_on_root, world.broadcast_from_root):
         with pytest.raises(UsageError if world.is_root else RootFailedError) as caught:
             call(fail)
         assert caught.value.exit_status == UsageError.exit_status  # so it matters to no launcher who leaves first
@@ -36,13 +36,13 @@ def main(backend: str, size: int) -> None:
         import tensorflow as tf
 
         given = [tf.fill([3], float(world.rank)), tf.constant(2.0 * world.rank)]
-        for call in (world.sum_tensors, tf.function(world.sum_tensors, autograph=False)):
+        for call in (world.allreduce_sum, tf.function(world.allreduce_sum, autograph=False)):
             vector, scalar = call(given, "given")
             assert np.array_equal(vector, np.full(3, size * (size - 1) / 2))
             assert float(scalar) == size * (size - 1)
         factor = tf.Variable(world.rank + 1.0)
         with tf.GradientTape() as tape:
-            total = world.sum_tensors([factor * factor], "squares")[0]
+            total = world.allreduce_sum([factor * factor], "squares")[0]
             loss = total * (world.rank + 1)
         assert float(total) == sum((rank + 1) ** 2 for rank in range(size))
         # Each rank's loss depends on what this one brought, so all of them send their part back.
@@ -62,15 +62,15 @@ def messages(world: World) -> None:
     assert world.scatter(parts() if world.is_root else ()) == bytes([world.rank]) * LARGE
     assert made == (list(range(world.size)) if world.is_root else [])
     for number in range(MESSAGES):
-        world.post((world.rank, number, bytes(LARGE if number == 1 else 1)))
+        world.send_to_root((world.rank, number, bytes(LARGE if number == 1 else 1)))
     assert world.broadcast(world.rank) == 0  # no message gets in its way
     received: list[tuple[int, int, bytes]] = []
     while world.is_root and len(received) < MESSAGES * world.size:
-        received += world.collect()
+        received += world.receive_pending()
     for rank in range(world.size if world.is_root else 0):
         assert [number for source, number, _ in received if source == rank] == list(range(MESSAGES))
     world.barrier()
-    assert not world.is_root or world.collect() == []
+    assert not world.is_root or world.receive_pending() == []
 
 
 if __name__ == "__main__":

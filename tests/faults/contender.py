@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shardtune.errors import WorldError
 from shardtune.runtime import lease
-from shardtune.runtime.locking import hold
+from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.world import World
 
 
@@ -20,7 +20,7 @@ def main(directory: str, log: str, times: str) -> None:
     for number in range(int(times)):
         while True:
             try:
-                with hold(Path(directory), World()):
+                with exclusive_directory(Path(directory), World()):
                     os.write(file, b"in\n")
                     time.sleep(0.005)
                     os.write(file, b"out\n")
@@ -32,5 +32,5 @@ def main(directory: str, log: str, times: str) -> None:
 
 
 if __name__ == "__main__":
-    lease.LOOK_EVERY = 0.01
+    lease.POLL_SECONDS = 0.01
     main(*sys.argv[1:])

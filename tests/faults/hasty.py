@@ -5,9 +5,9 @@ import sys
 
 from shardtune.runtime import lease
 
-BEAT, STALE = 0.25, 2.5  # a tenth: the machine may be busy
+HEARTBEAT, STALE = 0.25, 2.5  # a tenth: the machine may be busy
 
 if __name__ == "__main__":
-    lease.BEAT_EVERY, lease.STALE = BEAT, STALE
+    lease.HEARTBEAT_SECONDS, lease.STALE_SECONDS = HEARTBEAT, STALE
     sys.argv = sys.argv[1:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

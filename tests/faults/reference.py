@@ -9,7 +9,7 @@ from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.receipts import RECEIPTS_NAME, read_receipt
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
-from shardtune.runtime.files import sha256_of
+from shardtune.runtime.files import sha256_file
 from shardtune.runtime.world import World
 from tests.records import contents
 
@@ -54,7 +54,7 @@ class Reference:
         receipts = {path.stem: read_receipt(output, path.stem) for path in paths}
         for name, receipt in receipts.items():
             assert receipt is not None
-            assert receipt.sha256 == sha256_of(output / name)
+            assert receipt.sha256 == sha256_file(output / name)
         return identities(output, receipts)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.runtime.devices import share
+from shardtune.runtime.devices import cores_per_rank
 from tests.launching import launch
 
 
@@ -20,29 +20,30 @@ from tests.launching import launch
     ],
 )
 def test_ranks_share_the_cores_that_they_have_in_common(affinities: list[set[int]], shares: list[int]) -> None:
-    assert [share(affinities, mine) for mine in affinities] == shares
+    assert [cores_per_rank(affinities, mine) for mine in affinities] == shares
 
 
 @given(st.lists(st.sets(st.integers(0, 9), min_size=1), min_size=1, max_size=9))
 def test_no_rank_is_left_without_a_core_or_takes_more_than_it_has(affinities: list[set[int]]) -> None:
     for mine in affinities:
-        assert 1 <= share(affinities, mine) <= len(mine)
+        assert 1 <= cores_per_rank(affinities, mine) <= len(mine)
 
 
 def test_float32_is_rounded_to_tf32_only_where_that_is_asked_for() -> None:
     code = (
-        "import tensorflow as tf; from shardtune.runtime.devices import claim; from shardtune.runtime.world import World\n"
+        "import tensorflow as tf; from shardtune.runtime.devices import configure_devices\n"
+        "from shardtune.runtime.world import World\n"
         "for tf32 in ({}, {'tf32': True}, {'tf32': False}):\n"
-        "    claim(World(), **tf32); print(tf.config.experimental.tensor_float_32_execution_enabled())"
+        "    configure_devices(World(), **tf32); print(tf.config.experimental.tensor_float_32_execution_enabled())"
     )
     assert launch(["-c", code]).split() == ["False", "True", "False"]
 
 
 def test_real_ranks_that_may_run_on_the_same_cores_share_them() -> None:
     code = (
-        "import os; from shardtune.runtime.devices import claim; from shardtune.runtime.world import World; "
+        "import os; from shardtune.runtime.devices import configure_devices; from shardtune.runtime.world import World; "
         "os.sched_setaffinity(0, cores := sorted(os.sched_getaffinity(0))[:2]); "
-        "world = World.from_environment('horovod', os.environ); print('cores', len(cores), 'share', claim(world))"
+        "world = World.from_environment('horovod', os.environ); print('cores', len(cores), 'share', configure_devices(world))"
     )
     alone = launch(["-c", code]).split()
     assert alone[1] == alone[3]

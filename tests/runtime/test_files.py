@@ -11,7 +11,7 @@ import pytest
 import xxhash
 
 from shardtune.errors import WorldError
-from shardtune.runtime.files import PIECE_BYTES, atomic_write, sha256_of, staged, write_json, xxh3_of
+from shardtune.runtime.files import CHUNK_BYTES, atomic_write, sha256_file, stage_writes, write_json, xxh3_file
 from tests.faults.mounts import CRASH, Mounter, Options, log_of
 
 
@@ -62,7 +62,7 @@ def test_two_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
 def test_files_below_a_directory_are_made_in_the_folder_that_is_staged(tmp_path: Path) -> None:
     directory, folder = tmp_path / "data", tmp_path / "data" / "work"
     folder.mkdir(parents=True)
-    with staged(directory, folder):
+    with stage_writes(directory, folder):
         with atomic_write(directory / "file") as file:
             assert [path for path in directory.iterdir() if path.is_file()] == []
             assert Path(file.name).parent == folder
@@ -85,7 +85,7 @@ def test_without_that_folder_nothing_is_put_in_place(tmp_path: Path, before: boo
             file.write(b"new")
             shutil.rmtree(folder)
 
-    with staged(tmp_path, folder), pytest.raises(WorldError, match=re.escape(taken_over)):
+    with stage_writes(tmp_path, folder), pytest.raises(WorldError, match=re.escape(taken_over)):
         write()
     assert path.read_bytes() == b"old"
 
@@ -136,7 +136,7 @@ def test_short_writes_are_gone_on_with(hostile_directory: Mounter, tmp_path: Pat
     with atomic_write(mount / "file") as file:
         file.write(data)
     assert (tmp_path / "backing" / "file").read_bytes() == data
-    assert xxh3_of(mount / "file") == xxhash.xxh3_128(data).hexdigest()
+    assert xxh3_file(mount / "file") == xxhash.xxh3_128(data).hexdigest()
 
 
 def test_what_was_written_survives_a_crash_of_the_machine(hostile_directory: Mounter, tmp_path: Path) -> None:
@@ -159,14 +159,14 @@ def test_json_is_text_that_people_can_read(tmp_path: Path) -> None:
     assert json.loads(text) == {"label": "Gänseblümchen", "n": [1, 2]}
 
 
-@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1])
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1])
 def test_a_file_is_digested_whole(tmp_path: Path, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
     (tmp_path / "file").write_bytes(data)
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+    assert sha256_file(tmp_path / "file") == hashlib.sha256(data).hexdigest()
 
 
 def test_a_file_that_cannot_be_read_to_its_end_is_named() -> None:
     path = Path("/proc/self/mem")  # can be opened, but nothing is at its first byte
     with pytest.raises(OSError, match=r"Input/output error: '/proc/self/mem'"):
-        sha256_of(path)
+        sha256_file(path)

@@ -25,8 +25,8 @@ def blocked():  # in C code, which no signal interrupts
         library.pthread_mutex_lock(mutex)
 """
 HANG = """
-guard.limit(0.5)
-guard.beat("at work", step=41)
+guard.set_timeout(0.5)
+guard.heartbeat("at work", step=41)
 blocked()
 """
 STOP = """
@@ -63,15 +63,15 @@ def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.Monke
     guard, relayed = Guard(), []
 
     def relay() -> None:
-        guard.beat("waiting for the other ranks")  # as the collective does
+        guard.heartbeat("waiting for the other ranks")  # as the collective does
         relayed.append(now)
 
-    guard.limit(100.0)
-    with guard.relaying(relay):
+    guard.set_timeout(100.0)
+    with guard.relay_heartbeats(relay):
         for _ in range(100):
             now += 1.0
-            guard.beat("at work")
-    guard.beat("done")
+            guard.heartbeat("at work")
+    guard.heartbeat("done")
     assert relayed == [26.0, 52.0, 78.0]
 
 
@@ -165,7 +165,7 @@ from shardtune import cli
 def stage(config):
     print("ready", flush=True)
     ctypes.PyDLL(None).sleep(600)
-cli.lead(lambda: None, stage)
+cli.run_command(lambda: None, stage)
 """
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.PIPE, text=True) as process:

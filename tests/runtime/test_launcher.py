@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.errors import WorldError
-from shardtune.runtime.launcher import Launcher, detect
+from shardtune.runtime.launcher import Launcher, detect_launcher
 from tests.launching import launch, run, sys
 
 GLOO = {
@@ -72,7 +72,7 @@ OPEN_MPI_V4, MPICH_VERSION, INTEL_VERSION = "Open MPI v4.1.8", "MPICH Version: 5
     ],
 )
 def test_the_launcher_is_found(environ: dict[str, str], name: str, size: int) -> None:
-    launcher = detect(environ)
+    launcher = detect_launcher(environ)
     assert launcher is not None
     assert (launcher.name, launcher.size) == (name, size)
 
@@ -87,7 +87,7 @@ def test_the_launcher_is_found(environ: dict[str, str], name: str, size: int) ->
     ],
 )
 def test_a_process_is_alone(environ: dict[str, str]) -> None:
-    assert detect(environ) is None
+    assert detect_launcher(environ) is None
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_a_process_is_alone(environ: dict[str, str]) -> None:
 )
 def test_processes_that_cannot_find_each_other_are_an_error(environ: dict[str, str], message: str) -> None:
     with pytest.raises(WorldError, match=re.escape(message)):
-        detect(environ)
+        detect_launcher(environ)
 
 
 def found(environ: dict[str, str]) -> Launcher:
-    launcher = detect(environ)
+    launcher = detect_launcher(environ)
     assert launcher is not None
     return launcher
 
@@ -127,7 +127,7 @@ def found(environ: dict[str, str]) -> Launcher:
     ],
 )
 def test_an_mpi_that_fits_its_launcher(environ: dict[str, str], library: str) -> None:
-    found(environ).require_mpi(library, "mpi4py")
+    found(environ).check_mpi(library, "mpi4py")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_an_mpi_that_fits_its_launcher(environ: dict[str, str], library: str) ->
 )
 def test_an_mpi_that_does_not_fit_its_launcher(environ: dict[str, str], library: str | None, message: str) -> None:
     with pytest.raises(WorldError, match=re.escape(message)):
-        found(environ).require_mpi(library, "mpi4py")
+        found(environ).check_mpi(library, "mpi4py")
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_a_real_launcher_is_found(launcher: str, name: str) -> None:
     # Written in one piece, since a launcher marks, and may part, every piece.
     code = """
 import os, sys
-from shardtune.runtime.launcher import detect
-found = detect(os.environ)
+from shardtune.runtime.launcher import detect_launcher
+found = detect_launcher(os.environ)
 sys.stdout.write(f"{found.name} {found.size}\\n")
 """
     said = launch(["-c", code], launcher=launcher, ranks=2)
@@ -182,7 +182,7 @@ SINGLE_NODE, TWO_NODES = {"SLURM_STEP_NUM_NODES": "1"}, {"SLURM_STEP_NUM_NODES":
 )
 def test_only_ranks_that_are_surely_on_one_host_do_without_a_network(environ: dict[str, str], one_host: bool) -> None:
     given = dict(environ)
-    found(environ).set_parameters(given)
+    found(environ).set_mpi_parameters(given)
     assert given == {**environ, "OMPI_MCA_mpi_yield_when_idle": "1", **({"OMPI_MCA_btl": "^ofi"} if one_host else {})}
 
 

@@ -11,8 +11,8 @@ import pytest
 from shardtune.errors import WorldError
 from shardtune.runtime import lease
 from shardtune.runtime.files import write_json
-from shardtune.runtime.lease import BEAT_NAME, CLAIM, HELD_NAME, OWNER_NAME, SWEPT, Owner
-from shardtune.runtime.locking import hold
+from shardtune.runtime.lease import CLAIM, HEARTBEAT_NAME, HELD_NAME, OWNER_NAME, SWEPT, Owner
+from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.world import World
 from tests.faults.mounts import Mounter, Options, has_hosts, on_host
 
@@ -22,7 +22,7 @@ LOCKS = ["works", "local", "ENOSYS", "ENOLCK", "EOPNOTSUPP"]
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """An owner on another machine is gone after a second."""
-    monkeypatch.setattr(lease, "STALE", 1.0)
+    monkeypatch.setattr(lease, "STALE_SECONDS", 1.0)
 
 
 @contextmanager
@@ -53,15 +53,15 @@ def test_a_directory_is_held_by_one_whatever_the_file_system_knows_of_locks(
     with holding(mount / "run") as other:
         with (
             pytest.raises(WorldError, match=rf"but process {other.pid} on \S+ holds {mount}/run: "),
-            hold(mount / "run", World()),
+            exclusive_directory(mount / "run", World()),
         ):
             pass
         other.communicate("")
-    with hold(mount / "run", World()):
+    with exclusive_directory(mount / "run", World()):
         pass
     with holding(mount / "run") as other:
         other.kill()
-    with hold(mount / "run", World()):  # at once: that a process of this machine has ended is certain
+    with exclusive_directory(mount / "run", World()):  # at once: that a process of this machine has ended is certain
         assert len(list((mount / "run" / HELD_NAME).iterdir())) == 1
     assert sorted(path.name for path in (mount / "run").iterdir()) == ["lock", "written.json"]
     assert capsys.readouterr().out == ""
@@ -74,14 +74,14 @@ def test_a_job_on_another_host_is_seen(
     here, there = (hostile_directory(tmp_path / "backing", Options(flock, late=1.0)) for _ in range(2))
     with holding(there / "run", host="elsewhere") as other:
         refusal = rf"but process \d+ on elsewhere holds {here}/run: wait"
-        with pytest.raises(WorldError, match=refusal), hold(here / "run", World()):
+        with pytest.raises(WorldError, match=refusal), exclusive_directory(here / "run", World()):
             pass
         assert other.poll() is None
         waits = f"on elsewhere holds {here}/run: waiting for a sign of life, 1 s at most.\n"
         assert waits in capsys.readouterr().out
         other.kill()
         other.wait()
-        with hold(here / "run", World()):
+        with exclusive_directory(here / "run", World()):
             pass
     assert f"on elsewhere, which held {here}/run, has given no sign of life for 1 s: taking over.\n" in capsys.readouterr().out
 
@@ -90,7 +90,7 @@ def test_a_job_that_slept_for_too_long_can_do_no_harm(hosts: None, tmp_path: Pat
     # Its beats come too late to notice: what it writes fails all the same.
     with holding(tmp_path, host="elsewhere", beat=1000) as other:
         (tmp_path / "lock").unlink()  # as where locks do not reach other hosts
-        with hold(tmp_path, World()):
+        with exclusive_directory(tmp_path, World()):
             write_json(tmp_path / "written.json", "by the second")
             said, _ = other.communicate("\n")
             assert other.returncode == 1
@@ -104,7 +104,7 @@ def test_a_job_that_wakes_up_after_another_took_over_ends(hosts: None, tmp_path:
         [child] = subprocess.run(["pgrep", "-P", str(other.pid)], capture_output=True, text=True, check=True).stdout.split()
         subprocess.run(["kill", "-STOP", child], check=True)
         (tmp_path / "lock").unlink()
-        with hold(tmp_path, World()):
+        with exclusive_directory(tmp_path, World()):
             subprocess.run(["kill", "-CONT", child], check=True)
             assert other.wait(30) == 1
             assert re.search(rf"but process \d+ on \S+ has taken {tmp_path} over from this one: see", other.stdout.read())
@@ -148,7 +148,7 @@ def test_a_job_that_failed_leaves_what_the_next_one_takes_at_once(hosts: None, t
         other.communicate("\n")
         assert other.returncode == 1
     assert len(list((tmp_path / HELD_NAME).iterdir())) == 1
-    with hold(tmp_path, World()):
+    with exclusive_directory(tmp_path, World()):
         pass
 
 
@@ -156,7 +156,7 @@ def test_what_killed_jobs_left_is_swept(tmp_path: Path) -> None:
     for name in (f"{CLAIM}1/1", f"{SWEPT}2"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").touch()
-    with hold(tmp_path, World()):
+    with exclusive_directory(tmp_path, World()):
         assert sorted(path.name for path in tmp_path.iterdir()) == [HELD_NAME, "lock"]
 
 
@@ -170,15 +170,15 @@ def test_a_lease_of_which_nothing_can_be_read_goes_stale(
     if content is not None:
         (folder / OWNER_NAME).write_text(content)
     if beat:
-        (folder / BEAT_NAME).write_bytes(beat)
-    lease.STALE = 0.05
-    with hold(tmp_path, World()):
+        (folder / HEARTBEAT_NAME).write_bytes(beat)
+    lease.STALE_SECONDS = 0.05
+    with exclusive_directory(tmp_path, World()):
         assert not folder.exists()
     assert "another job, which held" in capsys.readouterr().out
 
 
 def test_an_owner_is_read_as_it_was_written(tmp_path: Path) -> None:
-    with hold(tmp_path, World()):
+    with exclusive_directory(tmp_path, World()):
         [folder] = (tmp_path / HELD_NAME).iterdir()
         assert Owner.read(folder) == Owner.here()
         assert Owner.here().runs is True

@@ -8,43 +8,46 @@ import pytest
 
 from shardtune.errors import WorldError
 from shardtune.runtime.files import atomic_write
-from shardtune.runtime.locking import LOCK_NAME, hold
+from shardtune.runtime.locking import LOCK_NAME, exclusive_directory
 from shardtune.runtime.world import World
 
 
 def test_a_directory_is_made_and_held_by_one(tmp_path: Path) -> None:
     directory = tmp_path / "not" / "there" / "yet"
     holder = f"process {os.getpid()} on {socket.gethostname()} holds {directory}"
-    with hold(directory, World()):
-        with pytest.raises(WorldError, match=re.escape(f"{holder}: wait until it ends")), hold(directory, World()):
+    with exclusive_directory(directory, World()):
+        with (
+            pytest.raises(WorldError, match=re.escape(f"{holder}: wait until it ends")),
+            exclusive_directory(directory, World()),
+        ):
             pass
-        with hold(tmp_path / "other", World()):
+        with exclusive_directory(tmp_path / "other", World()):
             pass
-    with hold(directory, World()):
+    with exclusive_directory(directory, World()):
         pass
 
 
 def test_what_ends_a_job_ends_its_hold(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), hold(tmp_path, World()):
+    with pytest.raises(KeyboardInterrupt), exclusive_directory(tmp_path, World()):
         raise KeyboardInterrupt
-    with hold(tmp_path, World()):
+    with exclusive_directory(tmp_path, World()):
         pass
 
 
 def test_a_lock_alone_is_enough_to_be_refused(tmp_path: Path) -> None:
     with (tmp_path / LOCK_NAME).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(WorldError, match=f"but another job holds {tmp_path}: wait"), hold(tmp_path, World()):
+        with pytest.raises(WorldError, match=f"but another job holds {tmp_path}: wait"), exclusive_directory(tmp_path, World()):
             pass
 
 
 def test_what_a_directory_covers_is_written_through_the_hold(tmp_path: Path) -> None:
-    with hold(tmp_path / "work", World(), covers=tmp_path), atomic_write(tmp_path / "file") as file:
+    with exclusive_directory(tmp_path / "work", World(), covers=tmp_path), atomic_write(tmp_path / "file") as file:
         assert Path(file.name).parents[2] == tmp_path / "work"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", LOCK_NAME, "work"]
 
 
 def test_a_lock_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).mkdir()
-    with pytest.raises(IsADirectoryError, match=str(tmp_path / LOCK_NAME)), hold(tmp_path, World()):
+    with pytest.raises(IsADirectoryError, match=str(tmp_path / LOCK_NAME)), exclusive_directory(tmp_path, World()):
         pass

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shardtune.runtime.rollcall import PATIENCE, Member, Report, RollCall, late
+from shardtune.runtime.rollcall import ANSWER_SECONDS, Member, Report, RollCall, find_late_ranks
 
 HOSTS = ["a", "b", "c"]
 
@@ -35,11 +35,14 @@ INPUT, STEP, NEXT, WAITING = report(3, 7, 2), report(3, 7, 3), report(3, 8, 2), 
     ],
 )
 def test_the_late_are_named(answers: list[Report | None], ranks: list[int], words: str) -> None:
-    assert late(dict(enumerate(answers)), HOSTS[: len(answers)]) == (ranks, words)
+    assert find_late_ranks(dict(enumerate(answers)), HOSTS[: len(answers)]) == (ranks, words)
 
 
 def test_ranks_that_were_not_asked_are_not_accused() -> None:
-    assert late({0: STEP}, HOSTS) == ([], "all ranks of a are in the same place (at 7), those of b, c were not asked")
+    assert find_late_ranks({0: STEP}, HOSTS) == (
+        [],
+        "all ranks of a are in the same place (at 7), those of b, c were not asked",
+    )
 
 
 @pytest.fixture
@@ -52,8 +55,8 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
 
 def members(other: subprocess.Popen[bytes], host: str | None = None) -> list[Member]:
     this = Member.this()
-    born = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return [this, Member(host or this.host, other.pid, born)]
+    start_time = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return [this, Member(host or this.host, other.pid, start_time)]
 
 
 def two(directory: Path, other: subprocess.Popen[bytes], host: str | None = None) -> list[RollCall]:
@@ -98,7 +101,7 @@ def test_who_has_died_since_it_answered_does_not_keep_others_waiting(
     here.report("stuck", (0, 0, 0), "now")
     there.report("working", (0, 0, 0), "now")
     for second in range(60):  # as long as it says something new it lives
-        now += PATIENCE / 2
+        now += ANSWER_SECONDS / 2
         here.report("stuck", (0, 0, 0), "now")
         there.report("working", (0, 0, second), "now")
         answers = here.answers()
@@ -106,7 +109,7 @@ def test_who_has_died_since_it_answered_does_not_keep_others_waiting(
         assert answers[1]
     here.report("stuck", (0, 0, 0), "now")
     assert here.answers()
-    now += PATIENCE + 0.1
+    now += ANSWER_SECONDS + 0.1
     here.report("stuck", (0, 0, 0), "now")
     answers = here.answers()
     assert answers

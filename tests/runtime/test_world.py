@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.errors import DataError, WorldError
-from shardtune.runtime.communicators import OverHorovod
+from shardtune.runtime.communicators import HorovodCommunicator
 from shardtune.runtime.world import Backend, World
 from tests.launching import ENVIRONMENT
 
@@ -69,12 +69,12 @@ def test_an_mpi_that_the_launcher_does_not_know_is_an_error_before_it_starts(bac
 def test_collectives_of_one() -> None:
     world, tensors = World(), [1.0, 2.0]
     assert world.broadcast("x") == "x"
-    assert world.gather({"a": 1}) == [{"a": 1}]
-    assert world.sum_tensors(tensors, "name") == tensors
+    assert world.allgather({"a": 1}) == [{"a": 1}]
+    assert world.allreduce_sum(tensors, "name") == tensors
     world.barrier()
 
 
-@pytest.mark.parametrize("end", ["leave", "abort"])
+@pytest.mark.parametrize("end", ["exit", "abort"])
 def test_a_process_ends_with_all_that_it_said(end: str) -> None:
     code = f"from shardtune.runtime.world import World; print('said'); World().{end}(3)"
     done = subprocess.run(
@@ -85,18 +85,18 @@ def test_a_process_ends_with_all_that_it_said(end: str) -> None:
 
 def test_messages_to_oneself_are_collected_in_order_and_once() -> None:
     world = World()
-    assert world.collect() == []
-    world.post(1)
-    world.post(2)
-    assert world.collect() == [1, 2]
-    assert world.collect() == []
-    assert World().collect() == []
+    assert world.receive_pending() == []
+    world.send_to_root(1)
+    world.send_to_root(2)
+    assert world.receive_pending() == [1, 2]
+    assert world.receive_pending() == []
+    assert World().receive_pending() == []
 
 
-@pytest.mark.parametrize("send", [lambda world: world.scatter([1]), lambda world: world.post(1), World.collect])
+@pytest.mark.parametrize("send", [lambda world: world.scatter([1]), lambda world: world.send_to_root(1), World.receive_pending])
 def test_there_are_no_messages_over_horovod(send: Callable[[World], object]) -> None:
     with pytest.raises(WorldError, match="start this command with mpirun"):
-        send(World(_communicator=OverHorovod(None)))
+        send(World(_communicator=HorovodCommunicator(None)))
 
 
 def test_from_root_gives_the_result_or_the_very_error() -> None:
@@ -105,7 +105,7 @@ def test_from_root_gives_the_result_or_the_very_error() -> None:
     def fail() -> None:
         raise error
 
-    assert World().from_root(os.getpid) == os.getpid()
+    assert World().broadcast_from_root(os.getpid) == os.getpid()
     with pytest.raises(DataError, match="broken") as caught:
-        World().from_root(fail)
+        World().broadcast_from_root(fail)
     assert caught.value is error

@@ -20,7 +20,7 @@ class WithAPeer(Alone):
         self._at, self._differs = at, differs
         self._gathers = -2  # before the first, the world asks who its ranks are
 
-    def gather(self, value: Any) -> list[Any]:
+    def allgather(self, value: Any) -> list[Any]:
         self._gathers += 1
         return [value, self._differs(value) if self._gathers == self._at else value]
 

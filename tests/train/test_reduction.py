@@ -28,7 +28,7 @@ def test_equal_sizes_make_equal_groups() -> None:
 class WithATwin(Alone):
     """A second worker that brings the same."""
 
-    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+    def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         return [tensor + tensor for tensor in tensors]
 
 

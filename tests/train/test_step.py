@@ -111,7 +111,7 @@ def test_what_is_frozen_does_not_move() -> None:
 class WithAnIdlePeer(Alone):
     """A second worker whose examples bring no gradients, and which has statistics of 4 and asks to stop."""
 
-    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+    def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         return [tensor + (1.0 if tensor.shape == () else 4.0 * BATCH if tensor.shape == (8,) else 0.0) for tensor in tensors]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from shardtune.builder.receipts import Reject, WrittenShard
-from shardtune.runtime.progress import Ticker
+from shardtune.runtime.progress import ProgressReporter
 from shardtune.runtime.world import World
 
 SECONDS_BETWEEN_REPORTS = 1.0
@@ -50,21 +50,21 @@ class Account:
         self._heard: dict[int, tuple[float, Report]] = {}
         self._shown = Counter[str]()
         self._bytes_untimed = 0  # of images before the clock last started
-        self._ticker = Ticker(world, "images", images)
+        self._progress = ProgressReporter(world, "images", images)
         self.shards: dict[str, WrittenShard] = {}
 
     def __enter__(self) -> "Account":
-        self._ticker.__enter__()
+        self._progress.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._ticker.__exit__(kind, error, trace)
+        self._progress.__exit__(kind, error, trace)
         if isinstance(error, KeyboardInterrupt) and self._world.is_root:
             self._tell_where_all_were()
 
     def next_image(self, path: str, size: int) -> None:
         self._path = path
-        self._world.guard.beat(f"at {path}")
+        self._world.guard.heartbeat(f"at {path}")
         self._counts.update(images=1, bytes=size)
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._report()
@@ -80,24 +80,24 @@ class Account:
             self._counts.update(reused=len(shard.offsets) + len(shard.rejects), rejected=len(shard.rejects))
             self._rejects += shard.rejects
         self._report()  # first: rank 0 stops listening after the last shard
-        self._world.post(shard)
+        self._world.send_to_root(shard)
 
     def wait(self, shards: int) -> None:
         """On rank 0: listen until so many shards are in. On the others: nothing."""
         while self._world.is_root and len(self.shards) < shards:
             if self._listen():
-                self._world.guard.beat("waiting for the shards of other ranks", phase=1)
+                self._world.guard.heartbeat("waiting for the shards of other ranks", phase=1)
             time.sleep(0.01)
 
     def _report(self) -> None:
         self._reported = time.monotonic()
-        self._world.post(Report(self._world.rank, self._world.name, self._counts.copy(), self._path, self._rejects))
+        self._world.send_to_root(Report(self._world.rank, self._world.name, self._counts.copy(), self._path, self._rejects))
         self._rejects = []
         if self._world.is_root:
             self._listen()
 
     def _listen(self) -> bool:
-        news = self._world.collect()
+        news = self._world.receive_pending()
         for message in news:
             if isinstance(message, WrittenShard):
                 self.shards[message.name] = message
@@ -115,11 +115,11 @@ class Account:
         self._shown = counts
         rejected = f"{counts['rejected']} rejected"
         if new["reused"]:
-            self._ticker.skip(new["reused"], rejected)
+            self._progress.advance_untimed(new["reused"], rejected)
             self._bytes_untimed = counts["bytes"] - new["bytes"]
         if new["images"]:
-            speed = (counts["bytes"] - self._bytes_untimed) / 1e6 / self._ticker.seconds
-            self._ticker.advance(f"{rejected}, {speed:.1f} MB/s", new["images"])
+            speed = (counts["bytes"] - self._bytes_untimed) / 1e6 / self._progress.seconds
+            self._progress.advance(f"{rejected}, {speed:.1f} MB/s", new["images"])
 
     def _tell_where_all_were(self) -> None:
         """If a rank was killed, its launcher stops the others: then this says at which image it was."""

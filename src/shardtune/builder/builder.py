@@ -24,9 +24,9 @@ from shardtune.dataset.integrity import check_files
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.runtime.balance import balance
-from shardtune.runtime.files import naming, sha256_of
-from shardtune.runtime.locking import hold
-from shardtune.runtime.progress import say
+from shardtune.runtime.files import filename_in_errors, sha256_file
+from shardtune.runtime.locking import exclusive_directory
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 DIGESTS_NAME = "digests.bin"
@@ -45,43 +45,47 @@ def build(config: BuildConfig, world: World) -> Manifest:
         WorldError: another build writes there or takes over, or a rank does not see the output directory or the same images.
     """
     started = time.monotonic()
-    world.guard.limit(config.hang_timeout)
-    names = world.from_root(lambda: find_labels(config))
+    world.guard.set_timeout(config.hang_timeout)
+    names = world.broadcast_from_root(lambda: find_labels(config))
     ignored = Ignored(config.ignore)
-    found = world.at_root(lambda: find_images(config, names, ignored, lambda: world.guard.beat("looking for images")))
+    found = world.run_on_root(lambda: find_images(config, names, ignored, lambda: world.guard.heartbeat("looking for images")))
     if ignored.counts:
-        say(world, f"Ignored: {', '.join(f'{count} {pattern}' for pattern, count in sorted(ignored.counts.items()))}.")
+        print_on_root(
+            world, f"Ignored: {', '.join(f'{count} {pattern}' for pattern, count in sorted(ignored.counts.items()))}."
+        )
     require_same_view(config, found, world)
-    with hold(config.output_directory / WORK_NAME, world, covers=config.output_directory):
-        world.meet_in(config.output_directory / WORK_NAME)
+    with exclusive_directory(config.output_directory / WORK_NAME, world, covers=config.output_directory):
+        world.use_roll_call(config.output_directory / WORK_NAME)
         manifest = _build(config, names, found, world)
     images = sum(map(manifest.examples, SPLITS))
     if world.is_root:
         path = config.output_directory / WORK_NAME / LOG_NAME
-        with naming(path), path.open("a", encoding="utf-8") as log:
+        with filename_in_errors(path), path.open("a", encoding="utf-8") as log:
             seconds = round(time.monotonic() - started, 3)
             figures = {"ranks": world.size, "seconds": seconds, "images": images, "ignored": ignored.counts}
             log.write(json.dumps(figures) + "\n")
-    say(world, f"Finished writing all {images} images in data set.")
+    print_on_root(world, f"Finished writing all {images} images in data set.")
     return manifest
 
 
 def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], world: World) -> Manifest:
     directory = config.output_directory
     planned = make_plan(config, names, found, directory / WORK_NAME / DIGESTS_NAME, world)
-    wanted = world.at_root(lambda: recipe.describe(planned, options(config), recipe.rejected_before(directory)))
-    if world.from_root(lambda: not config.overwrite and recipe.only_times_differ(directory, wanted)):
+    wanted = world.run_on_root(lambda: recipe.describe(planned, options(config), recipe.rejected_before(directory)))
+    if world.broadcast_from_root(lambda: not config.overwrite and recipe.only_times_differ(directory, wanted)):
         _accept_times(config, planned, wanted, world)
-    if world.from_root(lambda: recipe.begin(directory, wanted, overwrite=config.overwrite)):
-        damaged = world.from_root(lambda: _damaged(directory))
+    if world.broadcast_from_root(lambda: recipe.begin(directory, wanted, overwrite=config.overwrite)):
+        damaged = world.broadcast_from_root(lambda: _damaged(directory))
         if not damaged:
-            say(world, f"The data set in {directory} was finished before: nothing to do.")
-            return world.from_root(lambda: Manifest.load(directory))
-        say(world, f"The data set in {directory} was finished before, but lost {', '.join(damaged)}: writing them again.")
-        world.at_root((directory / MANIFEST_NAME).unlink)
-    shards, images = world.from_root(lambda: (len(planned.shards), sum(map(len, planned.sources.values()))))
+            print_on_root(world, f"The data set in {directory} was finished before: nothing to do.")
+            return world.broadcast_from_root(lambda: Manifest.load(directory))
+        print_on_root(
+            world, f"The data set in {directory} was finished before, but lost {', '.join(damaged)}: writing them again."
+        )
+        world.run_on_root((directory / MANIFEST_NAME).unlink)
+    shards, images = world.broadcast_from_root(lambda: (len(planned.shards), sum(map(len, planned.sources.values()))))
     if world.size > shards:
-        say(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
+        print_on_root(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
     image_options = ImageOptions(config.check, config.exif, config.max_side, config.quality)
 
     def check(rejects: list[receipts.Reject]) -> None:
@@ -92,7 +96,7 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
     seals: list[Seal] = []
     with Account(world, images, check) as account:
         for shard in world.scatter(_shares(planned, directory, world.size) if world.is_root else ()):
-            world.guard.beat(f"at the start of {shard.name}")
+            world.guard.heartbeat(f"at the start of {shard.name}")
             before = receipts.finished_shard(directory, shard)
             written = before or write_shard(shard, directory, names, image_options, account)
             if not before:
@@ -101,9 +105,9 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
             account.finished(written, reused=before is not None)
         account.wait(shards)
     world.barrier()  # seals are looked at as late as can be
-    broken = [path for paths in world.gather([seal.path for seal in seals if not seal.holds]) for path in paths]
-    world.at_root(lambda: _require_none(broken))
-    manifest = world.from_root(lambda: _finish(config, planned, account))
+    broken = [path for paths in world.allgather([seal.path for seal in seals if not seal.holds]) for path in paths]
+    world.run_on_root(lambda: _require_none(broken))
+    manifest = world.broadcast_from_root(lambda: _finish(config, planned, account))
     _tell(config, manifest, world)
     return manifest
 
@@ -115,12 +119,12 @@ def _accept_times(config: BuildConfig, planned: Plan, wanted: dict[str, Any], wo
         DataError: it is not.
     """
     cache = config.output_directory / WORK_NAME / DIGESTS_NAME
-    roots = world.from_root(lambda: planned.roots)
+    roots = world.broadcast_from_root(lambda: planned.roots)
     digests: dict[Split, Digests] = {}
     for split, root in roots.items():
         digests[split] = digest_files(root, partial(lambda split: planned.sources[split], split), cache, world)
-    world.at_root(lambda: receipts.require_same_content(config.output_directory, planned, digests))
-    world.at_root(lambda: recipe.remember(config.output_directory, wanted))
+    world.run_on_root(lambda: receipts.require_same_content(config.output_directory, planned, digests))
+    world.run_on_root(lambda: recipe.remember(config.output_directory, wanted))
 
 
 def _damaged(directory: Path) -> list[str]:
@@ -159,7 +163,7 @@ def options(config: BuildConfig) -> dict[str, Any]:
     )
     boxes = config.bounding_box_file
     return {
-        "bounding_boxes_sha256": sha256_of(boxes) if boxes else None,
+        "bounding_boxes_sha256": sha256_file(boxes) if boxes else None,
         **{name: getattr(config, name) for name in chosen.split()},
         "ignore": list(config.ignore),
         "codecs": {"pillow": codecs.version("pil"), "libjpeg": codecs.version("libjpeg_turbo") or codecs.version("jpg")},
@@ -187,17 +191,21 @@ def _tell(config: BuildConfig, manifest: Manifest, world: World) -> None:
     """What a person should know of a data set that they have made."""
     figures = manifest.provenance
     counts = manifest.class_counts["train"]
-    say(world, f"Classes: {len(counts)}, of {min(counts)} to {max(counts)} training images ({figures['imbalance']:.2f} : 1).")
+    print_on_root(
+        world, f"Classes: {len(counts)}, of {min(counts)} to {max(counts)} training images ({figures['imbalance']:.2f} : 1)."
+    )
     without = [name for name, count in zip(manifest.labels, manifest.class_counts["validation"], strict=True) if not count]
     if without and manifest.splits["validation"]:
         names = ", ".join(without[:CLASSES_TOLD]) + ", …" * (len(without) > CLASSES_TOLD)
-        say(world, f"Without a validation image: {len(without)} of {len(counts)} classes ({names}).")
+        print_on_root(world, f"Without a validation image: {len(without)} of {len(counts)} classes ({names}).")
     for what in ("reencoded", "rejected"):
         if figures[what]:
-            say(world, f"{what.capitalize()}: {', '.join(f'{count} {reason}' for reason, count in figures[what].items())}.")
+            print_on_root(
+                world, f"{what.capitalize()}: {', '.join(f'{count} {reason}' for reason, count in figures[what].items())}."
+            )
     identical = figures["duplicates"]
     if identical["groups"]:
-        say(
+        print_on_root(
             world,
             f"Identical: {identical['images']} images in {identical['groups']} groups, {identical['groups_across_splits']} of "
             f"them across splits and {identical['groups_across_labels']} across labels, {figures['skipped']} images skipped: "
@@ -205,7 +213,7 @@ def _tell(config: BuildConfig, manifest: Manifest, world: World) -> None:
         )
     boxes = figures["boxes"]
     if boxes and (boxes["moved"] or boxes["repeated"]):
-        say(
+        print_on_root(
             world,
             f"Boxes of images that were skipped: {boxes['moved']} are stored with the identical image, {boxes['repeated']} "
             f"equal one that it has.",

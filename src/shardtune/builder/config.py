@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import require
+from shardtune.config import check_flag
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,24 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         for name in ("train_shards", "validation_shards", "num_threads"):
-            require(getattr(self, name) > 0, f"{name} is at least 1", getattr(self, name))
+            check_flag(getattr(self, name) > 0, f"{name} is at least 1", getattr(self, name))
         for name in ("max_rejects", "validation_examples"):
-            require(getattr(self, name) >= 0, f"{name} is at least 0", getattr(self, name))
-        require(0 <= self.validation_fraction < 1, "validation_fraction lies in 0 to 1", self.validation_fraction)
-        require(self.max_side is None or self.max_side > 0, "max_side is at least 1", self.max_side)
-        require(1 <= self.quality <= 100, "quality lies in 1 to 100", self.quality)
-        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
-        require(-(2**63) <= self.seed < 2**63, "seed is a 64-bit integer", self.seed)
-        require(
+            check_flag(getattr(self, name) >= 0, f"{name} is at least 0", getattr(self, name))
+        check_flag(0 <= self.validation_fraction < 1, "validation_fraction lies in 0 to 1", self.validation_fraction)
+        check_flag(self.max_side is None or self.max_side > 0, "max_side is at least 1", self.max_side)
+        check_flag(1 <= self.quality <= 100, "quality lies in 1 to 100", self.quality)
+        check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
+        check_flag(-(2**63) <= self.seed < 2**63, "seed is a 64-bit integer", self.seed)
+        check_flag(
             not self.ignore_unlisted or self.labels_file is not None,
             "ignore_unlisted goes with labels_file",
             "--ignore_unlisted alone",
         )
-        require(
+        check_flag(
             self.exif == "upright" or self.bounding_box_file is None,
             "Bounding boxes are those of upright images",
             "--exif keep with bounding_box_file",
         )
         sources = ("validation_directory", "validation_fraction", "validation_examples")
         given = [name for name in sources if getattr(self, name)]
-        require(len(given) < 2, f"Validation images come from one of {', '.join(sources)}", " and ".join(given))
+        check_flag(len(given) < 2, f"Validation images come from one of {', '.join(sources)}", " and ".join(given))

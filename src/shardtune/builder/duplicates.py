@@ -34,17 +34,17 @@ def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world:
 
     Only rank 0 asks for the listing, and only it gets the digests. Files whose path, size and time are in `cache` are not read.
     """
-    known = world.at_root(lambda: _Known(root, listing(), cache))
-    everything = world.gather(
+    known = world.run_on_root(lambda: _Known(root, listing(), cache))
+    everything = world.allgather(
         _digests_of(root, world.scatter(known.unknown_by_rank(world.size) if world.is_root else ()), world)
     )
-    return world.at_root(lambda: known.complete(b"".join(everything)))
+    return world.run_on_root(lambda: known.complete(b"".join(everything)))
 
 
 def _digests_of(root: Path, listing: Listing, world: World) -> bytes:
     digests = bytearray()  # join would first make a list of them
     for index in range(len(listing)):
-        world.guard.beat("looking for identical images", step=index)
+        world.guard.heartbeat("looking for identical images", step=index)
         digests += _digest_or_none(root, listing.path(index))
     return bytes(digests)
 

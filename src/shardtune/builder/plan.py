@@ -79,10 +79,12 @@ def require_same_view(config: BuildConfig, found: dict[Split, Listing], world: W
     Raises:
         WorldError: names a rank that sees something else.
     """
-    expected = world.from_root(lambda: {split: _view(config, split, _some_of(listing)) for split, listing in found.items()})
+    expected = world.broadcast_from_root(
+        lambda: {split: _view(config, split, _some_of(listing)) for split, listing in found.items()}
+    )
     differing = (split for split, view in expected.items() if _view(config, split, list(view.sizes)) != view)
-    everywhere = world.gather((world.name, next(differing, None)))
-    world.at_root(lambda: _require_no_difference(config, everywhere))
+    everywhere = world.allgather((world.name, next(differing, None)))
+    world.run_on_root(lambda: _require_no_difference(config, everywhere))
 
 
 def _some_of(listing: Listing) -> list[str]:
@@ -134,7 +136,7 @@ def make_plan(config: BuildConfig, names: list[str], found: dict[Split, Listing]
             return digest_files(root, lambda: found[split], cache, world)
 
         digests = {split: digests_of(split, root) for split, root in _roots(config).items()}
-    return world.at_root(lambda: _decide(config, names, found, digests))
+    return world.run_on_root(lambda: _decide(config, names, found, digests))
 
 
 def _roots(config: BuildConfig) -> dict[Split, Path]:

@@ -13,7 +13,7 @@ from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import DIGEST_BYTES, Digests, Plan, ShardPlan, as_digests
 from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME, Split
 from shardtune.errors import DataError
-from shardtune.runtime.files import sha256_of
+from shardtune.runtime.files import sha256_file
 from shardtune.runtime.sealed import read_sealed, write_sealed
 
 RECEIPTS_NAME = "receipts"
@@ -74,7 +74,7 @@ def finished_shard(directory: Path, shard: ShardPlan) -> WrittenShard | None:
     if receipt is None:
         return None
     try:
-        if sha256_of(directory / shard.name) != receipt.sha256:
+        if sha256_file(directory / shard.name) != receipt.sha256:
             return None
     except FileNotFoundError:
         return None

@@ -15,7 +15,7 @@ from shardtune.builder.partition import ShardPlan
 from shardtune.builder.receipts import WrittenShard, digest_of_names
 from shardtune.dataset.tfrecord import FOOTER_BYTES, frame
 from shardtune.errors import DataError
-from shardtune.runtime.files import atomic_write, sha256_of, xxh3_of
+from shardtune.runtime.files import atomic_write, sha256_file, xxh3_file
 
 
 def write_shard(
@@ -58,7 +58,7 @@ def write_shard(
                     done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
             digests += digest(data) if data else digest_of_none(place)
     done.sha256, done.digests, done.crcs, done.stored = whole.hexdigest(), digests.hex(), crcs.hex(), digest_of_names(stored)
-    if xxh3_of(directory / shard.name) != quick.hexdigest():
+    if xxh3_file(directory / shard.name) != quick.hexdigest():
         raise not_as_written(directory / shard.name)
     return done
 
@@ -86,7 +86,7 @@ class Seal:
         """Whether size and time are the same, or else the content is."""
         try:
             status = self.path.stat()
-            return (status.st_size, status.st_mtime_ns) == (self.bytes, self.modified) or sha256_of(self.path) == self.sha256
+            return (status.st_size, status.st_mtime_ns) == (self.bytes, self.modified) or sha256_file(self.path) == self.sha256
         except FileNotFoundError:
             return False
 

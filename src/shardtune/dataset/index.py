@@ -29,7 +29,7 @@ from shardtune.dataset.manifest import (
 )
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
-from shardtune.runtime.progress import Ticker, say
+from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.sealed import read_sealed, write_sealed
 from shardtune.runtime.world import World
 
@@ -72,17 +72,17 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
         except (OSError, DataError):
             pass  # there is none, or it is damaged: a new one takes its place
     scanned: dict[Split, list[_Scanned]] = {split: [] for split in SPLITS}
-    with Ticker(world, "shards", sum(map(len, names.values()))) as ticker:
+    with ProgressReporter(world, "shards", sum(map(len, names.values()))) as progress:
         for split in SPLITS:
             for name in names[split]:
                 scanned[split].append(_scan(directory / name, world))
-                ticker.advance()
+                progress.advance()
     labels = _labels(directory, [shard for split in SPLITS for shard in scanned[split]])
     try:
         folder = _save(folders[0], labels, scanned, evidence)
     except OSError:
         folder = _save(folders[1], labels, scanned, evidence)
-    say(world, f"{directory} has no {MANIFEST_NAME}: its index is kept in {folder}.")
+    print_on_root(world, f"{directory} has no {MANIFEST_NAME}: its index is kept in {folder}.")
     return _load(folder)
 
 
@@ -121,7 +121,7 @@ def _scan(path: Path, world: World) -> _Scanned:
     """
     scanned, digest = _Scanned(path.name, path.stat().st_size), hashlib.sha256()
     for start, record in _records(path):
-        world.guard.beat(f"at byte {start} of {path.name}")
+        world.guard.heartbeat(f"at byte {start} of {path.name}")
         digest.update(record)
         scanned.records.append((start, stored_crc(record)))
         try:

@@ -6,7 +6,7 @@ import numpy as np
 
 from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, Manifest, Records, read_records
 from shardtune.errors import DataError
-from shardtune.runtime.files import sha256_of
+from shardtune.runtime.files import sha256_file
 
 
 def records_of_shards(directory: Path, manifest: Manifest) -> list[Records] | None:
@@ -34,7 +34,7 @@ def check_files(directory: Path, manifest: Manifest) -> list[str]:
         )
     for name, digest in manifest.reports.items():
         try:
-            wrong = sha256_of(directory / name) != digest
+            wrong = sha256_file(directory / name) != digest
         except OSError:
             wrong = True
         if wrong:

@@ -13,7 +13,7 @@ from shardtune.doctor import host, ranks
 from shardtune.doctor.config import DoctorConfig
 from shardtune.doctor.finding import Finding
 from shardtune.errors import WorldError
-from shardtune.runtime.launcher import detect
+from shardtune.runtime.launcher import detect_launcher
 from shardtune.runtime.timelimit import time_limit
 from shardtune.runtime.world import World
 
@@ -30,7 +30,7 @@ def diagnose(config: DoctorConfig, world: World) -> None:
     Raises:
         WorldError: a line is red; raised on rank 0. Or processes were started that cannot find each other.
     """
-    launcher = detect(os.environ)
+    launcher = detect_launcher(os.environ)
     if launcher is None:
         findings = [*host.examine(config.directory, os.environ), host.cores()]
     else:
@@ -38,15 +38,15 @@ def diagnose(config: DoctorConfig, world: World) -> None:
             world, findings = ranks.examine(launcher, os.environ, config.directory)
     if not world.is_root:
         return
-    show(findings, as_json=config.json)
+    show(findings, to_json_dict=config.json)
     red = sum(not finding.ok for finding in findings)
     if red:
         raise WorldError(f"Where all is well no line is red, but {red} of {len(findings)} are: do what they say.")
 
 
-def show(findings: list[Finding], *, as_json: bool) -> None:
+def show(findings: list[Finding], *, to_json_dict: bool) -> None:
     """Print to stdout: one JSON object, or a table."""
-    if as_json:
+    if to_json_dict:
         lines = [{"ok": finding.ok, **asdict(finding)} for finding in findings]
         sys.stdout.write(json.dumps({"ok": all(finding.ok for finding in findings), "findings": lines}, indent=2) + "\n")
         return

@@ -24,7 +24,7 @@ HELLO = """
 import os
 from shardtune.runtime.world import World
 world = World.from_environment("mpi", os.environ)
-ranks = world.gather(world.rank)
+ranks = world.allgather(world.rank)
 if world.is_root:
     print(*ranks)
 """

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from shardtune.runtime.world import horovod_built, mpi_library
+from shardtune.runtime.world import horovod_build_info, mpi_library_version
 
 
 def of_tensorflow() -> dict[str, Any]:
@@ -15,8 +15,8 @@ def of_tensorflow() -> dict[str, Any]:
 
 def of_horovod() -> dict[str, Any]:
     """Of TensorFlow too, which Horovod imports."""
-    return {"horovod": version("horovod"), **horovod_built(), **of_tensorflow()}
+    return {"horovod": version("horovod"), **horovod_build_info(), **of_tensorflow()}
 
 
 def of_mpi4py() -> dict[str, Any]:
-    return {"mpi4py": version("mpi4py"), "library": mpi_library()}
+    return {"mpi4py": version("mpi4py"), "library": mpi_library_version()}

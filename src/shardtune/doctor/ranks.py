@@ -14,7 +14,7 @@ from shardtune.doctor import checks, host
 from shardtune.doctor.finding import Finding, Reply
 from shardtune.doctor.probes import of_horovod
 from shardtune.errors import WorldError
-from shardtune.runtime.devices import claim
+from shardtune.runtime.devices import configure_devices
 from shardtune.runtime.launcher import Launcher
 from shardtune.runtime.world import Backend, World
 
@@ -36,7 +36,7 @@ def examine(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> 
         findings.append(reduce(worlds["horovod"]))
     world = next(iter(worlds.values()))
     here = socket.gethostname()
-    ranks = world.gather((here, os.sched_getaffinity(0), identity()))
+    ranks = world.allgather((here, os.sched_getaffinity(0), identity()))
     names = [f"rank {rank} ({name})" for rank, (name, _, _) in enumerate(ranks)]
     findings.append(checks.agreement([versions for _, _, versions in ranks], names))
     mine = []
@@ -50,9 +50,9 @@ def examine(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> 
             *host.examine(directory, environ, known),
             checks.cores(len(os.sched_getaffinity(0)), len(given), world.local_size),
         ]
-    of_rank_0, *of_others = world.gather((here, mine))
+    of_rank_0, *of_others = world.allgather((here, mine))
     for one in reversed(worlds.values()):  # Horovod talks over the MPI that was there first
-        one.finish()
+        one.shutdown()
     findings += of_rank_0[1]
     findings += [replace(one, topic=f"{one.topic} on {name}") for name, theirs in of_others for one in theirs if not one.ok]
     return world, findings
@@ -64,7 +64,7 @@ def connect(launcher: Launcher, environ: Mapping[str, str]) -> tuple[dict[Backen
     Raises:
         WorldError: there is no world at all.
     """
-    backends: tuple[Backend, ...] = ("horovod",) if launcher.libraries is None else ("mpi", "horovod")
+    backends: tuple[Backend, ...] = ("horovod",) if launcher.mpi_version_pattern is None else ("mpi", "horovod")
     worlds: dict[Backend, World] = {}
     findings = []
     for backend in backends:
@@ -102,10 +102,10 @@ def reduce(world: World) -> Finding:
     how = "hvd.grouped_allreduce"
     problem = None
     try:
-        claim(world)
+        configure_devices(world)
     except WorldError as error:
         problem = error
-    for one in world.gather(problem):  # one host without GPUs enough keeps all from reducing
+    for one in world.allgather(problem):  # one host without GPUs enough keeps all from reducing
         if one is not None:
             return _failed("allreduce", one, how)
     from shardtune.runtime.frameworks import tf
@@ -115,7 +115,7 @@ def reduce(world: World) -> Finding:
     best = float("inf")
     for _ in range(1 + ROUNDS):  # the first one also makes the connections
         start = time.perf_counter()
-        sums = world.sum_tensors(given, "doctor")
+        sums = world.allreduce_sum(given, "doctor")
         right = all(bool(tf.reduce_all(tf.equal(total, world.size * (world.size - 1) / 2))) for total in sums)
         best = min(best, time.perf_counter() - start)
     if not right:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardtune.config import OnCorrupt, require
+from shardtune.config import OnCorrupt, check_flag
 from shardtune.dataset.manifest import Split
 
 
@@ -31,6 +31,6 @@ class EvalConfig:
     """Seconds without progress after which the job ends and says which rank is late."""
 
     def __post_init__(self) -> None:
-        require(self.batch_size > 0, "batch_size is above 0", self.batch_size)
-        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
-        require(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)
+        check_flag(self.batch_size > 0, "batch_size is above 0", self.batch_size)
+        check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
+        check_flag(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)

@@ -16,7 +16,7 @@ from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint, inception, pretrained
 from shardtune.runtime import devices
 from shardtune.runtime.files import write_json
-from shardtune.runtime.progress import say
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 
@@ -26,8 +26,8 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
     Raises:
         DataError, CheckpointError: no examples, no checkpoint, or one that was trained on other classes.
     """
-    threads = devices.claim(world)
-    manifest, records, run, (step, path) = world.from_root(lambda: _find(config, world))
+    threads = devices.configure_devices(world)
+    manifest, records, run, (step, path) = world.broadcast_from_root(lambda: _find(config, world))
     reader = RecordReader(config.data_dir, manifest, config.subset, records, config.on_corrupt)
     examples = min(len(reader), config.num_examples or len(reader))
     image_size = run["config"]["image_size"]
@@ -38,7 +38,7 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
         reader, world, batch_size=config.batch_size, image_size=image_size, examples=examples, threads=threads
     )
     started = time.monotonic()
-    world.guard.limit(config.hang_timeout)
+    world.guard.set_timeout(config.hang_timeout)
     with closing(batches):
         counts = Evaluator(model).counts(batches, world)
     seconds = time.monotonic() - started
@@ -59,10 +59,12 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
             "images_per_second": round(examples / seconds, 2),
         }
         write_json(config.eval_dir / "eval.json", result)
-    corrupt = sorted(set().union(*world.gather(reader.corrupt)))
+    corrupt = sorted(set().union(*world.allgather(reader.corrupt)))
     if corrupt:
-        say(world, f"{examples - counts.examples} corrupt record(s) were left out: the first is {reader.place(corrupt[0])}.")
-    say(world, str(counts))
+        print_on_root(
+            world, f"{examples - counts.examples} corrupt record(s) were left out: the first is {reader.place(corrupt[0])}."
+        )
+    print_on_root(world, str(counts))
     return counts
 
 

@@ -41,10 +41,10 @@ class Evaluator:
         """
         mine = Counts()
         for number, (images, labels) in enumerate(batches):
-            if number % BETWEEN_MEETINGS == 0 and any(world.gather(asked())):
+            if number % BETWEEN_MEETINGS == 0 and any(world.allgather(asked())):
                 return None
-            world.guard.beat(f"evaluating, batch {number}", step=number, compiles=number == 0)
+            world.guard.heartbeat(f"evaluating, batch {number}", step=number, compiles=number == 0)
             if len(labels):
                 top_1, top_5 = self._hits(images, labels)
                 mine += Counts(len(labels), int(top_1), int(top_5))
-        return reduce(Counts.__add__, world.gather(mine))
+        return reduce(Counts.__add__, world.allgather(mine))

@@ -14,7 +14,7 @@ from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.frameworks import tf
-from shardtune.runtime.progress import say
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 EXAMPLES = 8
@@ -31,7 +31,7 @@ def preview(config: InspectConfig, world: World) -> None:
     Raises:
         DataError: there is no data set, or it is damaged.
     """
-    world.from_root(lambda: _preview(config, world))
+    world.broadcast_from_root(lambda: _preview(config, world))
 
 
 def _preview(config: InspectConfig, world: World) -> None:
@@ -43,7 +43,7 @@ def _preview(config: InspectConfig, world: World) -> None:
         sheet = augmented_sheet(reader)
     with atomic_write(config.output) as file:
         sheet.save(file, "PNG")
-    say(
+    print_on_root(
         world,
         f"{config.output} shows a training example in each row: as --augment none sees it, {EPOCHS} times under light, and "
         f"{EPOCHS} times under inception.",

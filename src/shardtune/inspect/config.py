@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardtune.config import require
+from shardtune.config import check_flag
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class VerifyConfig:
     """Seconds without progress after which the job ends and says which rank is late."""
 
     def __post_init__(self) -> None:
-        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
+        check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ class InspectConfig:
     """Seconds without progress after which the job ends and says which rank is late."""
 
     def __post_init__(self) -> None:
-        require(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
+        check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)

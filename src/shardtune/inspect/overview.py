@@ -16,7 +16,7 @@ from shardtune.dataset.manifest import SPLITS, Manifest, read_records
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig
 from shardtune.runtime.files import atomic_write
-from shardtune.runtime.progress import say
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 PER_CLASS = 8
@@ -32,7 +32,7 @@ def inspect(config: InspectConfig, world: World) -> None:
     Raises:
         DataError: there is no data set, or it is damaged.
     """
-    world.from_root(lambda: _inspect(config, world))
+    world.broadcast_from_root(lambda: _inspect(config, world))
 
 
 def _inspect(config: InspectConfig, world: World) -> None:
@@ -48,7 +48,7 @@ def _inspect(config: InspectConfig, world: World) -> None:
         sheet.save(file, "PNG")
     classes = len(manifest.labels)
     shown = f"{classes} classes" if classes <= MAX_CLASSES else f"the first {MAX_CLASSES} of {classes} classes"
-    say(world, f"{config.output} shows up to {PER_CLASS} training examples of each of {shown}.")
+    print_on_root(world, f"{config.output} shows up to {PER_CLASS} training examples of each of {shown}.")
 
 
 def contact_sheet(directory: Path, manifest: Manifest) -> Image.Image:

@@ -15,8 +15,8 @@ from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, 
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig
 from shardtune.runtime.balance import balance
-from shardtune.runtime.files import sha256_of
-from shardtune.runtime.progress import Ticker, say
+from shardtune.runtime.files import sha256_file
+from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.world import World
 
 
@@ -27,23 +27,25 @@ def verify(config: VerifyConfig, world: World) -> None:
         DataError: something differs: a line for each finding follows the sentence. Or there is no manifest, or it was edited.
     """
     directory = config.data_dir
-    world.guard.limit(config.hang_timeout)
-    manifest = world.from_root(lambda: Manifest.load(directory))
+    world.guard.set_timeout(config.hang_timeout)
+    manifest = world.broadcast_from_root(lambda: Manifest.load(directory))
     shards = manifest.shards
     records = records_of_shards(directory, manifest)
     shares = balance([shard.bytes for shard in shards], world.size)
     found: dict[int, list[str]] = {}
-    with Ticker(world, "shards", len(shards)) as ticker:
+    with ProgressReporter(world, "shards", len(shards)) as progress:
         for number in range(max(map(len, shares))):
             for i in shares[world.rank][number : number + 1]:
-                world.guard.beat(f"at {shards[i].name}")
+                world.guard.heartbeat(f"at {shards[i].name}")
                 found[i] = check_shard(directory, manifest, shards[i], None if records is None else records[i])
             world.barrier()  # a rank that waits for a slow one hears that it gets on
-            ticker.advance(count=sum(number < len(share) for share in shares))
-    everything = {i: findings for part in world.gather(found) for i, findings in part.items()}
+            progress.advance(count=sum(number < len(share) for share in shares))
+    everything = {i: findings for part in world.allgather(found) for i, findings in part.items()}
     in_shards = [finding for i in range(len(shards)) for finding in everything[i]]
-    world.from_root(lambda: _require_none(directory, in_shards + check_others(directory, manifest)))
-    say(world, f"Verified {sum(shard.examples for shard in shards)} examples in {len(shards)} shards: all as written.")
+    world.broadcast_from_root(lambda: _require_none(directory, in_shards + check_others(directory, manifest)))
+    print_on_root(
+        world, f"Verified {sum(shard.examples for shard in shards)} examples in {len(shards)} shards: all as written."
+    )
 
 
 def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Records | None) -> list[str]:
@@ -56,7 +58,7 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Reco
     if not path.is_file():
         return [f"{shard.name}: is missing"]
     try:
-        digest = sha256_of(path)
+        digest = sha256_file(path)
         if digest == shard.sha256:
             return []
         held = [other.name for other in manifest.shards if other.sha256 == digest and other.bytes]

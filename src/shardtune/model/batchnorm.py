@@ -82,7 +82,7 @@ class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
         mean, variance = tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2])
         distance = mean - centre
         mine = tf.concat([[count], count * distance, count * (variance + distance**2)], 0)
-        sums = self.world.sum_tensors([mine], f"moments.{self.name}")[0]
+        sums = self.world.allreduce_sum([mine], f"moments.{self.name}")[0]
         total, first, second = tf.split(sums, [1, x.shape[-1], x.shape[-1]])
         mean = centre + first / total
         variance = tf.maximum(second / total - (first / total) ** 2, 0.0)

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Protocol
 
 from shardtune.errors import WorldError
 
-POSTED = 1  # the tag of posted messages, which come between those of collectives
+MESSAGE_TAG = 1  # the tag of posted messages, which come between those of collectives
 MPI_ONLY = "Messages between single ranks go over MPI, not over Horovod: start this command with mpirun."
 
 
@@ -15,17 +15,17 @@ class Communicator(Protocol):
     """The few calls that a backend must offer; everything else in `World` is made of them."""
 
     def broadcast(self, value: Any) -> Any: ...
-    def gather(self, value: Any) -> list[Any]: ...
+    def allgather(self, value: Any) -> list[Any]: ...
     def scatter(self, parts: Iterable[Any]) -> Any: ...
-    def post(self, value: Any) -> None: ...
-    def collect(self) -> list[Any]: ...
-    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]: ...
-    def trace(self, path: Path) -> None: ...
-    def finish(self) -> None: ...
+    def send_to_root(self, value: Any) -> None: ...
+    def receive_pending(self) -> list[Any]: ...
+    def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]: ...
+    def start_timeline(self, path: Path) -> None: ...
+    def shutdown(self) -> None: ...
     def abort(self, status: int) -> NoReturn: ...
 
 
-class Alone:
+class SingleProcessCommunicator:
     """One process: every collective is the identity."""
 
     def __init__(self) -> None:
@@ -34,43 +34,43 @@ class Alone:
     def broadcast(self, value: Any) -> Any:
         return value
 
-    def gather(self, value: Any) -> list[Any]:
+    def allgather(self, value: Any) -> list[Any]:
         return [value]
 
     def scatter(self, parts: Iterable[Any]) -> Any:
         return next(iter(parts))
 
-    def post(self, value: Any) -> None:
+    def send_to_root(self, value: Any) -> None:
         self._posted.append(value)
 
-    def collect(self) -> list[Any]:
+    def receive_pending(self) -> list[Any]:
         posted, self._posted = self._posted, []
         return posted
 
-    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+    def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         return tensors
 
-    def trace(self, path: Path) -> None:
+    def start_timeline(self, path: Path) -> None:
         pass
 
-    def finish(self) -> None:
+    def shutdown(self) -> None:
         pass
 
     def abort(self, status: int) -> NoReturn:
-        os._exit(status)  # see World.leave
+        os._exit(status)  # see World.exit
 
 
-class OverMpi:
+class MpiCommunicator:
     """mpi4py's COMM_WORLD, until `finalize` is called."""
 
     def __init__(self, comm: Any, finalize: Callable[[], None]) -> None:
-        self._comm, self.finish = comm, finalize
-        self._sending: list[Any] = []
+        self._comm, self.shutdown = comm, finalize
+        self._pending_sends: list[Any] = []
 
     def broadcast(self, value: Any) -> Any:
         return self._comm.bcast(value)
 
-    def gather(self, value: Any) -> list[Any]:
+    def allgather(self, value: Any) -> list[Any]:
         return list(self._comm.allgather(value))
 
     def scatter(self, parts: Iterable[Any]) -> Any:
@@ -85,21 +85,21 @@ class OverMpi:
                 mine = part
         return mine
 
-    def post(self, value: Any) -> None:
+    def send_to_root(self, value: Any) -> None:
         # A request that is dropped before it completes may be dropped with its message.
-        self._sending = [request for request in self._sending if not request.Test()]
-        self._sending.append(self._comm.isend(value, 0, tag=POSTED))
+        self._pending_sends = [request for request in self._pending_sends if not request.Test()]
+        self._pending_sends.append(self._comm.isend(value, 0, tag=MESSAGE_TAG))
 
-    def collect(self) -> list[Any]:
+    def receive_pending(self) -> list[Any]:
         posted = []
-        while self._comm.iprobe(tag=POSTED):
-            posted.append(self._comm.recv(tag=POSTED))
+        while self._comm.iprobe(tag=MESSAGE_TAG):
+            posted.append(self._comm.recv(tag=MESSAGE_TAG))
         return posted
 
-    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+    def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         raise WorldError("Tensors are reduced by Horovod, not by MPI: start this command with horovodrun.")
 
-    def trace(self, path: Path) -> None:
+    def start_timeline(self, path: Path) -> None:
         raise WorldError("Only Horovod writes a timeline: start this command with horovodrun.")
 
     def abort(self, status: int) -> NoReturn:
@@ -107,7 +107,7 @@ class OverMpi:
         os._exit(status)  # Abort does not return; this is for the type checker
 
 
-class OverHorovod:
+class HorovodCommunicator:
     """horovod.tensorflow's tensor-level calls: the ones that work with Keras 3.
 
     Ranks meet in what has the same name. Horovod's own names come from the graph around a call, so that ranks which traced
@@ -120,26 +120,26 @@ class OverHorovod:
     def broadcast(self, value: Any) -> Any:
         return self._hvd.broadcast_object(value, root_rank=0, name="broadcast")
 
-    def gather(self, value: Any) -> list[Any]:
+    def allgather(self, value: Any) -> list[Any]:
         return list(self._hvd.allgather_object(value, name="gather"))
 
     def scatter(self, parts: Iterable[Any]) -> Any:
         raise WorldError(MPI_ONLY)
 
-    def post(self, value: Any) -> None:
+    def send_to_root(self, value: Any) -> None:
         raise WorldError(MPI_ONLY)
 
-    def collect(self) -> list[Any]:
+    def receive_pending(self) -> list[Any]:
         raise WorldError(MPI_ONLY)
 
-    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+    def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         # ignore_name_scope: a function that is inlined gets the name of its call in front of its own.
         return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum, name=name, ignore_name_scope=True))
 
-    def trace(self, path: Path) -> None:
+    def start_timeline(self, path: Path) -> None:
         self._hvd.start_timeline(str(path))
 
-    def finish(self) -> None:
+    def shutdown(self) -> None:
         self._hvd.shutdown()
 
     def abort(self, status: int) -> NoReturn:

@@ -8,7 +8,7 @@ from shardtune.errors import WorldError
 from shardtune.runtime.world import World
 
 
-def claim(world: World, *, tf32: bool = False) -> int:
+def configure_devices(world: World, *, tf32: bool = False) -> int:
     """Give TensorFlow this rank's GPU, if there are any, and threads; returns the rank's share of cores, for the input.
 
     Args:
@@ -38,10 +38,10 @@ def claim(world: World, *, tf32: bool = False) -> int:
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     host = socket.gethostname()
-    return share([affinity for name, affinity in world.gather((host, mine)) if name == host], mine)
+    return cores_per_rank([affinity for name, affinity in world.allgather((host, mine)) if name == host], mine)
 
 
-def make_deterministic() -> None:
+def enable_determinism() -> None:
     """The same bits from every run, however its operations are scheduled; before anything is traced."""
     from shardtune.runtime.frameworks import tf
 
@@ -50,7 +50,7 @@ def make_deterministic() -> None:
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
-def run_graphs_as_traced() -> None:
+def disable_graph_rewriting() -> None:
     """On cores, leave out TensorFlow's rewriting of graphs: it takes up to a third of the first step of training, and makes no
     other faster."""
     from shardtune.runtime.frameworks import tf
@@ -59,7 +59,7 @@ def run_graphs_as_traced() -> None:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def share(affinities: Sequence[Collection[int]], mine: Collection[int]) -> int:
+def cores_per_rank(affinities: Sequence[Collection[int]], mine: Collection[int]) -> int:
     """How many of the cores that it may run on a rank takes: it shares them with every rank that may run on one of them.
 
     Args:

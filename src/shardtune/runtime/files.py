@@ -14,7 +14,7 @@ import xxhash
 
 from shardtune.errors import WorldError
 
-PIECE_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 18
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems say to calls they do not know
 GONE = {errno.ENOENT, errno.ESTALE}  # the latter if another host, or another mount, has removed it
 
@@ -22,7 +22,7 @@ _staging: dict[Path, Path] = {}
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def filename_in_errors(path: Path) -> Iterator[None]:
     """Errors of calls that know only the number of an open file, as write and fsync do, name `path`."""
     try:
         yield
@@ -32,7 +32,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def staged(directory: Path, folder: Path) -> Iterator[None]:
+def stage_writes(directory: Path, folder: Path) -> Iterator[None]:
     """Within the block, `atomic_write` makes files below `directory` in `folder`, on the same file system, and moves them.
 
     Who removes `folder` keeps this process from putting anything in place, however late it wakes up.
@@ -53,12 +53,12 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     else's: two jobs that write the same file do not meet before it is whole.
 
     Raises:
-        WorldError: the job has lost the directory that it held (see `staged`).
+        WorldError: the job has lost the directory that it held (see `stage_writes`).
     """
     folder = next((_staging[parent] for parent in path.absolute().parents if parent in _staging), None)
     temporary = (folder or path.parent) / f".{path.name}.{secrets.token_hex(8)}.tmp"
     try:
-        with naming(temporary):
+        with filename_in_errors(temporary):
             try:
                 with temporary.open("xb") as file:
                     yield file
@@ -71,7 +71,7 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
                     temporary.unlink()
                 raise
         if durable:
-            with naming(path):
+            with filename_in_errors(path):
                 sync_directory(path.parent)
     except OSError as error:
         if error.filename == str(temporary):
@@ -111,19 +111,19 @@ def write_json(path: Path, value: Any) -> None:
         file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def sha256_of(path: Path) -> str:
+def sha256_file(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
-    return _digested(path, hashlib.sha256())
+    return _hash_file(path, hashlib.sha256())
 
 
-def xxh3_of(path: Path) -> str:
+def xxh3_file(path: Path) -> str:
     """XXH3 of a file, 128 bits, read in pieces: at memory speed, against accidents only."""
-    return _digested(path, xxhash.xxh3_128())
+    return _hash_file(path, xxhash.xxh3_128())
 
 
-def _digested(path: Path, digest: Any) -> str:
-    piece = memoryview(bytearray(PIECE_BYTES))
-    with naming(path), path.open("rb", buffering=0) as file:
+def _hash_file(path: Path, digest: Any) -> str:
+    piece = memoryview(bytearray(CHUNK_BYTES))
+    with filename_in_errors(path), path.open("rb", buffering=0) as file:
         while size := file.readinto(piece):
             digest.update(piece[:size])
     return str(digest.hexdigest())

@@ -15,31 +15,33 @@ from typing import IO, NoReturn
 
 from shardtune.errors import StoppedError
 from shardtune.runtime.interrupts import Interrupts
-from shardtune.runtime.rollcall import Member, Report, RollCall, State, late
+from shardtune.runtime.rollcall import Member, Report, RollCall, State, find_late_ranks
 from shardtune.runtime.timelimit import time_limit
 
 ROLL_CALL_NAME = "roll-call"
-STARTING = 300.0  # seconds more for imports, on a busy machine or from a cold network disk, and for ranks to find each other
-COMPILING = 300.0  # seconds more for what is traced and compiled the first time
-LOOK_EVERY = 1.0  # seconds at most
-STUCK = 3.0  # seconds after which the thread that looks on cannot run either, and the process ends without it
-LAST_RESORT = 8.0  # seconds that it has to say who is late
-LOGS = 0.5  # seconds in which all ranks have written their logs: a launcher kills the rest when the first one leaves
+STARTUP_SECONDS = (
+    300.0  # seconds more for imports, on a busy machine or from a cold network disk, and for ranks to find each other
+)
+COMPILE_SECONDS = 300.0  # more for what is traced and compiled the first time
+POLL_SECONDS = 1.0  # at most
+GIL_SECONDS = 3.0  # after which the thread that looks on cannot run either, and the process ends without it
+EXIT_SECONDS = 8.0  # that it has to say who is late
+LOG_SECONDS = 0.5  # in which all ranks have written their logs: a launcher kills the rest when the first one leaves
 
 Tell = Callable[[str, list[int]], None]
 
 
 class Guard:
-    """Looks on from `start` to `stop`; the main thread says where it is by `beat`, often. It does nothing before `start`.
+    """Looks on from `start` to `stop`; the main thread says where it is by `heartbeat`, often. It does nothing before `start`.
 
     Attributes:
         interrupts: what signals do.
         name: of this process, for people.
-        knows_all: whether other ranks are known.
+        knows_ranks: whether other ranks are known.
     """
 
     def __init__(self) -> None:
-        self.interrupts, self.name, self.knows_all = Interrupts(), "this process", False
+        self.interrupts, self.name, self.knows_ranks = Interrupts(), "this process", False
         self._timeout, self._allowed, self._deadline = float("inf"), float("inf"), float("inf")
         self._collectives, self._order, self._words = 0, (0, 0, 0), "starting"
         self._rank, self._members, self._job = 0, [Member.this()], ""
@@ -64,21 +66,21 @@ class Guard:
             self._thread.join()
         faulthandler.cancel_dump_traceback_later()
         if self._directory and self._rank == 0:
-            self.clear(self._directory)
+            self.remove_reports(self._directory)
 
-    def limit(self, timeout: float) -> None:
+    def set_timeout(self, timeout: float) -> None:
         """From now on the process ends after so many seconds without a beat."""
         self._timeout = timeout
-        self.beat(self._words)
+        self.heartbeat(self._words)
         if self._thread.is_alive():
             self._arm()
 
     def time_limit(self, sentence: str) -> AbstractContextManager[None]:
         """Around work that may keep Python's lock while it waits: it must end within one timeout."""
-        self.beat("finding the other ranks")
+        self.heartbeat("finding the other ranks")
         return time_limit(self._timeout, sentence) if self._timeout < float("inf") else nullcontext()
 
-    def beat(self, words: str, *, step: int = 0, phase: int = 0, compiles: bool = False) -> None:
+    def heartbeat(self, words: str, *, step: int = 0, phase: int = 0, compiles: bool = False) -> None:
         """The main thread comes to what `words` say.
 
         Args:
@@ -86,7 +88,7 @@ class Guard:
             compiles: something may be compiled there.
         """
         self._order, self._words = (self._collectives, step, phase), words
-        self._allowed = self._timeout + (COMPILING if compiles else 0.0)
+        self._allowed = self._timeout + (COMPILE_SECONDS if compiles else 0.0)
         now = time.monotonic()
         self._deadline = now + self._allowed
         if self._relay and now > self._relay_at:
@@ -95,16 +97,16 @@ class Guard:
             self._relay, self._relay_at = relay, now + self._timeout / 4
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting_for_ranks(self) -> Iterator[None]:
         """Around a collective, which all ranks come to in the same order."""
         words, (_, step, phase) = self._words, self._order
         self._collectives += 1
-        self.beat("waiting for the other ranks", step=step, phase=phase)
+        self.heartbeat("waiting for the other ranks", step=step, phase=phase)
         yield
-        self.beat(words, step=step, phase=phase)
+        self.heartbeat(words, step=step, phase=phase)
 
     @contextmanager
-    def relaying(self, relay: Callable[[], object]) -> Iterator[None]:
+    def relay_heartbeats(self, relay: Callable[[], object]) -> Iterator[None]:
         """Around work for which others wait: as long as it beats, `relay` is called often enough to let them know."""
         self._relay, self._relay_at = relay, time.monotonic() + self._timeout / 4
         try:
@@ -112,19 +114,19 @@ class Guard:
         finally:
             self._relay = None
 
-    def join(self, job: str, rank: int, members: Sequence[Member]) -> None:
-        """Other ranks are known. Until `meet_in`, those of this host can be asked where they are."""
-        self.knows_all = True
+    def register_ranks(self, job: str, rank: int, members: Sequence[Member]) -> None:
+        """Other ranks are known. Until `use_roll_call`, those of this host can be asked where they are."""
+        self.knows_ranks = True
         self._job, self._rank, self._members = job, rank, list(members)
         here = [number for number, member in enumerate(members) if member.host == members[rank].host]
         directory = Path(tempfile.gettempdir()) / f"shardtune-{job}"
         self._roll = RollCall(directory, job, rank, members, here)
 
-    def clear(self, directory: Path) -> None:
+    def remove_reports(self, directory: Path) -> None:
         """Remove what roll calls left in a directory."""
         shutil.rmtree(directory / ROLL_CALL_NAME, ignore_errors=True)
 
-    def meet_in(self, directory: Path) -> None:
+    def use_roll_call(self, directory: Path) -> None:
         """Ask all ranks through this directory from now on, which they share; all must come here before one asks."""
         if not self._thread.is_alive():
             return
@@ -137,7 +139,7 @@ class Guard:
         self._stacks = stacks.open("a", encoding="utf-8")  # as long as the process lives
         self._tell = tell
 
-    def ask(self) -> tuple[list[int], str, bool]:
+    def find_silent_ranks(self) -> tuple[list[int], str, bool]:
         """An operation over all ranks has failed: which ranks do not answer, the same in words, and whether it is this rank
         that says it. Ends those of this host that do not."""
         if self._roll is None or not self._thread.is_alive():
@@ -148,11 +150,11 @@ class Guard:
         silent = [rank for rank, report in self._answers.items() if report is None]
         speaks = self._rank == min(rank for rank, report in self._answers.items() if report and report.state == "failed")
         self._roll.kill(silent)
-        return silent, late(self._answers, [member.host for member in self._members])[1], speaks
+        return silent, find_late_ranks(self._answers, [member.host for member in self._members])[1], speaks
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
-            every = min(LOOK_EVERY, self._timeout / 10)
+            every = min(POLL_SECONDS, self._timeout / 10)
             select.select(self.interrupts.waits_on, [], [], every)
             if self.interrupts.is_overdue():
                 self._leave()
@@ -163,7 +165,7 @@ class Guard:
         """C code that keeps Python's lock keeps the thread that looks on from running; what this starts runs without it."""
         if self._deadline < float("inf"):
             rest = max(0.0, self._deadline - time.monotonic())
-            faulthandler.dump_traceback_later(rest + LOOK_EVERY + STUCK, exit=True, file=self._stacks)
+            faulthandler.dump_traceback_later(rest + POLL_SECONDS + GIL_SECONDS, exit=True, file=self._stacks)
 
     def _look(self) -> None:
         stuck, roll = time.monotonic() > self._deadline, self._roll
@@ -193,9 +195,9 @@ class Guard:
 
     def _end_all(self, roll: RollCall, answers: Mapping[int, Report | None]) -> NoReturn:
         """Let the first of the ranks that answer say who is late, and end those of this host that do not."""
-        faulthandler.dump_traceback_later(LAST_RESORT, exit=True, file=self._stacks)
+        faulthandler.dump_traceback_later(EXIT_SECONDS, exit=True, file=self._stacks)
         roll.report("ending", self._order, self._words)
-        ranks, sentence = late(answers, [member.host for member in self._members])
+        ranks, sentence = find_late_ranks(answers, [member.host for member in self._members])
         speaks = self._rank == min(rank for rank, report in answers.items() if report)
         self._end(sentence, ranks, speaks=speaks, then=lambda: roll.kill([r for r, report in answers.items() if not report]))
 
@@ -208,7 +210,7 @@ class Guard:
         if speaks:
             self._tell(f"No progress for {self._allowed:g} s: {sentence}", ranks or [])
         then()
-        time.sleep(LOGS)
+        time.sleep(LOG_SECONDS)
         os._exit(1)  # not sys.exit: the main thread will never come back
 
     def _leave(self) -> NoReturn:

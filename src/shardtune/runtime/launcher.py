@@ -17,22 +17,22 @@ class Launcher:
     Attributes:
         name: as a person types it.
         size: number of processes that it started.
-        libraries: regular expression for the start of MPI_Get_library_version() of each MPI whose processes it can
+        mpi_version_pattern: regular expression for the start of MPI_Get_library_version() of each MPI whose processes it can
             start; None where it starts them without MPI.
         one_host: whether it tells that all of them are on one host.
     """
 
     name: str
     size: int
-    libraries: str | None
+    mpi_version_pattern: str | None
     one_host: bool = False
 
-    def require_mpi(self, library: str | None, user: str) -> None:
+    def check_mpi(self, library: str | None, user: str) -> None:
         """Raise WorldError if processes that load this MPI `library` (None: no MPI) would not find each other.
 
         To be asked before MPI starts: there, an MPI that does not know the launcher ends the process, or is alone.
         """
-        if self.libraries is None:
+        if self.mpi_version_pattern is None:
             raise WorldError(
                 f"This command's processes talk over MPI, but {self.name} started them without one: type "
                 f"mpirun -n {self.size} in its place."
@@ -42,13 +42,13 @@ class Launcher:
                 f"{self.name} starts processes that talk over MPI, but {user} was built without it: type "
                 f"horovodrun --gloo -np {self.size} in its place."
             )
-        if not re.match(self.libraries, library):
+        if not re.match(self.mpi_version_pattern, library):
             raise WorldError(
                 f"A launcher starts processes of its own MPI, but this {self.name} is not of {library}, which {user} "
                 f"loads: put that MPI's bin directory first on the PATH."
             )
 
-    def set_parameters(self, environ: MutableMapping[str, str]) -> None:
+    def set_mpi_parameters(self, environ: MutableMapping[str, str]) -> None:
         """Give Open MPI, which reads them when it starts, the parameters that a person has set neither here nor in a file."""
         parameters = {"mpi_yield_when_idle": "1"}  # a rank that waits for others leaves them the core
         if self.one_host:
@@ -58,7 +58,7 @@ class Launcher:
             environ.setdefault(f"OMPI_MCA_{name}", parameters[name])
 
 
-def detect(environ: Mapping[str, str]) -> Launcher | None:
+def detect_launcher(environ: Mapping[str, str]) -> Launcher | None:
     """The innermost launcher, or None for a process that is alone.
 
     Variables as left by Horovod 0.28.1, Open MPI 4.1.8 and 5.0.11, MPICH 5.0.2 and Intel MPI 2021.18 (both Hydra), and
@@ -69,18 +69,18 @@ def detect(environ: Mapping[str, str]) -> Launcher | None:
         WorldError: several processes were started with no way to find each other, or their number is not told.
     """
     if "HOROVOD_SIZE" in environ:
-        return Launcher("horovodrun --gloo", _number(environ, "HOROVOD_SIZE"), None)
+        return Launcher("horovodrun --gloo", _process_count(environ, "HOROVOD_SIZE"), None)
     if "OMPI_COMM_WORLD_SIZE" in environ:
         major = environ.get("OMPI_VERSION", "").split(".")[0]  # not told before version 5
-        size = _number(environ, "OMPI_COMM_WORLD_SIZE")
+        size = _process_count(environ, "OMPI_COMM_WORLD_SIZE")
         one_host = environ.get("OMPI_COMM_WORLD_LOCAL_SIZE") == environ["OMPI_COMM_WORLD_SIZE"]
         return Launcher("mpirun", size, f"Open MPI v{major}", one_host)
     if "PMI_SIZE" in environ:
         hydra = "MPI_LOCALNRANKS" in environ
-        name, libraries = ("mpirun", "(?!Open MPI)") if hydra else ("srun --mpi=pmi2", "")
-        return Launcher(name, _number(environ, "PMI_SIZE"), libraries)
+        name, mpi_version_pattern = ("mpirun", "(?!Open MPI)") if hydra else ("srun --mpi=pmi2", "")
+        return Launcher(name, _process_count(environ, "PMI_SIZE"), mpi_version_pattern)
     if "SLURM_STEP_NUM_TASKS" in environ:
-        size = _number(environ, "SLURM_STEP_NUM_TASKS")
+        size = _process_count(environ, "SLURM_STEP_NUM_TASKS")
         if "PMIX_RANK" in environ:
             return Launcher("srun --mpi=pmix", size, "", environ.get("SLURM_STEP_NUM_NODES") == "1")
         if "I_MPI_PMI_LIBRARY" in environ:  # Intel MPI then finds SLURM itself
@@ -99,7 +99,7 @@ def detect(environ: Mapping[str, str]) -> Launcher | None:
     return None
 
 
-def _number(environ: Mapping[str, str], name: str) -> int:
+def _process_count(environ: Mapping[str, str], name: str) -> int:
     if not re.fullmatch("[1-9][0-9]{0,8}", environ[name]):
         raise WorldError(f"{name} is the number of processes, but {environ[name]!r} was found: unset it.")
     return int(environ[name])

@@ -2,8 +2,8 @@
 
 The lease is a folder `held`. Its owner prepares it elsewhere and moves it into place, which every file system does at once,
 and only where `held` is not there yet or is empty. Inside is the owner's own folder, whose name never comes again, and through
-which it writes all that it writes (`files.staged`). To take the lease of a job that is gone, or seems so, is to remove that
-folder: whatever the job still tries then fails, and only one of several takers succeeds in moving `held` into place.
+which it writes all that it writes (`files.stage_writes`). To take the lease of a job that is gone, or seems so, is to remove
+that folder: whatever the job still tries then fails, and only one of several takers succeeds in moving `held` into place.
 """
 
 import errno
@@ -21,17 +21,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shardtune.errors import WorldError
-from shardtune.runtime.files import GONE, exists, naming
+from shardtune.runtime.files import GONE, exists, filename_in_errors
 
 HELD_NAME = "held"
 OWNER_NAME = "owner.json"
-BEAT_NAME = "beat"
+HEARTBEAT_NAME = "beat"
 CLAIM, SWEPT = "claim-", "swept-"  # folders on their way to become `held`, and to be removed
 VERSION = 1  # of owner.json
-BEAT_EVERY = 5.0  # seconds
-STALE = 75.0  # seconds without a beat after which an owner on another machine is gone: NFS may show an old one for 60
-LOOK_EVERY = 0.2  # seconds
-REMOVING = 10.0  # seconds; files that a process has open may stay visible until it ends
+HEARTBEAT_SECONDS = 5.0  # seconds
+STALE_SECONDS = 75.0  # seconds without a beat after which an owner on another machine is gone: NFS may show an old one for 60
+POLL_SECONDS = 0.2  # seconds
+REMOVE_SECONDS = 10.0  # seconds; files that a process has open may stay visible until it ends
 ENDED = b"ended".ljust(16)  # in place of a beat
 
 
@@ -89,7 +89,7 @@ class Lease:
     """The lease on `directory`, from when it can be had to `end`.
 
     Attributes:
-        folder: the owner's own, for `files.staged`.
+        folder: the owner's own, for `files.stage_writes`.
 
     Args:
         tell: gets a sentence when this has to wait, or takes over.
@@ -120,17 +120,17 @@ class Lease:
         self._ended.set()
         self._thread.join()
         with suppress(OSError):
-            _write(self.folder / BEAT_NAME, ENDED)
+            _write(self.folder / HEARTBEAT_NAME, ENDED)
             if well:
                 _evict(self.folder)
                 self.folder.parent.rmdir()
 
     def _beat(self) -> None:
         count, missed = 0, 0
-        while not self._ended.wait(BEAT_EVERY):
+        while not self._ended.wait(HEARTBEAT_SECONDS):
             count += 1
             try:
-                _write(self.folder / BEAT_NAME, b"%016d" % count)
+                _write(self.folder / HEARTBEAT_NAME, b"%016d" % count)
                 missed = 0
             except OSError as error:  # whatever else it is may pass
                 missed = missed + 1 if error.errno in GONE else 0
@@ -148,10 +148,10 @@ def _move_in(claim: Path, folder: Path) -> bool:
     own = claim / folder.name
     try:
         own.mkdir(parents=True, exist_ok=True)
-        with naming(own / OWNER_NAME):
+        with filename_in_errors(own / OWNER_NAME):
             (own / OWNER_NAME).write_text(json.dumps(asdict(Owner.here())), encoding="utf-8")
-        with naming(own / BEAT_NAME):
-            (own / BEAT_NAME).write_bytes(b"%016d" % 0)  # of the length that it keeps: some file systems tell late of another
+        with filename_in_errors(own / HEARTBEAT_NAME):
+            (own / HEARTBEAT_NAME).write_bytes(b"%016d" % 0)  # it keeps this length: some file systems tell late of another
         with suppress(OSError):
             folder.parent.rmdir()  # some move no folder over an empty one
         claim.rename(folder.parent)
@@ -177,19 +177,19 @@ def _require_gone(directory: Path, tell: Callable[[str], None]) -> None:
             return _evict(folder)
         if folder != watched:  # it may be gone when it is looked at again
             watched, first, since, told = folder, beat, time.monotonic(), False
-        elif time.monotonic() - since > STALE:
-            tell(f"{name}, which held {directory}, has given no sign of life for {STALE:g} s: taking over.")
+        elif time.monotonic() - since > STALE_SECONDS:
+            tell(f"{name}, which held {directory}, has given no sign of life for {STALE_SECONDS:g} s: taking over.")
             return _evict(folder)
         elif not told:
-            tell(f"{name} holds {directory}: waiting for a sign of life, {STALE:g} s at most.")
+            tell(f"{name} holds {directory}: waiting for a sign of life, {STALE_SECONDS:g} s at most.")
             told = True
         first = first or beat
         if runs or beat not in (None, first):
             raise WorldError(
                 f"One job at a time writes into a directory, but {name} holds {directory}: wait until it ends, or give another."
             )
-        time.sleep(LOOK_EVERY)
-    time.sleep(LOOK_EVERY)
+        time.sleep(POLL_SECONDS)
+    time.sleep(POLL_SECONDS)
     return None
 
 
@@ -201,14 +201,14 @@ def _folder_in(held: Path) -> Path | None:
 
 def _read_beat(folder: Path) -> bytes | None:
     try:
-        return (folder / BEAT_NAME).read_bytes()
+        return (folder / HEARTBEAT_NAME).read_bytes()
     except OSError:
         return None
 
 
 def _write(path: Path, beat: bytes) -> None:
     """In place, and only where there was one."""
-    with naming(path), path.open("r+b", buffering=0) as file:
+    with filename_in_errors(path), path.open("r+b", buffering=0) as file:
         file.write(beat)
 
 
@@ -232,7 +232,7 @@ def _gone_or_done() -> Iterator[None]:
 
 def _remove(folder: Path) -> None:
     """Remove a folder into which others may be writing."""
-    deadline = time.monotonic() + REMOVING
+    deadline = time.monotonic() + REMOVE_SECONDS
     while exists(folder) and time.monotonic() < deadline:
         with suppress(OSError):  # what others remove meanwhile is not all ignored
             shutil.rmtree(folder, ignore_errors=True)

@@ -9,17 +9,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from shardtune.errors import WorldError
-from shardtune.runtime.files import UNSUPPORTED, exists, naming, staged
+from shardtune.runtime.files import UNSUPPORTED, exists, filename_in_errors, stage_writes
 from shardtune.runtime.lease import OWNER_NAME, Lease, holder
-from shardtune.runtime.progress import say
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 LOCK_NAME = "lock"
-PATIENCE = 10.0  # seconds until a network file system must show a new file on other hosts
+VISIBILITY_SECONDS = 10.0  # seconds until a network file system must show a new file on other hosts
 
 
 @contextmanager
-def hold(directory: Path, world: World, covers: Path | None = None) -> Iterator[None]:
+def exclusive_directory(directory: Path, world: World, covers: Path | None = None) -> Iterator[None]:
     """Keep other jobs out of `directory`, and check that every rank of this one sees it.
 
     It is made if it does not exist. There are two guards, because whether a file system knows locks, and whether those of
@@ -33,10 +33,12 @@ def hold(directory: Path, world: World, covers: Path | None = None) -> Iterator[
         WorldError: another job holds it, or a rank does not see what rank 0 wrote there.
     """
     with ExitStack() as stack:
-        folder = world.from_root(lambda: stack.enter_context(_held(directory, lambda text: say(world, text))))
-        seen = world.gather((world.name, _sees(folder / OWNER_NAME)))
-        world.at_root(lambda: _require_all(seen, directory))
-        stack.enter_context(staged(covers or directory, folder))
+        folder = world.broadcast_from_root(
+            lambda: stack.enter_context(_held(directory, lambda text: print_on_root(world, text)))
+        )
+        seen = world.allgather((world.name, _wait_until_visible(folder / OWNER_NAME)))
+        world.run_on_root(lambda: _require_all(seen, directory))
+        stack.enter_context(stage_writes(covers or directory, folder))
         yield
 
 
@@ -55,7 +57,7 @@ def _held(directory: Path, tell: Callable[[str], None]) -> Iterator[Path]:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    with naming(directory / LOCK_NAME):
+    with filename_in_errors(directory / LOCK_NAME):
         lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _lock(lock, directory)
@@ -79,16 +81,16 @@ def _lock(lock: int, directory: Path) -> None:
 
 
 def _require_all(seen: list[tuple[str, bool]], directory: Path) -> None:
-    blind = [name for name, sees in seen if not sees]
-    if blind:
+    without_access = [name for name, sees in seen if not sees]
+    if without_access:
         raise WorldError(
-            f"All ranks write into one shared directory, but {blind[0]} does not see what rank 0 writes into {directory}: "
-            f"give a directory on a file system that all hosts share."
+            f"All ranks write into one shared directory, but {without_access[0]} does not see what rank 0 writes into "
+            f"{directory}: give a directory on a file system that all hosts share."
         )
 
 
-def _sees(path: Path) -> bool:
-    deadline = time.monotonic() + PATIENCE
+def _wait_until_visible(path: Path) -> bool:
+    deadline = time.monotonic() + VISIBILITY_SECONDS
     while not exists(path):
         if time.monotonic() > deadline:
             return False

@@ -12,24 +12,24 @@ from shardtune.runtime.world import World
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def say(world: World, text: str) -> None:
+def print_on_root(world: World, text: str) -> None:
     """One line to the person, from rank 0 alone."""
     if world.is_root:
         _write(text)
 
 
-def printable(text: str) -> str:
+def escape_control_chars(text: str) -> str:
     """The text with control characters escaped: names of files may hold some, and a terminal obeys them."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _write(text: str) -> None:
     # In one piece: launchers run Python unbuffered and put their mark before every piece.
-    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.write(f"{escape_control_chars(text)}\n")
     sys.stdout.flush()
 
 
-class Ticker:
+class ProgressReporter:
     """Counts to `total` and shows rate and time left, with a note that the caller may change.
 
     Args:
@@ -37,11 +37,13 @@ class Ticker:
         unit: what is counted, in the plural.
         total: where it ends.
         start: where it begins, for work that goes on.
-        weight: what one count is worth in the rate that is shown (images per step, say).
+        items_per_count: what one count is worth in the rate that is shown (images per step, say).
     """
 
-    def __init__(self, world: World, unit: str, total: int, *, start: int = 0, weight: int = 1, rate_unit: str = "") -> None:
-        self._unit, self._total, self._weight = unit, total, weight
+    def __init__(
+        self, world: World, unit: str, total: int, *, start: int = 0, items_per_count: int = 1, rate_unit: str = ""
+    ) -> None:
+        self._unit, self._total, self._items_per_count = unit, total, items_per_count
         self._rate_unit = rate_unit or unit
         self._done, self._note = start, ""
         console = Console(file=sys.stdout)
@@ -54,7 +56,7 @@ class Ticker:
         self._started = self._last_line = time.monotonic()
         self._counted = 0  # since then
 
-    def __enter__(self) -> "Ticker":
+    def __enter__(self) -> "ProgressReporter":
         self._bar.start()
         return self
 
@@ -69,9 +71,9 @@ class Ticker:
     @property
     def rate(self) -> float:
         """Counts × weight per second."""
-        return self._counted * self._weight / self.seconds
+        return self._counted * self._items_per_count / self.seconds
 
-    def skip(self, count: int, note: str | None = None) -> None:
+    def advance_untimed(self, count: int, note: str | None = None) -> None:
         """`count` more are done, but tell nothing of the rate (they were done before, or paid for compiling): the clock
         starts anew. The note is that of `advance`."""
         self._done += count
@@ -95,5 +97,5 @@ class Ticker:
         if due and self._prints:
             self._last_line = now
             if self._counted:
-                known.append(f"{(self._total - self._done) * self._weight / self.rate:.0f} s left")
+                known.append(f"{(self._total - self._done) * self._items_per_count / self.rate:.0f} s left")
             _write(f"{self._unit} {self._done} of {self._total}" + (f": {', '.join(known)}" if known else ""))

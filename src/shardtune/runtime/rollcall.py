@@ -16,18 +16,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-PATIENCE = 10.0  # seconds after which a rank that could answer has answered, on a busy machine and over a network
+ANSWER_SECONDS = 10.0  # seconds after which a rank that could answer has answered, on a busy machine and over a network
 State = Literal["working", "stuck", "failed", "ending"]
 Order = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Member:
-    """A process of the job. `born` is None where that cannot be told."""
+    """A process of the job. `start_time` is None where that cannot be told."""
 
     host: str
     process: int
-    born: str | None
+    start_time: str | None
 
     @staticmethod
     def this() -> "Member":
@@ -115,7 +115,7 @@ class RollCall:
         answers: dict[int, Report | None] = {}
         for rank in self._seen:
             report, heard = self._answers.get(rank, (None, self._asked or 0.0))
-            lost = time.monotonic() - heard > PATIENCE or self._is_down(rank)
+            lost = time.monotonic() - heard > ANSWER_SECONDS or self._is_down(rank)
             if report is None and not lost:
                 return None
             answers[rank] = report if report and (report.is_last or not lost) else None
@@ -134,22 +134,22 @@ class RollCall:
     def _is_down(self, rank: int) -> bool:
         """Whether a process of this host cannot answer: it is gone, or it is stopped."""
         member = self._members[rank]
-        if member.host != self._members[self._rank].host or member.born is None:
+        if member.host != self._members[self._rank].host or member.start_time is None:
             return False
         status = _status(member.process)
-        return status is None or status[1] != member.born or status[0] in "TZX"
+        return status is None or status[1] != member.start_time or status[0] in "TZX"
 
     def kill(self, ranks: Collection[int]) -> None:
         """End those processes of this host: a launcher would wait for them."""
         for rank in ranks:
             member = self._members[rank]
             status = _status(member.process)
-            if member.host == self._members[self._rank].host and status and status[1] == member.born:
+            if member.host == self._members[self._rank].host and status and status[1] == member.start_time:
                 with suppress(OSError):
                     os.kill(member.process, signal.SIGKILL)
 
 
-def late(answers: Mapping[int, Report | None], hosts: Sequence[str]) -> tuple[list[int], str]:
+def find_late_ranks(answers: Mapping[int, Report | None], hosts: Sequence[str]) -> tuple[list[int], str]:
     """Which ranks a job waits for, and the same in words.
 
     Args:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from shardtune.errors import RootFailedError, WorldError, exit_status_of
-from shardtune.runtime.communicators import Alone, Communicator, OverHorovod, OverMpi
+from shardtune.runtime.communicators import Communicator, HorovodCommunicator, MpiCommunicator, SingleProcessCommunicator
 from shardtune.runtime.guard import Guard
-from shardtune.runtime.launcher import Launcher, detect
+from shardtune.runtime.launcher import Launcher, detect_launcher
 from shardtune.runtime.rollcall import Member
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    _communicator: Communicator = field(default_factory=Alone, repr=False, compare=False)
+    _communicator: Communicator = field(default_factory=SingleProcessCommunicator, repr=False, compare=False)
     guard: Guard = field(default_factory=Guard, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -56,16 +56,16 @@ class World:
             WorldError: a launcher started n processes, and the backend is missing, is another one than the launcher
                 knows, or sees another number.
         """
-        launcher, guard = detect(environ), guard or Guard()
+        launcher, guard = detect_launcher(environ), guard or Guard()
         if launcher is None:
             return World(guard=guard)
-        launcher.set_parameters(os.environ)
+        launcher.set_mpi_parameters(os.environ)
         try:
             with guard.time_limit(
                 f"All {launcher.size} processes find each other, but some of them have not come: see that each host reaches "
                 f"the others and that none has ended."
             ):
-                world = _form(backend, launcher)
+                world = _connect(backend, launcher)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise WorldError(
                 f"A launcher started {launcher.size} process(es), so {backend} must be usable here, but it is not "
@@ -83,16 +83,16 @@ class World:
     def _collective(self) -> Iterator[None]:
         """Around each of them. Ranks that come to the first one tell each other who they are: not earlier, since it starts
         TensorFlow where they talk over Horovod."""
-        with self.guard.waiting():
-            if not self.guard.knows_all:
-                told = self._communicator.gather((secrets.token_hex(8), Member.this()))
-                self.guard.join(told[0][0], self.rank, [member for _, member in told])
+        with self.guard.waiting_for_ranks():
+            if not self.guard.knows_ranks:
+                told = self._communicator.allgather((secrets.token_hex(8), Member.this()))
+                self.guard.register_ranks(told[0][0], self.rank, [member for _, member in told])
             yield
 
-    def meet_in(self, directory: Path) -> None:
+    def use_roll_call(self, directory: Path) -> None:
         """Let ranks that hang find out through this directory, which all of them see, who is late. For all ranks to call."""
-        self.at_root(lambda: self.guard.clear(directory))
-        self.guard.meet_in(directory)
+        self.run_on_root(lambda: self.guard.remove_reports(directory))
+        self.guard.use_roll_call(directory)
         self.barrier()
 
     @property
@@ -109,29 +109,29 @@ class World:
         with self._collective():
             return self._communicator.broadcast(value)  # type: ignore[no-any-return]
 
-    def gather(self, value: T) -> list[T]:
+    def allgather(self, value: T) -> list[T]:
         """Every rank's value, in rank order, on every rank."""
         with self._collective():
-            return self._communicator.gather(value)
+            return self._communicator.allgather(value)
 
     def scatter(self, parts: Iterable[T]) -> T:
         """Part r of rank 0's `parts` on rank r; on other ranks the argument is not looked at. MPI only."""
-        with self.guard.waiting():
+        with self.guard.waiting_for_ranks():
             return self._communicator.scatter(parts)  # type: ignore[no-any-return]
 
-    def post(self, value: Any) -> None:
+    def send_to_root(self, value: Any) -> None:
         """Send `value` to rank 0 without waiting until it is collected. MPI only."""
-        self._communicator.post(value)
+        self._communicator.send_to_root(value)
 
-    def collect(self) -> list[Any]:
+    def receive_pending(self) -> list[Any]:
         """On rank 0: what ranks, 0 included, have posted since the last call, each rank's in order. MPI only."""
-        return self._communicator.collect()
+        return self._communicator.receive_pending()
 
     def barrier(self) -> None:
         """Return when every rank has come here."""
-        self.gather(None)
+        self.allgather(None)
 
-    def sum_tensors(self, tensors: list[Any], name: str) -> list[Any]:
+    def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function.
 
         Args:
@@ -144,38 +144,38 @@ class World:
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def summed(*tensors: Any) -> tuple[Any, Any]:
             def gradient(*upstream: Any) -> list[Any]:
-                return self._communicator.sum_tensors(list(upstream), f"{name}.gradient")
+                return self._communicator.allreduce_sum(list(upstream), f"{name}.gradient")
 
-            return self._communicator.sum_tensors(list(tensors), name), gradient
+            return self._communicator.allreduce_sum(list(tensors), name), gradient
 
         return list(summed(*tensors))
 
-    def trace(self, path: Path) -> None:
+    def start_timeline(self, path: Path) -> None:
         """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on.
 
-        `expect_trace` must have been called before the world was made.
+        `enable_timeline` must have been called before the world was made.
         """
-        self._communicator.trace(path)
+        self._communicator.start_timeline(path)
 
-    def finish(self) -> None:
+    def shutdown(self) -> None:
         """Let go of what collectives go over. For all ranks to call, and none of them calls a collective after it."""
-        self._communicator.finish()
+        self._communicator.shutdown()
 
     def abort(self, status: int) -> NoReturn:
         """End this process, and with it every rank of the job, with a non-zero status."""
         _flush()
         self._communicator.abort(status)
 
-    def leave(self, status: int) -> NoReturn:
+    def exit(self, status: int) -> NoReturn:
         """End this process in good order, as all other ranks do, whatever threads are still at work."""
-        self.finish()
+        self.shutdown()
         self.guard.stop()
         _flush()
         # Not sys.exit: a thread of TensorFlow's that calls Python, and Python that is going away, would wait for each other.
         os._exit(status)
 
-    def at_root(self, work: Callable[[], T]) -> T:
-        """Do `work` on rank 0, which alone gets the result (the others None); if it raises there, every rank raises.
+    def run_on_root(self, function: Callable[[], T]) -> T:
+        """Do `function` on rank 0, which alone gets the result (the others None); if it raises there, every rank raises.
 
         It may take long, as long as it beats: the others hear of that.
 
@@ -187,8 +187,8 @@ class World:
         status = 0
         if self.is_root:
             try:
-                with self.guard.relaying(lambda: self.broadcast(None)):
-                    result = work()
+                with self.guard.relay_heartbeats(lambda: self.broadcast(None)):
+                    result = function()
             except Exception as error:
                 failure, status = error, exit_status_of(error)
         while (ended := self.broadcast(status)) is None:
@@ -199,9 +199,9 @@ class World:
             raise RootFailedError(ended)
         return result  # type: ignore[return-value]
 
-    def from_root(self, work: Callable[[], T]) -> T:
-        """Do `work` on rank 0 and give its result to all; if it raises there, every rank raises as `at_root` does."""
-        return self.broadcast(self.at_root(work))
+    def broadcast_from_root(self, function: Callable[[], T]) -> T:
+        """Do `function` on rank 0 and give its result to all; if it raises there, every rank raises as `run_on_root` does."""
+        return self.broadcast(self.run_on_root(function))
 
 
 def _flush() -> None:
@@ -210,16 +210,16 @@ def _flush() -> None:
             stream.flush()
 
 
-def _form(backend: Backend, launcher: Launcher) -> World:
+def _connect(backend: Backend, launcher: Launcher) -> World:
     if backend == "mpi":
-        launcher.require_mpi(mpi_library(), "mpi4py")
+        launcher.check_mpi(mpi_library_version(), "mpi4py")
         return from_mpi()
-    if launcher.libraries is not None:
-        launcher.require_mpi(horovod_built()["mpi"], "Horovod")
+    if launcher.mpi_version_pattern is not None:
+        launcher.check_mpi(horovod_build_info()["mpi"], "Horovod")
     return from_horovod()
 
 
-def mpi_library() -> str:
+def mpi_library_version() -> str:
     """Name and version of the MPI that mpi4py loads. Does not start it."""
     import mpi4py
 
@@ -237,7 +237,7 @@ def _horovod() -> Any:
     return import_module("horovod.tensorflow")
 
 
-def horovod_built() -> dict[str, Any]:
+def horovod_build_info() -> dict[str, Any]:
     """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
     hvd = _horovod()
     from horovod.tensorflow.mpi_ops import _basics
@@ -262,11 +262,11 @@ def from_mpi() -> World:
         MPI.Init_thread()
     comm = MPI.COMM_WORLD
     local = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), OverMpi(comm, MPI.Finalize))
+    return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), MpiCommunicator(comm, MPI.Finalize))
 
 
-def expect_trace() -> None:
-    """Let `trace` be called on worlds over Horovod that are made from now on. A thread of each rank then spins for it."""
+def enable_timeline() -> None:
+    """Let `start_timeline` be called on Horovod worlds that are made from now on. A thread of each rank then spins for it."""
     os.environ["HOROVOD_TIMELINE"] = "DYNAMIC"
 
 
@@ -280,4 +280,4 @@ def from_horovod() -> World:
         # then tell each other; a step on cores takes hundreds.
         os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
     hvd.init()
-    return World(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), OverHorovod(hvd))
+    return World(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), HorovodCommunicator(hvd))

@@ -8,14 +8,14 @@ from typing import Any
 
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import SPLITS, Manifest, Records, Split
-from shardtune.errors import ShardtuneError, StoppedError, ToldError, TrainingError
+from shardtune.errors import ReportedElsewhereError, ShardtuneError, StoppedError, TrainingError
 from shardtune.input.reader import RecordReader
 from shardtune.model import inception
 from shardtune.runtime import devices
 from shardtune.runtime.frameworks import keras, tf
 from shardtune.runtime.guard import Tell
-from shardtune.runtime.locking import hold
-from shardtune.runtime.progress import say
+from shardtune.runtime.locking import exclusive_directory
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 from shardtune.train.guards import require_agreement, versions
@@ -55,17 +55,17 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
         DataError, CheckpointError, UsageError, WorldError, TrainingError: see the modules that raise them.
     """
     if config.show_schedule:
-        world.at_root(lambda: _show_schedule(config, world))
+        world.run_on_root(lambda: _show_schedule(config, world))
         return
     request = StopRequest(config.time_limit)
-    threads = devices.claim(world, tf32=config.precision == "tf32")
-    devices.run_graphs_as_traced()
+    threads = devices.configure_devices(world, tf32=config.precision == "tf32")
+    devices.disable_graph_rewriting()
     if config.deterministic:
-        devices.make_deterministic()
+        devices.enable_determinism()
     keras.utils.set_random_seed(config.seed)
-    data = world.from_root(lambda: open_data_set(config.data_dir, world))  # where there are none, no run is begun
-    with hold(config.train_dir, world):
-        world.meet_in(config.train_dir / "logs")
+    data = world.broadcast_from_root(lambda: open_data_set(config.data_dir, world))  # where there are none, no run is begun
+    with exclusive_directory(config.train_dir, world):
+        world.use_roll_call(config.train_dir / "logs")
         _attempt(config, world, request, lambda attempt: _run(config, world, build_model, threads, attempt, *data))
 
 
@@ -92,7 +92,7 @@ def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Calla
                 raise
             log.write("".join(traceback.format_exception(error)))
             raise _cause(error, world, outcome, tell) from error
-    except (StoppedError, ToldError):
+    except (StoppedError, ReportedElsewhereError):
         raise
     except Exception as error:
         if not isinstance(error, ShardtuneError):
@@ -104,11 +104,11 @@ def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Calla
 
 def _cause(error: Any, world: World, outcome: OutcomeFile, tell: Tell) -> ShardtuneError:
     """Why an operation over all workers failed here: because one of them is lost, or for its own reason. One rank says it."""
-    silent, sentence, speaks = world.guard.ask()
+    silent, sentence, speaks = world.guard.find_silent_ranks()
     if silent and speaks and not outcome.has_failed:
         tell(f"A worker is lost: {sentence}", silent)
     if silent or not speaks:
-        return ToldError("One rank has said why.")
+        return ReportedElsewhereError("One rank has said why.")
     first_line = re.sub(r"^{{.*?}} ", "", (error.message or "").split("\n")[0])  # without the name of a graph's node
     return TrainingError(
         f"Operations over all workers succeed while all of them run, but one failed ({first_line}): see the logs of all ranks."
@@ -126,26 +126,26 @@ def _run(
 ) -> None:
     require_agreement(config, world)
     if config.timeline:
-        world.trace(config.train_dir / "timeline.json")
-    fixed = world.from_root(lambda: open_run(config, manifest, world.size))
+        world.start_timeline(config.train_dir / "timeline.json")
+    fixed = world.broadcast_from_root(lambda: open_run(config, manifest, world.size))
     readers = {split: RecordReader(config.data_dir, manifest, split, records[split], config.on_corrupt) for split in SPLITS}
     state = State(build_model(manifest, config, world), config)
     trainer = Trainer(config, world, attempt, fixed, state, readers, threads)
-    if trainer.ended and world.from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
-        say(world, f"This run has finished: all {trainer.done} steps are in {config.train_dir}.")
+    if trainer.ended and world.broadcast_from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
+        print_on_root(world, f"This run has finished: all {trainer.done} steps are in {config.train_dir}.")
         return
     world.guard.interrupts.listen(attempt.request.note)  # before the run is said to be running: a stop then saves it
     attempt.outcome.begin(trainer.done)
     epochs = trainer.schedule.steps * fixed.global_batch / len(readers["train"])
     each = -(-fixed.global_batch // world.size)
-    say(
+    print_on_root(
         world,
         f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {trainer.schedule.steps} steps of "
         f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {each}; {trainer.schedule}."
         + ("" if "aux_logits" in state.model.output else " No auxiliary head below 107 pixels."),
     )
     trainer.run()
-    say(world, f"Finished {trainer.done} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
+    print_on_root(world, f"Finished {trainer.done} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
 
 
 def _show_last_lines(log: RankLog) -> None:
@@ -156,4 +156,4 @@ def _show_last_lines(log: RankLog) -> None:
 def _show_schedule(config: TrainConfig, world: World) -> None:
     manifest, _ = open_data_set(config.data_dir, world)
     fixed, examples = Fixed.by(config, world.size), manifest.examples("train")
-    say(world, drawn(fixed.schedule(config, examples), examples / fixed.global_batch))
+    print_on_root(world, drawn(fixed.schedule(config, examples), examples / fixed.global_batch))

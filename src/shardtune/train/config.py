@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import Augmentation, OnCorrupt, require
+from shardtune.config import Augmentation, OnCorrupt, check_flag
 
 DEFAULT_EPOCHS = 10
 Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
@@ -128,47 +128,49 @@ class TrainConfig:
     """Write Horovod's timeline of this run to timeline.json in train_dir."""
 
     def __post_init__(self) -> None:
-        require(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
+        check_flag(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
         positive = (
             *("batch_size", "accumulate", "initial_learning_rate", "num_epochs_per_decay", "learning_rate_decay_factor"),
             *("save_every", "keep_checkpoints", "log_every", "hang_timeout", "input_queue_memory_factor"),
         )
         for name in positive:
-            require(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
+            check_flag(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
         for name in ("clip_norm", "save_minutes", "patience"):
             value = getattr(self, name)
-            require(value is None or value > 0, f"{name} is above 0", value)
+            check_flag(value is None or value > 0, f"{name} is above 0", value)
         for name in ("weight_decay", "warmup_epochs", "validate_epochs"):
-            require(0 <= getattr(self, name) < math.inf, f"{name} is at least 0 and finite", getattr(self, name))
-        require(self.validate_every is None or self.validate_every > 0, "validate_every is above 0", self.validate_every)
-        require(self.time_limit is None or seconds_of(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit)
+            check_flag(0 <= getattr(self, name) < math.inf, f"{name} is at least 0 and finite", getattr(self, name))
+        check_flag(self.validate_every is None or self.validate_every > 0, "validate_every is above 0", self.validate_every)
+        check_flag(
+            self.time_limit is None or seconds_of(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit
+        )
         steps = re.fullmatch(r"(\d+),(\d+)", self.profile or "0,0")
-        require(
+        check_flag(
             steps is not None and int(steps[1]) <= int(steps[2]), "profile is a first and a last step like 10,20", self.profile
         )
-        require(self.seed >= 0, "seed is at least 0", self.seed)
+        check_flag(self.seed >= 0, "seed is at least 0", self.seed)
         for name in ("batch_norm_decay", "moving_average_decay"):
-            require(0 <= getattr(self, name) < 1, f"{name} lies in 0 to 1", getattr(self, name))
-        require(
+            check_flag(0 <= getattr(self, name) < 1, f"{name} lies in 0 to 1", getattr(self, name))
+        check_flag(
             self.epochs is None or self.max_steps is None,
             "The length of a run is given by epochs or by max_steps, not by both",
             f"--epochs {self.epochs} --max_steps {self.max_steps}",
         )
         for name in ("epochs", "max_steps"):
             value = getattr(self, name)
-            require(value is None or 0 < value < math.inf, f"{name} is above 0 and finite", value)
+            check_flag(value is None or 0 < value < math.inf, f"{name} is above 0 and finite", value)
         starts = {
             "fine_tune": self.fine_tune,
             "pretrained_ema": self.pretrained_ema,
             "batch_norm frozen": self.batch_norm == "frozen",
         }
         for name, given in starts.items():
-            require(
+            check_flag(
                 not given or self.pretrained_model_checkpoint_path is not None,
                 f"{name} starts from pretrained_model_checkpoint_path",
                 f"--{name} alone",
             )
-        require(
+        check_flag(
             not (self.freeze_trunk and self.freeze_until),
             "What is frozen is given by freeze_until or by freeze_trunk, not by both",
             f"--freeze_trunk --freeze_until {self.freeze_until}",

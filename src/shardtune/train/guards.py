@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from shardtune.config import as_json
+from shardtune.config import to_json_dict
 from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.errors import DataError, TrainingError, UsageError, WorldError
 from shardtune.runtime.world import World
@@ -25,14 +25,14 @@ def require_agreement(config: TrainConfig, world: World) -> None:
     Raises:
         UsageError, DataError, WorldError: they have not; the first difference is named, by rank 0.
     """
-    mine = (as_json(config), _digest(config.data_dir / MANIFEST_NAME), {**versions(), "world size": str(world.size)})
-    names, all_of_them = world.gather(world.name), world.gather(mine)
+    mine = (to_json_dict(config), _digest(config.data_dir / MANIFEST_NAME), {**versions(), "world size": str(world.size)})
+    names, all_of_them = world.allgather(world.name), world.allgather(mine)
 
     def compare() -> None:
         for name, theirs in zip(names, all_of_them, strict=True):
             _require_same(config, name, all_of_them[0], theirs)
 
-    world.at_root(compare)
+    world.run_on_root(compare)
 
 
 def _require_same(config: TrainConfig, name: str, root: Mine, other: Mine) -> None:
@@ -78,8 +78,8 @@ def require_equal(world: World, variables: dict[str, Any]) -> None:
         TrainingError: one differs; it is named, by rank 0.
     """
     mine = [xxhash.xxh3_64_intdigest(np.ascontiguousarray(variable.numpy()).data) for variable in variables.values()]
-    theirs = world.gather((world.name, mine))
-    world.at_root(lambda: _require_equal(list(variables), theirs))
+    theirs = world.allgather((world.name, mine))
+    world.run_on_root(lambda: _require_equal(list(variables), theirs))
 
 
 def _require_equal(names: list[str], checksums: list[tuple[str, list[int]]]) -> None:

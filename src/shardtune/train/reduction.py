@@ -42,7 +42,7 @@ def sum_over_workers(
     summed = [
         tf.cast(tensor, tf.float32)
         for number, group in enumerate(packed)
-        for tensor in world.sum_tensors(group, f"gradients.{number}")
+        for tensor in world.allreduce_sum(group, f"gradients.{number}")
     ]
     places = [place for group in groups for place in group]
     return [summed[places.index(place)] for place in range(len(tensors))], summed[len(tensors) :]

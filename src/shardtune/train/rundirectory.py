@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from shardtune.config import as_json
+from shardtune.config import to_json_dict
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError, UsageError
 from shardtune.model import checkpoint
@@ -58,7 +58,7 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
         raise DataError(f"Training needs at least one example, but {config.data_dir} has none in its training split.")
     run = {
         "version": RUN_VERSION,
-        "config": as_json(config),
+        "config": to_json_dict(config),
         "workers": workers,
         **asdict(Fixed.by(config, workers)),
         "labels": manifest.labels,

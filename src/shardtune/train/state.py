@@ -8,7 +8,7 @@ from shardtune.model import checkpoint, pretrained
 from shardtune.model.averages import Averages
 from shardtune.model.checkpoint import Tensors
 from shardtune.model.inception import changing_variables, named_variables
-from shardtune.runtime.progress import say
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 from shardtune.train import optimizers
 from shardtune.train.checkpoints import History, resume
@@ -47,7 +47,7 @@ class State:
             CheckpointError: there is none that can be read, or it does not fit.
             TrainingError: the ranks hold other weights than rank 0.
         """
-        done, history = world.from_root(lambda: self._restore(config, world))
+        done, history = world.broadcast_from_root(lambda: self._restore(config, world))
         values = world.broadcast([variable.numpy() for variable in self.variables.values()] if world.is_root else None)
         for variable, value in zip(self.variables.values(), values or [], strict=True):
             variable.assign(value)
@@ -55,14 +55,16 @@ class State:
         return done, history
 
     def _restore(self, config: TrainConfig, world: World) -> tuple[int, History]:
-        found = resume(config.train_dir, lambda text: say(world, text))
+        found = resume(config.train_dir, lambda text: print_on_root(world, text))
         if found:
             done, tensors, history, path = found
             checkpoint.assign(self.variables, tensors, path)
-            say(world, f"Going on after step {done} from {path}.")
+            print_on_root(world, f"Going on after step {done} from {path}.")
             return done, history
         given = config.pretrained_model_checkpoint_path
         if given:
-            say(world, str(pretrained.restore(self.model, given, fine_tune=config.fine_tune, averaged=config.pretrained_ema)))
+            print_on_root(
+                world, str(pretrained.restore(self.model, given, fine_tune=config.fine_tune, averaged=config.pretrained_ema))
+            )
         self.averages.reset()
         return 0, History()

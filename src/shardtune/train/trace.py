@@ -2,7 +2,7 @@
 
 from shardtune.errors import UsageError
 from shardtune.runtime.frameworks import tf
-from shardtune.runtime.progress import say
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 
@@ -23,9 +23,9 @@ class Trace:
         if config.profile is None:
             return
         first, last = (int(step) for step in config.profile.split(","))
-        world.at_root(lambda: _require_within(first, steps))
+        world.run_on_root(lambda: _require_within(first, steps))
         if first < done:
-            say(world, f"No trace: step {first} was taken before.")
+            print_on_root(world, f"No trace: step {first} was taken before.")
         if world.is_root:
             self._first, self._last = first, last
 

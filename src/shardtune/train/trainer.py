@@ -13,7 +13,7 @@ from shardtune.evaluate.evaluator import Evaluator
 from shardtune.input.order import part
 from shardtune.input.pipeline import evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
-from shardtune.runtime.progress import Ticker, say
+from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.world import World
 from shardtune.train.checkpoints import Keeper
 from shardtune.train.config import TrainConfig
@@ -106,7 +106,7 @@ class Trainer:
             TrainingError: the loss is no number, or weights differ between ranks.
         """
         total = self.schedule.steps
-        self._world.guard.limit(self._config.hang_timeout)
+        self._world.guard.set_timeout(self._config.hang_timeout)
         try:
             if self._owes_validation:
                 asked = not self._validate(None)
@@ -114,12 +114,14 @@ class Trainer:
                 if asked:
                     self._stop()
             with (
-                Ticker(self._world, "steps", total, start=self.done, weight=self._global_batch, rate_unit="images") as ticker,
+                ProgressReporter(
+                    self._world, "steps", total, start=self.done, items_per_count=self._global_batch, rate_unit="images"
+                ) as progress,
                 closing(self._training_batches()) as batches,
             ):
-                self._take_steps(batches, ticker)
+                self._take_steps(batches, progress)
             require_equal(self._world, self._state.weights)
-            self._end("finished", images_per_second=round(ticker.rate, 2))
+            self._end("finished", images_per_second=round(progress.rate, 2))
         finally:
             self._trace.end()
             if self._world.is_root:
@@ -127,9 +129,9 @@ class Trainer:
                 self._metrics.close()
 
     def _beat(self, phase: int, *, compiles: bool = False) -> None:
-        self._world.guard.beat(f"{PHASES[phase]}, step {self.done}", step=self.done, phase=phase, compiles=compiles)
+        self._world.guard.heartbeat(f"{PHASES[phase]}, step {self.done}", step=self.done, phase=phase, compiles=compiles)
 
-    def _take_steps(self, batches: Batches, ticker: Ticker) -> None:
+    def _take_steps(self, batches: Batches, progress: ProgressReporter) -> None:
         config, state, request = self._config, self._state, self._attempt.request
         run_step = Step(state, self._world, config, part(self._global_batch, self._world), self._global_batch)
         while not self.ended:
@@ -146,7 +148,7 @@ class Trainer:
             self._replaced |= corrupt
             self._require_sane(told)
             self._spent.add(time.monotonic() - started, waited, told.communication)
-            self._report(told, rate, ticker)
+            self._report(told, rate, progress)
             asked = told.asks > 0 or (self._owes_validation and not self._validate(images))
             self._save(asked)
             if asked and not self.ended:
@@ -168,11 +170,11 @@ class Trainer:
     def _require_sane(self, told: Told) -> None:
         """Nothing is saved after a step that was not: the checkpoint before it stays the last."""
         if not (math.isfinite(told.gradient_norm) and told.loss < DIVERGED):
-            self._world.at_root(lambda: _diverged(self.done, told))
+            self._world.run_on_root(lambda: _diverged(self.done, told))
         if self.done % CHECK_EVERY == 0:
             require_equal(self._world, self._state.weights)
 
-    def _report(self, told: Told, rate: float, ticker: Ticker) -> None:
+    def _report(self, told: Told, rate: float, progress: ProgressReporter) -> None:
         if self.done % self._config.log_every == 0 or self.done == self.schedule.steps:
             shares, self._spent = self._spent.shares(), Spent()
             if self._world.is_root:
@@ -181,7 +183,7 @@ class Trainer:
                     loss=told.loss,
                     learning_rate=rate,
                     gradient_norm=told.gradient_norm,
-                    images_per_second=ticker.rate,
+                    images_per_second=progress.rate,
                     **shares,
                 )
             note = (
@@ -192,10 +194,10 @@ class Trainer:
         else:
             note = None
         if self.done == self._first + 1:
-            ticker.skip(1, note)  # it paid for compiling
+            progress.advance_untimed(1, note)  # it paid for compiling
             self._spent = Spent()
         else:
-            ticker.advance(note)
+            progress.advance(note)
 
     def _validate(self, images: Any) -> bool:
         """Validate, unless a rank is asked to stop before that ends: then all leave it out, and False is returned.
@@ -217,7 +219,7 @@ class Trainer:
         if counts is None:
             return False
         self._history.add(self.done, counts.precision_at_1)
-        say(self._world, f"step {self.done}: {counts}")
+        print_on_root(self._world, f"step {self.done}: {counts}")
         if self._world.is_root:
             self._metrics.add(
                 self.done, validation_precision_at_1=counts.precision_at_1, validation_recall_at_5=counts.recall_at_5
@@ -242,7 +244,7 @@ class Trainer:
 
     def _stop(self) -> None:
         """Leave on every rank at once: a launcher kills the rest when the first one leaves."""
-        asked = enumerate(self._world.gather(self._attempt.request.reason))
+        asked = enumerate(self._world.allgather(self._attempt.request.reason))
         reasons = ", ".join(f"{reason} on rank {rank}" for rank, reason in asked if reason)
         # When one rank has left, launchers send SIGTERM to those that are just leaving too.
         self._world.guard.interrupts.ignore()
@@ -252,10 +254,10 @@ class Trainer:
     def _end(self, outcome: Outcome, **more: Any) -> None:
         """Write the outcome once all is durable, and let no rank go before."""
         self._beat(SAVING)
-        replaced = sorted(set().union(*self._world.gather(self._replaced)))
+        replaced = sorted(set().union(*self._world.allgather(self._replaced)))
         if replaced:
             first = self._readers["train"].place(replaced[0])
-            say(self._world, f"{len(replaced)} corrupt record(s) were replaced by others: the first is {first}.")
+            print_on_root(self._world, f"{len(replaced)} corrupt record(s) were replaced by others: the first is {first}.")
         if self._world.is_root:
             self._keeper.wait()
             self._attempt.outcome.write(outcome, step=self.done, corrupt_records=len(replaced), **more)
