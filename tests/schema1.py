@@ -11,14 +11,14 @@ import numpy as np
 from shardtune.builder.receipts import RECEIPTS_NAME
 from shardtune.builder.recipe import RECIPE_NAME
 from shardtune.dataset.example import decode_example, encode_example
-from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, SPLITS, WORK_NAME, Manifest, read_records
+from shardtune.dataset.manifest import MANIFEST_NAME, RECORD_DTYPE, RECORDS_NAME, SPLITS, WORK_NAME, Manifest, load_record_index
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame, stored_crc
 
 
 def downgrade(directory: Path) -> None:
     """Make the data set in `directory` one of schema 1: other records, no digests of reports, another recipe, no receipts."""
     manifest = Manifest.load(directory)
-    starts = {split: records["start"].tolist() for split, records in read_records(directory, manifest).items()}
+    starts = {split: records["start"].tolist() for split, records in load_record_index(directory, manifest).items()}
     value: dict[str, Any] = json.loads((directory / MANIFEST_NAME).read_text())
     records = []
     for split in SPLITS:
@@ -37,7 +37,7 @@ def downgrade(directory: Path) -> None:
     del recipe["version"], recipe["digest"], recipe["files"], recipe["rejected"], recipe["ignore"]
     (directory / WORK_NAME / RECIPE_NAME).write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n")
     shutil.rmtree(directory / WORK_NAME / RECEIPTS_NAME)
-    data = np.array(records, RECORD).tobytes()
+    data = np.array(records, RECORD_DTYPE).tobytes()
     (directory / RECORDS_NAME).write_bytes(data)
     del value["manifest_sha256"], value["reports"], value["provenance"]["boxes"]
     value |= {"schema_version": 1, "records_sha256": hashlib.sha256(data).hexdigest()}

@@ -10,7 +10,7 @@ from shardtune.builder.config import BuildConfig
 from shardtune.config import to_json_dict
 from shardtune.errors import UsageError
 from shardtune.evaluate.config import EvalConfig
-from shardtune.train.config import DEFAULT_EPOCHS, TrainConfig, seconds_of
+from shardtune.train.config import DEFAULT_EPOCHS, TrainConfig, parse_duration
 
 D = Path("somewhere")
 
@@ -101,7 +101,7 @@ def test_steps(options: dict[str, Any], examples: int, global_batch: int, steps:
     ("duration", "seconds"), [("3h55m", 14100), ("90m", 5400), ("20s", 20), ("1h2m3s", 3723), ("", 0), ("5", 0), ("1m1h", 0)]
 )
 def test_times_as_people_write_them(duration: str, seconds: float) -> None:
-    assert seconds_of(duration) == seconds
+    assert parse_duration(duration) == seconds
 
 
 @given(st.integers(1, 10**7), st.integers(1, 10**6), st.one_of(st.none(), st.floats(1e-3, 1e3)))

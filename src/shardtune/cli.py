@@ -103,17 +103,17 @@ def _parse(arguments: list[str]) -> Any:
 
 
 def _versions() -> str:
-    from shardtune.doctor.ranks import identity  # which imports none of them
+    from shardtune.doctor.ranks import package_versions  # which imports none of them
 
-    return "\n".join(f"{name} {version}" for name, version in identity().items() if version != "missing")
+    return "\n".join(f"{name} {version}" for name, version in package_versions().items() if version != "missing")
 
 
 def _select_command(config: Any) -> tuple[Backend | None, Callable[[Any, World], Any]]:
     """What to run for a configuration, and over what its ranks talk. Imported here: building needs no TensorFlow."""
     if isinstance(config, DoctorConfig):
-        from shardtune.doctor.doctor import diagnose
+        from shardtune.doctor.doctor import run_doctor
 
-        return None, diagnose  # whether the ranks can talk is what it looks for
+        return None, run_doctor  # whether the ranks can talk is what it looks for
     if isinstance(config, BuildConfig):
         from shardtune.builder.builder import build
 
@@ -137,7 +137,7 @@ def _select_command(config: Any) -> tuple[Backend | None, Callable[[Any, World],
             enable_timeline()
 
         return "horovod", train
-    from shardtune.evaluate.evaluate import evaluate
+    from shardtune.evaluate.command import evaluate
 
     return "horovod", evaluate
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.model import checkpoint
+from shardtune.model import checkpoint_file
 from shardtune.runtime.world import World
 from tests.distributed.training import Disturbed, lines
 
@@ -33,7 +33,7 @@ def main(images: Path) -> None:
                     began = time.monotonic()
                     status, _ = job.end(timeout=120)
                 took = time.monotonic() - began
-                newest = checkpoint.newest(run)
+                newest = checkpoint_file.latest(run)
                 lost = lines(run) - (newest[0] if newest else 0)
                 sys.stdout.write(f"{over:4} rank 1 {fault:13} ended after {took:4.1f} s, status {status}, {lost} steps lost\n")
 

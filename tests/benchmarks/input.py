@@ -22,7 +22,7 @@ from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.config import Augmentation
 from shardtune.dataset.tfrecord import masked_crc32c
-from shardtune.input.order import epoch_order
+from shardtune.input.order import epoch_permutation
 from shardtune.runtime.world import World
 from tests.input.shards import repeated
 from tests.launching import ENVIRONMENT
@@ -76,7 +76,7 @@ def tell_shares(data: Path) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     reader = reader_of(data)
-    indices = epoch_order(reader.shards, 0, 0)
+    indices = epoch_permutation(reader.shards, 0, 0)
     records = reader.read(indices)
     seeds = example_seeds(0, np.zeros_like(indices), indices)
     boxes = tf.zeros([0, 4])
@@ -124,7 +124,7 @@ def tell_resume(directory: Path) -> None:
     options: dict[str, Any] = {"augmentation": "light", "seed": 0, "threads": 2}
     seconds = []
     for step in [0, *np.random.default_rng(0).integers(0, 10**7, 12).tolist()]:
-        epoch_order.cache_clear()
+        epoch_permutation.cache_clear()
         started = time.monotonic()
         next(training_batches(reader, World(), global_batch_size=32, image_size=299, first_step=step, **options))
         seconds.append(time.monotonic() - started)

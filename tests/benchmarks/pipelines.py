@@ -22,7 +22,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow as tf
 
-from shardtune.dataset.manifest import Manifest, read_records
+from shardtune.dataset.manifest import Manifest, load_record_index
 from shardtune.input.pipeline import parse, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World
@@ -35,7 +35,7 @@ CORES = len(os.sched_getaffinity(0))
 
 def reader_of(data: Path) -> RecordReader:
     manifest = Manifest.load(data)
-    return RecordReader(data, manifest, "train", read_records(data, manifest)["train"])
+    return RecordReader(data, manifest, "train", load_record_index(data, manifest)["train"])
 
 
 def ours(data: Path, augmentation: Any) -> Iterator[Any]:

@@ -30,13 +30,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from shardtune.model import inception
-from shardtune.model.averages import Averages
+from shardtune.model.averages import ExponentialMovingAverage
 from shardtune.runtime import devices
 from shardtune.runtime.world import World
 from shardtune.train import optimizers
 from shardtune.train.config import TrainConfig
-from shardtune.train.state import State
-from shardtune.train.step import Step
+from shardtune.train.state import TrainState
+from shardtune.train.step import TrainStep
 
 CLASSES = 6
 
@@ -59,7 +59,7 @@ class Options:
 def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
     """Forward, backward, one reduction, update; nothing else."""
     optimizer = optimizers.make("sgd", model.trainable_variables, 0.0)
-    averages = Averages(inception.changing_variables(model), 0.9999)
+    averages = ExponentialMovingAverage(inception.updated_variables(model), 0.9999)
     weights = [variable.value for variable in model.trainable_variables]
 
     def step(images: Any, labels: Any, number: Any) -> Any:
@@ -91,8 +91,8 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
     labels = tf.ones([options.batch_size], tf.int64)
     bare = bare_step(inception.build(CLASSES, options.image_size), world)
     part = (world.rank * options.batch_size, (world.rank + 1) * options.batch_size)
-    state = State(inception.build(CLASSES, options.image_size), config)
-    ours = Step(state, world, config, part, world.size * options.batch_size)
+    state = TrainState(inception.build(CLASSES, options.image_size), config)
+    ours = TrainStep(state, world, config, part, world.size * options.batch_size)
     world.guard.start()
     world.guard.set_timeout(600.0)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.builder.duplicates import digest
-from shardtune.builder.receipts import RECEIPTS_NAME, Reject, WrittenShard, digest_of_names, finish_shard
+from shardtune.builder.receipts import RECEIPTS_NAME, Reject, ShardReceipt, digest_of_names, finish_shard
 from shardtune.dataset.manifest import WORK_NAME
 from shardtune.runtime.files import sha256_file
 
@@ -23,7 +23,7 @@ def reject(path: str) -> Reject:
     return {"path": path, "reason": "unreadable", "detail": "no longer there"}
 
 
-def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, **values: Any) -> WrittenShard:
+def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, **values: Any) -> ShardReceipt:
     """A shard and its receipt; its bytes matter to nobody here.
 
     Args:
@@ -31,7 +31,7 @@ def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, *
         rejects: digests of those that were left out, by path, which come before the stored ones.
     """
     (output / SHARD).write_bytes(b"the bytes of a shard")
-    shard = WrittenShard(
+    shard = ShardReceipt(
         "train", SHARD, bytes=20, sha256=sha256_file(output / SHARD), offsets=[0], labels=[1],
         digests=b"".join([*rejects.values(), *(digest(path.encode()) for path in stored)]).hex(),
         rejects=[reject(path) for path in rejects],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.builder.boxes import Box, attach, read_boxes
+from shardtune.builder.boxes import Box, match_boxes, read_boxes
 from shardtune.errors import DataError
 
 NAMES = ["blue", "green", "red", "2"]
@@ -127,7 +127,7 @@ PATHS = ["red/x.jpg", "red/deep.er/y.tar.png", "blue/x.jpg", "blue/z", "blue/w.j
 )
 def test_a_name_finds_its_image(filename: str, path: str) -> None:
     for paths in (PATHS, PATHS[::-1]):
-        assert attach([box(filename)], paths) == {path: [box(filename)]}
+        assert match_boxes([box(filename)], paths) == {path: [box(filename)]}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_name_finds_its_image(filename: str, path: str) -> None:
 )
 def test_a_name_of_no_image_or_of_several_is_an_error(filename: str, found: str) -> None:
     with pytest.raises(DataError) as caught:
-        attach([box("z"), box(filename, 7), box(filename, 9)], PATHS)
+        match_boxes([box("z"), box(filename, 7), box(filename, 9)], PATHS)
     assert f"in bounding_box_file line 7: {filename!r} is {found}, line 9: {filename!r} is {found}: give" in str(caught.value)
 
 
@@ -153,18 +153,18 @@ def test_a_name_of_no_image_or_of_several_is_an_error(filename: str, found: str)
 def test_letters_may_be_composed_in_two_ways(name: str) -> None:
     for listed, said in itertools.product(("NFC", "NFD"), repeat=2):
         path, filename = unicodedata.normalize(listed, "r\u00f6d/\u00e9.jpg"), unicodedata.normalize(said, name)
-        assert attach([box(filename)], [path]) == {path: [box(filename)]}
+        assert match_boxes([box(filename)], [path]) == {path: [box(filename)]}
 
 
 def test_an_image_of_both_splits_is_two_images() -> None:
     with pytest.raises(DataError, match=r"line 1: 'red/x.jpg' is red/x.jpg and red/x.jpg"):
-        attach([box("red/x.jpg")], ["red/x.jpg", "red/x.jpg"])
-    assert attach([box("red/y")], ["red/x.jpg", "red/x.jpg", "red/y.jpg"]) == {"red/y.jpg": [box("red/y")]}
+        match_boxes([box("red/x.jpg")], ["red/x.jpg", "red/x.jpg"])
+    assert match_boxes([box("red/y")], ["red/x.jpg", "red/x.jpg", "red/y.jpg"]) == {"red/y.jpg": [box("red/y")]}
 
 
 @given(st.lists(st.sampled_from(["red/x.jpg", "red/x", "y.tar", "z", "blue/w.jpg"]), max_size=12))
 def test_no_box_is_lost_and_those_of_an_image_keep_their_order(filenames: list[str]) -> None:
     boxes = [box(filename, line) for line, filename in enumerate(filenames)]
-    found = attach(boxes, iter(PATHS))
+    found = match_boxes(boxes, iter(PATHS))
     assert sorted(of.line for boxes in found.values() for of in boxes) == list(range(len(boxes)))
     assert all(boxes == sorted(boxes, key=lambda of: of.line) for boxes in found.values())

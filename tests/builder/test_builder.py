@@ -16,7 +16,7 @@ from shardtune.builder.config import BuildConfig
 from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import Walk, scan
-from shardtune.builder.partition import shuffled
+from shardtune.builder.partition import hash_shuffle
 from shardtune.builder.receipts import RECEIPTS_NAME
 from shardtune.dataset.example import decode_example, source_path
 from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
@@ -40,7 +40,7 @@ def made(images: Path, output: Path, **options: Any) -> Manifest:
 
 def order_of(directory: Path) -> list[str]:
     """The paths of all images in the order of the data set."""
-    listing = shuffled(scan(directory, CLASSES, Walk([directory], Ignored())), 0)
+    listing = hash_shuffle(scan(directory, CLASSES, Walk([directory], Ignored())), 0)
     return [listing.path(index) for index in range(len(listing))]
 
 

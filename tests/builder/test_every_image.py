@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME
-from shardtune.builder.listing import Listing
-from shardtune.builder.partition import into_shards, shuffled
+from shardtune.builder.listing import FileTable
+from shardtune.builder.partition import hash_shuffle, split_into_shards
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.runtime.world import World
 from tests.listings import listing_of
@@ -31,9 +31,9 @@ BAD = {"truncated": GOOD["image 0"][:-40], "unsupported": b"<html>not found</htm
 CONTENT = GOOD | BAD
 
 
-def listed(split: Split) -> Listing:
+def listed(split: Split) -> FileTable:
     """The files of a split in the order of the data set."""
-    return shuffled(listing_of([f"{name}/{number}.jpg" for name in CLASSES for number in range(IMAGES[split])]), 0)
+    return hash_shuffle(listing_of([f"{name}/{number}.jpg" for name in CLASSES for number in range(IMAGES[split])]), 0)
 
 
 def in_order(split: Split) -> list[File]:
@@ -43,7 +43,7 @@ def in_order(split: Split) -> list[File]:
 
 TRAIN = in_order("train")
 FILES = [*TRAIN, *in_order("validation")]
-RANGES = [where for _, _, where in into_shards("train", listed("train"), SHARDS, 0) if where]
+RANGES = [where for _, _, where in split_into_shards("train", listed("train"), SHARDS, 0) if where]
 EDGES = [TRAIN[at] for where in RANGES for at in (where.start, where.stop - 1)]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.builder.ignored import Ignored
-from shardtune.builder.listing import Listing, Walk
+from shardtune.builder.listing import FileTable, Walk
 from shardtune.builder.listing import scan as scan_with
 from shardtune.errors import DataError
 from tests.listings import listing_of
@@ -23,11 +23,11 @@ def tree(directory: Path, *paths: str) -> Path:
     return directory
 
 
-def scan(directory: Path, folders: Sequence[str | None]) -> Listing:
+def scan(directory: Path, folders: Sequence[str | None]) -> FileTable:
     return scan_with(directory, folders, Walk([directory], Ignored()))
 
 
-def found(listing: Listing) -> dict[str, tuple[int, int, int]]:
+def found(listing: FileTable) -> dict[str, tuple[int, int, int]]:
     """Label, size, and time in seconds of each path."""
     columns = zip(listing.labels.tolist(), listing.sizes.tolist(), (listing.mtimes // 10**9).tolist(), strict=True)
     listed = {listing.path(index): values for index, values in enumerate(columns)}

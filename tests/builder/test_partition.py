@@ -5,16 +5,16 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.builder.listing import Listing
+from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import (
     Plan,
     as_digests,
-    first_of_each,
     group,
-    hold_out,
-    into_shards,
+    hash_shuffle,
+    is_first_occurrence,
+    select_holdout,
     shares,
-    shuffled,
+    split_into_shards,
 )  # fmt: skip
 from shardtune.dataset.manifest import Split
 from tests.listings import listing_of
@@ -22,21 +22,21 @@ from tests.listings import listing_of
 COUNTS = st.integers(0, 300)
 
 
-def paths(listing: Listing) -> list[str]:
+def paths(listing: FileTable) -> list[str]:
     return [listing.path(index) for index in range(len(listing))]
 
 
 @given(st.integers(0, 200), st.integers(1, 40), st.integers(-(2**63), 2**63 - 1))
 def test_shards_cover_all_in_order(images: int, count: int, seed: int) -> None:
-    listing = shuffled(listing_of([f"a/{number}.jpg" for number in range(images)]), seed)
-    shards = into_shards("train", listing, count, seed)
+    listing = hash_shuffle(listing_of([f"a/{number}.jpg" for number in range(images)]), seed)
+    shards = split_into_shards("train", listing, count, seed)
     assert [index for _, _, where in shards for index in where] == list(range(images))
     assert [name for _, name, _ in shards] == [f"train-{i:05d}-of-{count:05d}" for i in range(count)]
 
 
 def test_shards_are_about_equal() -> None:
-    listing = shuffled(listing_of([f"a/{number}.jpg" for number in range(10_000)]), 0)
-    sizes = [len(where) for _, _, where in into_shards("train", listing, 10, 0)]
+    listing = hash_shuffle(listing_of([f"a/{number}.jpg" for number in range(10_000)]), 0)
+    sizes = [len(where) for _, _, where in split_into_shards("train", listing, 10, 0)]
     assert all(900 < size < 1100 for size in sizes)  # three standard deviations
 
 
@@ -45,8 +45,8 @@ def test_an_image_stays_in_its_shard_when_others_go(gone: set[int], count: int) 
     names = [f"a/{number}.jpg" for number in range(100)]
     shard_of: list[dict[str, str]] = []
     for kept in (names, [name for number, name in enumerate(names) if number not in gone]):
-        listing = shuffled(listing_of(kept), 3)
-        shards = into_shards("train", listing, count, 3)
+        listing = hash_shuffle(listing_of(kept), 3)
+        shards = split_into_shards("train", listing, count, 3)
         shard_of.append({listing.path(index): name for _, name, where in shards for index in where})
     assert shard_of[1].items() <= shard_of[0].items()
     assert len(shard_of[1]) == 100 - len(gone)
@@ -73,12 +73,12 @@ def test_the_order_does_not_depend_on_the_listing(count: int, seed: int, chance:
     names = [f"a/{number:04d}.jpg" for number in range(count)]
     other = names.copy()
     chance.shuffle(other)
-    assert paths(shuffled(listing_of(names), seed)) == paths(shuffled(listing_of(other), seed))
+    assert paths(hash_shuffle(listing_of(names), seed)) == paths(hash_shuffle(listing_of(other), seed))
 
 
 def test_the_order_is_a_shuffle_that_the_seed_decides() -> None:
     names = [f"a/{number:04d}.jpg" for number in range(200)]
-    first, second = (paths(shuffled(listing_of(names), seed)) for seed in (0, 1))
+    first, second = (paths(hash_shuffle(listing_of(names), seed)) for seed in (0, 1))
     assert first != names
     assert first != second
     assert set(first) == set(second) == set(names)
@@ -87,7 +87,7 @@ def test_the_order_is_a_shuffle_that_the_seed_decides() -> None:
 def test_the_order_is_that_of_earlier_releases() -> None:
     # A change here would make a build that goes on, or is repeated, write other shards than before.
     names = [f"a/{number}.jpg" for number in range(6)]
-    assert [[int(path[2]) for path in paths(shuffled(listing_of(names), seed))] for seed in (0, -1)] == [
+    assert [[int(path[2]) for path in paths(hash_shuffle(listing_of(names), seed))] for seed in (0, -1)] == [
         [2, 4, 1, 3, 0, 5],
         [1, 4, 3, 2, 5, 0],
     ]
@@ -98,7 +98,9 @@ def test_equal_digests_are_one_group(values: list[tuple[int, int]]) -> None:
     digests = as_digests(b"".join(bytes([high]) * 8 + bytes([low]) * 8 for high, low in values))
     groups = group(digests)
     assert [[a == b for a in groups] for b in groups] == [[a == b for a in values] for b in values]
-    assert np.flatnonzero(first_of_each(groups)).tolist() == [i for i, value in enumerate(values) if value not in values[:i]]
+    assert np.flatnonzero(is_first_occurrence(groups)).tolist() == [
+        i for i, value in enumerate(values) if value not in values[:i]
+    ]
 
 
 def test_digests_that_differ_in_one_half_are_not_equal() -> None:
@@ -137,7 +139,7 @@ def test_identical_images_are_held_out_together_or_not_at_all(images: list[tuple
     groups: npt.NDArray[np.int64] = np.unique([content for _, content in images], return_inverse=True)[1]
     counts = np.bincount(labels, minlength=5)[1:].tolist()
     wanted = [min(round(fraction * count), max(0, count - 1)) for count in counts]
-    held = hold_out(labels, groups, wanted)
+    held = select_holdout(labels, groups, wanted)
     for content in set(groups.tolist()):
         members = groups == content
         assert len(set(held[members])) == 1
@@ -151,5 +153,5 @@ def test_identical_images_are_held_out_together_or_not_at_all(images: list[tuple
 
 @given(st.integers(2, 50), st.integers(0, 49))
 def test_of_distinct_images_the_first_are_held_out(count: int, wanted: int) -> None:
-    held = hold_out(np.ones(count, np.int32), np.arange(count), [min(wanted, count - 1)])
+    held = select_holdout(np.ones(count, np.int32), np.arange(count), [min(wanted, count - 1)])
     assert np.flatnonzero(held).tolist() == list(range(min(wanted, count - 1)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from shardtune.builder.listing import Listing
+from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Digests, Plan, as_digests
 from shardtune.builder.receipts import has_receipt, read_receipt
 from shardtune.builder.recipe import RECIPE_NAME, begin, describe, is_current, only_times_differ, rejected_before, remember
@@ -204,7 +204,7 @@ def test_a_finished_data_set_is_the_same_without_what_it_rejected_and_another_wi
 def test_what_is_held_out_or_skipped_does_not_change_a_recipe() -> None:
     roots: dict[Split, Path] = {"train": Path("images"), "validation": Path("images")}
     both = Plan(["a"], roots, {"train": listing_of(["a/1", "a/2"]), "validation": listing_of(["a/3"])}, {}, {}, [])
-    skipped: dict[Split, tuple[Listing, Digests]] = {"train": (listing_of(["a/2"]), np.zeros((1, 2), np.uint64))}
+    skipped: dict[Split, tuple[FileTable, Digests]] = {"train": (listing_of(["a/2"]), np.zeros((1, 2), np.uint64))}
     other = Plan(["a"], roots, {"train": listing_of(["a/1"]), "validation": listing_of(["a/3"])}, skipped, {}, [])
     assert describe(both, {}) == describe(other, {})
     less = Plan(["a"], roots, {"train": listing_of(["a/1"]), "validation": listing_of(["a/3"])}, {}, {}, [])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from shardtune.dataset.index import EVIDENCE_NAME, INDEX_NAME, open_data_set
-from shardtune.dataset.manifest import Manifest, read_records
+from shardtune.dataset.index import FILE_STAMPS_NAME, INDEX_NAME, open_data_set
+from shardtune.dataset.manifest import Manifest, load_record_index
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World
@@ -68,7 +68,7 @@ def test_an_index_has_what_a_manifest_has(small_data: Path, tmp_path: Path) -> N
     found, places = open_data_set(copy, World())
     assert (found.labels, found.splits, found.class_counts) == (built.labels, built.splits, built.class_counts)
     assert found.records_sha256 == built.records_sha256
-    for split, expected in read_records(small_data, built).items():
+    for split, expected in load_record_index(small_data, built).items():
         assert places[split].tolist() == expected.tolist()
 
 
@@ -86,7 +86,7 @@ def test_where_shards_cannot_be_written_to_their_index_is_cached(old: Path, monk
     (old / INDEX_NAME).write_text("a file, so that no folder can be made there")
     first, _ = open_data_set(old, World())
     (kept,) = (old.parent / "cache" / "shardtune").iterdir()
-    assert (kept / EVIDENCE_NAME).exists()
+    assert (kept / FILE_STAMPS_NAME).exists()
     other = Path(shutil.copytree(old, old.parent / "other"))
     write_shard(other / "train-00001-of-00003", [old_example(1)])
     assert open_data_set(other, World())[0].examples("train") == 6  # another folder, another index
@@ -94,7 +94,7 @@ def test_where_shards_cannot_be_written_to_their_index_is_cached(old: Path, monk
     assert open_data_set(old, World())[0] == first
 
 
-@pytest.mark.parametrize("name", ["dataset.json", "records.bin", EVIDENCE_NAME])
+@pytest.mark.parametrize("name", ["dataset.json", "records.bin", FILE_STAMPS_NAME])
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"[" * 10_000, None])
 def test_a_damaged_index_is_made_anew(old: Path, name: str, damage: bytes | None) -> None:
     first, _ = open_data_set(old, World())

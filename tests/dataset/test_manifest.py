@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.dataset.manifest import MANIFEST_NAME, RECORD, RECORDS_NAME, Manifest, Shard, read_records, write_records
+from shardtune.dataset.manifest import (
+    MANIFEST_NAME,
+    RECORD_DTYPE,
+    RECORDS_NAME,
+    Manifest,
+    Shard,
+    load_record_index,
+    save_record_index,
+)
 from shardtune.errors import DataError
 from tests.jsonvalues import json_values
 
-RECORDS = np.array([(0, 7), (100, 2**32 - 1), (0, 0), (0, 1), (70, 2), (2**40, 3)], RECORD)
+RECORDS = np.array([(0, 7), (100, 2**32 - 1), (0, 0), (0, 1), (70, 2), (2**40, 3)], RECORD_DTYPE)
 
 
 @pytest.fixture
@@ -26,7 +34,7 @@ def saved(tmp_path: Path) -> Manifest:
             "validation": [Shard("validation-00000-of-00001", 3, 2**41, "cc")],
         },
         class_counts={"train": [2, 1], "validation": [0, 3]},
-        records_sha256=write_records(tmp_path, RECORDS),
+        records_sha256=save_record_index(tmp_path, RECORDS),
         provenance={"seed": 3},
         reports={"rejects.jsonl": "dd"},
     )
@@ -61,7 +69,7 @@ def test_any_value_in_place_of_a_field_is_refused_or_one(tmp_path: Path, key: st
     try:
         loaded = Manifest.load(tmp_path)
         assert loaded.sha256 == json.loads(path.read_bytes())["manifest_sha256"]
-        read_records(tmp_path, loaded)
+        load_record_index(tmp_path, loaded)
         loaded.require_shards(tmp_path, "train")
     except DataError:
         pass
@@ -93,7 +101,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, saved: Manifest) -> None:
     assert loaded == saved
     assert loaded.num_classes == 3
     assert (loaded.examples("train"), loaded.examples("validation")) == (3, 3)
-    records = read_records(tmp_path, loaded)
+    records = load_record_index(tmp_path, loaded)
     assert records["train"].tolist() == [(0, 7), (100, 2**32 - 1), (0, 0)]
     assert records["validation"].tolist() == [(0, 1), (70, 2), (2**40, 3)]
 
@@ -184,9 +192,9 @@ def test_a_shard_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
 @pytest.mark.usefixtures("saved")
 def test_records_of_another_number_are_refused(tmp_path: Path) -> None:
     for records in (RECORDS[:-1], RECORDS.repeat(2)):
-        rewrite(tmp_path / MANIFEST_NAME, {"records_sha256": write_records(tmp_path, records)})
+        rewrite(tmp_path / MANIFEST_NAME, {"records_sha256": save_record_index(tmp_path, records)})
         with pytest.raises(DataError, match=f"{RECORDS_NAME} is missing or does not belong to"):
-            read_records(tmp_path, Manifest.load(tmp_path))
+            load_record_index(tmp_path, Manifest.load(tmp_path))
 
 
 def test_every_flipped_bit_of_the_records_is_found(tmp_path: Path, saved: Manifest) -> None:
@@ -197,7 +205,7 @@ def test_every_flipped_bit_of_the_records_is_found(tmp_path: Path, saved: Manife
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=f"{RECORDS_NAME} is missing or does not belong to"):
-            read_records(tmp_path, saved)
+            load_record_index(tmp_path, saved)
     path.unlink()
     with pytest.raises(DataError, match=f"{RECORDS_NAME} is missing or does not belong to"):
-        read_records(tmp_path, saved)
+        load_record_index(tmp_path, saved)

@@ -14,8 +14,8 @@ from shardtune.model.inception import LOGITS_LAYER
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 from shardtune.train.loss_scale import FIRST
-from shardtune.train.state import State
-from shardtune.train.step import Step
+from shardtune.train.state import TrainState
+from shardtune.train.step import TrainStep
 
 EXAMPLES, SIDE = 8, 6
 GENERATOR = np.random.default_rng(0)
@@ -59,8 +59,8 @@ def an_overflow_on_one_skips_the_step_on_all(world: World) -> None:
     model = keras.Model(inputs, {"logits": keras.layers.Dense(3, name=LOGITS_LAYER)(pool), "pool": pool})
     directory = Path()
     config = TrainConfig(directory, directory, batch_size=EXAMPLES, precision="mixed_float16")
-    state = State(model, config)
-    step = Step(state, world, config, (world.rank * EXAMPLES, (world.rank + 1) * EXAMPLES), world.size * EXAMPLES)
+    state = TrainState(model, config)
+    step = TrainStep(state, world, config, (world.rank * EXAMPLES, (world.rank + 1) * EXAMPLES), world.size * EXAMPLES)
     for number, (images, moves) in enumerate([(IMAGES * (np.inf if world.rank == 1 else 1), False), (IMAGES, True)]):
         before = [variable.numpy() for variable in model.trainable_variables]
         step(images, np.ones(EXAMPLES, np.int64), number, 0.1, asks=False)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shardtune.model.averages import TWIN
-from shardtune.model.checkpoint import load, newest
+from shardtune.model.averages import EMA_SUFFIX
+from shardtune.model.checkpoint_file import load
 from tests.distributed.training import TRAIN
 from tests.launching import launch, shardtune
 
@@ -45,11 +45,11 @@ def test_a_run_starts_from_the_averaged_weights_of_another(inception_run: Path, 
         "--pretrained_ema", "--batch_norm", "synced", "--precision", "mixed_bfloat16", "--freeze_until", "mixed8",
         launcher="horovodrun --mpi", ranks=2,
     )  # fmt: skip
-    first, second = (load(newest(directory)[1]) for directory in (inception_run, tmp_path))  # type: ignore[index]
-    frozen = [name for name in first if name.startswith("conv0/") and not name.endswith(TWIN)]
-    assert f"Restored 378 variables from {inception_run}" in said
-    assert all(np.array_equal(second[name], first[f"{name}{TWIN}"]) for name in frozen)
-    assert not any(f"{name}{TWIN}" in second for name in frozen)
+    first, second = (load(latest(directory)[1]) for directory in (inception_run, tmp_path))  # type: ignore[index]
+    frozen = [name for name in first if name.startswith("conv0/") and not name.endswith(EMA_SUFFIX)]
+    assert f"RestoreReport 378 variables from {inception_run}" in said
+    assert all(np.array_equal(second[name], first[f"{name}{EMA_SUFFIX}"]) for name in frozen)
+    assert not any(f"{name}{EMA_SUFFIX}" in second for name in frozen)
     for flag, averaged in (("--ema", True), ("--no_ema", False)):
         shardtune("eval", "--data_dir", small_data, "--checkpoint_dir", tmp_path, "--eval_dir", tmp_path, flag)
         assert json.loads((tmp_path / "eval.json").read_text())["averaged"] == averaged
@@ -58,7 +58,7 @@ def test_a_run_starts_from_the_averaged_weights_of_another(inception_run: Path, 
 @pytest.mark.exhaustive
 def test_float16_trains_and_keeps_its_loss_scale(small_data: Path, tmp_path: Path) -> None:
     shardtune("train", "--data_dir", small_data, "--train_dir", tmp_path, *TRAIN, "--precision", "mixed_float16")
-    tensors = load(newest(tmp_path)[1])  # type: ignore[index]
+    tensors = load(latest(tmp_path)[1])  # type: ignore[index]
     # Through random weights gradients grow to hundreds, so the first steps overflow, and are skipped.
     assert 1 <= tensors["loss_scale/scale"] < 2**15
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())
@@ -76,11 +76,11 @@ def test_a_run_cut_short_goes_on_after_its_last_checkpoint(small_data: Path, tmp
 def test_ranks_with_different_weights_are_told_which(tmp_path: Path) -> None:
     code = (
         "import os, tensorflow as tf; from shardtune.runtime.world import World; "
-        "from shardtune.train.guards import require_equal; "
+        "from shardtune.train.consistency import check_equal_weights; "
         "w = World.from_environment('horovod', os.environ); "
         "same, other = tf.Variable(1.0), tf.Variable(float(w.rank)); "
-        "require_equal(w, {'same': same}); "
-        "require_equal(w, {'same': same, 'conv0/weights': other})"
+        "check_equal_weights(w, {'same': same}); "
+        "check_equal_weights(w, {'same': same, 'conv0/weights': other})"
     )
     with pytest.raises(AssertionError, match=r"1 variable.s. differ between rank 0 and rank 1 of 2 on .*, conv0/weights first"):
         launch(["-c", code], launcher="mpirun", ranks=2)

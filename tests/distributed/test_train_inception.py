@@ -16,7 +16,7 @@ import pytest
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.model import checkpoint
+from shardtune.model import checkpoint_file
 from shardtune.runtime.files import sha256_file
 from shardtune.runtime.world import World
 from tests.distributed.training import INCEPTION, Disturbed, final, metrics, train
@@ -39,7 +39,7 @@ def flowers(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def last_checkpoint(run: Path, steps: int) -> str:
     """SHA-256 of the file."""
-    newest = checkpoint.newest(run)
+    newest = checkpoint_file.latest(run)
     assert newest
     assert newest[0] == steps
     return sha256_file(newest[1])
@@ -102,8 +102,8 @@ from pathlib import Path
 from tensorflow.python.eager import context
 from shardtune.runtime import devices
 from shardtune.model import inception
-from shardtune.train.state import State
-from shardtune.train.step import Step
+from shardtune.train.state import TrainState
+from shardtune.train.step import TrainStep
 from shardtune.train.config import TrainConfig
 from shardtune.runtime.world import World
 
@@ -111,7 +111,7 @@ devices.configure_devices(World())
 devices.enable_determinism()
 config = TrainConfig(Path(), Path(), batch_size=2)
 # 107 pixels have the auxiliary head, synced batch normalisation uses its input three times
-step = Step(State(inception.build(4, 107, batch_norm="synced"), config), World(), config, (0, 2), 2)
+step = TrainStep(TrainState(inception.build(4, 107, batch_norm="synced"), config), World(), config, (0, 2), 2)
 context.context().enable_run_metadata()
 step(np.zeros((2, 107, 107, 3), np.float32), np.ones(2, np.int64), 0, 0.0, asks=False)
 graphs = [graph.post_optimization_graph for graph in context.context().export_run_metadata().function_graphs]

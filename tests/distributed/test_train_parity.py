@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shardtune.model import checkpoint
+from shardtune.model import checkpoint_file
 from tests.distributed.training import GLOBAL_BATCH, digest, final, metrics, train
 
 STEPS = 24
@@ -20,7 +20,7 @@ def alone(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one worker, with a checkpoint half way."""
     run = tmp_path_factory.mktemp("alone")
     train(small_data, run, *FLAGS, over="alone", ranks=1)
-    assert [step for step, _ in checkpoint.all_of(run)] == [12, STEPS]
+    assert [step for step, _ in checkpoint_file.list_checkpoints(run)] == [12, STEPS]
     return run
 
 
@@ -56,7 +56,7 @@ def test_workers_compute_what_one_computes(small_data: Path, alone: Path, tmp_pa
 
 def test_a_run_of_one_worker_goes_on_with_two(small_data: Path, alone: Path, tmp_path: Path) -> None:
     run = shutil.copytree(alone, tmp_path / "run")
-    checkpoint.path_of(run, STEPS).unlink()
+    checkpoint_file.checkpoint_path(run, STEPS).unlink()
     assert "Going on after step 12" in train(small_data, run, *FLAGS, over="mpi", ranks=2)
     require_close(run, alone)
 
@@ -66,7 +66,7 @@ def test_a_run_of_two_workers_goes_on_with_one_in_pieces(small_data: Path, alone
     flags = ("--batch_norm", "synced", "--freeze_until", "norm", "--save_every", 12)
     train(small_data, tmp_path / "two", *flags, "--batch_size", 6, "--lr_scaling", "linear", over="mpi", ranks=2)
     run = shutil.copytree(tmp_path / "two", tmp_path / "run")
-    checkpoint.path_of(run, STEPS).unlink()
+    checkpoint_file.checkpoint_path(run, STEPS).unlink()
     said = train(small_data, run, *flags, "--batch_size", 5, "--lr_scaling", "linear", over="alone", ranks=1)
     assert f"{STEPS} steps of {GLOBAL_BATCH}" in said
     assert "learning rate 0.05 to 0.1 in" in said

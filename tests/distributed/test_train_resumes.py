@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.model import checkpoint
+from shardtune.model import checkpoint_file
 from tests.distributed.resume_body import STEPS
 from tests.distributed.training import LAUNCHERS, metrics
 from tests.launching import launch
@@ -31,7 +31,7 @@ def gone_on(data: Path, before: Path, directory: Path, cases: list[str], *, over
     shutil.copytree(before, directory)
     for case in cases:
         for step in range(after + 1, STEPS + 1):
-            checkpoint.path_of(directory / case, step).unlink()
+            checkpoint_file.checkpoint_path(directory / case, step).unlink()
     said = launch(
         [*BODY, "resume", str(data), str(directory), *cases],
         launcher=LAUNCHERS[over] if workers > 1 else "alone",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from shardtune.model import checkpoint
+from shardtune.model import checkpoint_file
 from tests.distributed.training import metrics, outcome, train
 
 
@@ -33,7 +33,7 @@ def test_a_run_that_gets_no_better_ends_early_and_keeps_the_best(small_data: Pat
     said = train(small_data, tmp_path, *flags, over="alone", ranks=1)
     assert "Finished 15 steps" in said
     assert said.count("[21 examples]") == 3
-    assert [step for step, _ in checkpoint.all_of(tmp_path)] == [5, 12, 15]
+    assert [step for step, _ in checkpoint_file.list_checkpoints(tmp_path)] == [5, 12, 15]
     assert json.loads((tmp_path / "checkpoints" / "best.json").read_text())["step"] == 5
     assert list(metrics(tmp_path, "validation_precision_at_1")) == [5, 10, 15]
     assert {"outcome": "finished", "step": 15, "attempt": 1}.items() <= outcome(tmp_path).items()

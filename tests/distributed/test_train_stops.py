@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.model import checkpoint
+from shardtune.model import checkpoint_file
 from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.world import World
 from tests import launching
@@ -32,7 +32,7 @@ def test_one_rank_that_is_asked_to_stop_stops_all(
     left = outcome(tmp_path)
     assert left.pop("step") == max(metrics(tmp_path, "loss"))
     assert left == {"outcome": "stopped", "attempt": 1, "reason": f"signal {number.name} on rank {rank}", "corrupt_records": 0}
-    assert [step for step, _ in checkpoint.all_of(tmp_path)] == [outcome(tmp_path)["step"]]
+    assert [step for step, _ in checkpoint_file.list_checkpoints(tmp_path)] == [outcome(tmp_path)["step"]]
     assert said.count("shardtune: Stopped after step ") == 1
     if over == "gloo":  # it makes a status of its own, and may tell only of the first rank that left
         assert set(re.findall(r"^Process \d exit with status code (\d+)\.$", said, re.MULTILINE)) == {"75"}
@@ -110,9 +110,9 @@ def test_divergence_ends_the_run_and_keeps_the_last_good_checkpoint(small_data: 
     [complaint] = [text for text in done.stdout.splitlines() if text.startswith("shardtune: ")]
     assert re.match(r"shardtune: Training goes on while the loss is a number below 1000, but after step \d+ it is ", complaint)
     assert outcome(tmp_path)["outcome"] == "failed"
-    newest = checkpoint.newest(tmp_path)
+    newest = checkpoint_file.latest(tmp_path)
     assert newest
-    assert all((abs(tensor) < 1e30).all() for tensor in checkpoint.load(newest[1]).values())
+    assert all((abs(tensor) < 1e30).all() for tensor in checkpoint_file.load(newest[1]).values())
 
 
 @pytest.mark.parametrize("over", ["mpi", "gloo"])

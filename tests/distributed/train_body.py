@@ -39,7 +39,7 @@ def drift(variable: Any, config: TrainConfig) -> None:
 
 
 def stage(config: TrainConfig) -> tuple[Backend, Callable[[Any, World], None]]:
-    backend, train = cli._stage(config)
+    backend, train = cli._select_command(config)
     assert backend
     return backend, partial(train, build_model=build)
 

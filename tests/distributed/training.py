@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from shardtune.model import checkpoint
+from shardtune.model import checkpoint_file
 from tests import launching
 
 BODY = ("tests.distributed.train_body",)
@@ -130,11 +130,11 @@ def outcome(run: Path) -> dict[str, Any]:
     return dict(json.loads((run / "outcome.json").read_text()))
 
 
-def final(run: Path) -> checkpoint.Tensors:
+def final(run: Path) -> checkpoint_file.Tensors:
     """All that the newest checkpoint holds."""
-    newest = checkpoint.newest(run)
+    newest = checkpoint_file.latest(run)
     assert newest
-    return checkpoint.load(newest[1])
+    return checkpoint_file.load(newest[1])
 
 
 def digest(run: Path) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from shardtune.evaluate.counts import Counts
+from shardtune.evaluate.counts import TopKCounts
 from shardtune.evaluate.evaluator import BETWEEN_MEETINGS, Evaluator
 from shardtune.runtime.world import World
 
@@ -31,10 +31,10 @@ def batches(*sizes: int) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[
         start += size
 
 
-def by_numpy(model: Any, labels: npt.NDArray[np.int64]) -> Counts:
+def by_numpy(model: Any, labels: npt.NDArray[np.int64]) -> TopKCounts:
     logits = model(IMAGES, training=False)["logits"].numpy()
     ranks = (logits > logits[np.arange(len(labels)), labels][:, None]).sum(1)
-    return Counts(len(labels), int((ranks < 1).sum()), int((ranks < 5).sum()))
+    return TopKCounts(len(labels), int((ranks < 1).sum()), int((ranks < 5).sum()))
 
 
 @pytest.mark.parametrize("sizes", [[50], [20, 20, 10], [1] * 50, [49, 1], [7, 43]])
@@ -48,9 +48,9 @@ def test_counts_are_numpy_s_for_any_batches(sizes: list[int]) -> None:
 def test_the_background_class_competes() -> None:
     model = network()
     dense, evaluator = model.layers[-1], Evaluator(model)
-    before = evaluator.counts(batches(50), World())
+    before = evaluator.run(batches(50), World())
     dense.bias.assign(np.eye(CLASSES)[0] * 1000.0)  # class 0 comes first for every image, and is nobody's label
-    after = evaluator.counts(batches(50), World())
+    after = evaluator.run(batches(50), World())
     assert after.top_1 == 0 < before.top_1
     assert after == by_numpy(model, LABELS)
     assert after.top_5 < before.top_5
@@ -80,4 +80,4 @@ def test_empty_batches_count_nothing() -> None:
 
 
 def test_a_rank_without_batches_counts_nothing() -> None:
-    assert Evaluator(network()).counts(batches(), World()) == Counts()
+    assert Evaluator(network()).counts(batches(), World()) == TopKCounts()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.dataset.example import encode_example
-from shardtune.dataset.manifest import RECORD, SPLITS, Manifest, Shard, Split, read_records, write_records
+from shardtune.dataset.manifest import RECORD_DTYPE, SPLITS, Manifest, Shard, Split, load_record_index, save_record_index
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.input.reader import RecordReader
 from tests.pictures import encoded, picture
@@ -29,7 +29,7 @@ def write(directory: Path, shards: Sequence[int], split: Split = "train") -> Pat
         name = f"{split}-{position:05d}-of-{len(shards):05d}"
         (directory / name).write_bytes(content)
         entries.append(Shard(name, examples, len(content), ""))
-    digest = write_records(directory, np.array(records, RECORD))
+    digest = save_record_index(directory, np.array(records, RECORD_DTYPE))
     counts = {name: [int(name == split)] * number for name in SPLITS}
     splits = {name: entries if name == split else [] for name in SPLITS}
     Manifest([f"n{label + 1}" for label in range(number)], splits, counts, digest, {}).save(directory)
@@ -38,7 +38,7 @@ def write(directory: Path, shards: Sequence[int], split: Split = "train") -> Pat
 
 def reader_of(directory: Path, split: Split = "train", on_corrupt: str = "error") -> RecordReader:
     manifest = Manifest.load(directory)
-    return RecordReader(directory, manifest, split, read_records(directory, manifest)[split], on_corrupt)  # type: ignore[arg-type]
+    return RecordReader(directory, manifest, split, load_record_index(directory, manifest)[split], on_corrupt)  # type: ignore[arg-type]
 
 
 def repeated(directory: Path, examples: int, times: int) -> RecordReader:
@@ -48,7 +48,7 @@ def repeated(directory: Path, examples: int, times: int) -> RecordReader:
     entries = [Shard(f"train-{number:05d}-of-{times:05d}", examples, only.bytes, "") for number in range(times)]
     for entry in entries:
         (directory / entry.name).symlink_to(one / only.name)
-    records = np.tile(read_records(one, Manifest.load(one))["train"], times)
+    records = np.tile(load_record_index(one, Manifest.load(one))["train"], times)
     counts = {"train": [times] * examples, "validation": [0] * examples}
     manifest = Manifest([f"n{label + 1}" for label in range(examples)], {"train": entries, "validation": []}, counts, "", {})
     return RecordReader(directory, manifest, "train", records)
@@ -57,7 +57,7 @@ def repeated(directory: Path, examples: int, times: int) -> RecordReader:
 def corrupt(directory: Path, indices: Sequence[int], split: Split = "train") -> None:
     """Flip a bit in the middle of the records of these examples."""
     manifest = Manifest.load(directory)
-    starts = read_records(directory, manifest)[split]["start"]
+    starts = load_record_index(directory, manifest)[split]["start"]
     places = [(shard, place) for shard in manifest.splits[split] for place in range(shard.examples)]
     for index in indices:
         path = directory / places[index][0].name

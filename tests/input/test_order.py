@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardtune.input.order import BLOCK, WINDOW, epoch_order, global_batch, part
+from shardtune.input.order import BLOCK, WINDOW, epoch_permutation, global_batch, rank_slice
 from shardtune.runtime.world import World
 
 SHARDS = st.lists(st.integers(0, 60), min_size=1, max_size=12).filter(any).map(tuple)
@@ -15,12 +15,12 @@ SEEDS = st.integers(0, 2**63 - 1)
 
 @given(SHARDS, SEEDS, st.integers(0, 10**6), st.integers(1, 100))
 def test_an_epoch_is_a_permutation(shards: tuple[int, ...], seed: int, epoch: int, block: int) -> None:
-    assert sorted(epoch_order(shards, seed, epoch, block)) == list(range(sum(shards)))
+    assert sorted(epoch_permutation(shards, seed, epoch, block)) == list(range(sum(shards)))
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=4).filter(any).map(tuple), SEEDS)
 def test_neighbouring_records_are_taken_at_about_the_same_time(shards: tuple[int, ...], seed: int) -> None:
-    place = np.argsort(epoch_order(shards, seed, 0))
+    place = np.argsort(epoch_permutation(shards, seed, 0))
     first = 0
     for examples in shards:
         for begin in range(first, first + examples, BLOCK):
@@ -30,14 +30,14 @@ def test_neighbouring_records_are_taken_at_about_the_same_time(shards: tuple[int
 
 
 def test_batches_are_mixed_from_all_over_the_data_set() -> None:
-    order = epoch_order((2000,) * 10, 0, 0)
+    order = epoch_permutation((2000,) * 10, 0, 0)
     for batch in order[: 20_000 // 32 * 32].reshape(-1, 32):
         assert len(set((batch // BLOCK).tolist())) > 16  # blocks
         assert len(set((batch // 2000).tolist())) > 4  # shards
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
-    orders = [epoch_order((60, 40), seed, epoch).tolist() for seed in range(4) for epoch in range(4)]
+    orders = [epoch_permutation((60, 40), seed, epoch).tolist() for seed in range(4) for epoch in range(4)]
     assert len({tuple(order) for order in orders}) == 16
     assert list(range(100)) not in orders
 
@@ -54,14 +54,14 @@ def test_ranks_together_go_through_each_epoch_once_in_its_order(
     for step in range(first, last):
         indices, of = global_batch(shards, seed, step, size)
         for rank in range(ranks):
-            begin, end = part(size, World(rank, ranks, rank, ranks))
+            begin, end = rank_slice(size, World(rank, ranks, rank, ranks))
             assert end > begin
             seen.extend(indices[begin:end].tolist())
             epochs.extend(of[begin:end].tolist())
     skipped = epoch * examples - first * size
     for number in (epoch, epoch + 1):
         assert [index for index, of in zip(seen, epochs, strict=True) if of == number] == list(
-            epoch_order(shards, seed, number)
+            epoch_permutation(shards, seed, number)
         )
     assert epochs == [(first * size + place) // examples for place in range(len(seen))]
     assert sorted(seen[skipped : skipped + examples]) == list(range(examples))
@@ -79,7 +79,7 @@ def test_a_global_batch_is_one_however_many_steps_it_is_cut_into(
 
 @given(st.integers(0, 500), st.integers(1, 40))
 def test_ranks_share_a_batch_without_rest_and_nearly_alike(size: int, ranks: int) -> None:
-    parts = [part(size, World(rank, ranks, rank, ranks)) for rank in range(ranks)]
+    parts = [rank_slice(size, World(rank, ranks, rank, ranks)) for rank in range(ranks)]
     assert [place for begin, end in parts for place in range(begin, end)] == list(range(size))
     lengths = [end - begin for begin, end in parts]
     assert max(lengths) - min(lengths) <= 1
@@ -87,23 +87,25 @@ def test_ranks_share_a_batch_without_rest_and_nearly_alike(size: int, ranks: int
 
 def test_the_order_is_that_of_earlier_releases() -> None:
     # A change here would make every run that resumes see other examples than it began with.
-    assert epoch_order((5, 3), 7, 0).tolist() == [4, 1, 2, 7, 0, 6, 5, 3]
-    assert epoch_order((5, 3), 7, 1).tolist() == [6, 5, 2, 3, 7, 0, 4, 1]
-    digests = [hashlib.sha256(epoch_order(shards, 7, 2).astype("<i8")).hexdigest()[:16] for shards in ((512,), (3000, 700, 1))]
+    assert epoch_permutation((5, 3), 7, 0).tolist() == [4, 1, 2, 7, 0, 6, 5, 3]
+    assert epoch_permutation((5, 3), 7, 1).tolist() == [6, 5, 2, 3, 7, 0, 4, 1]
+    digests = [
+        hashlib.sha256(epoch_permutation(shards, 7, 2).astype("<i8")).hexdigest()[:16] for shards in ((512,), (3000, 700, 1))
+    ]
     assert digests == ["1a1d41d34fd0ab11", "75b5b79dd27afa43"]  # one window, and several
 
 
 def test_an_order_is_computed_once_for_all_batches_of_an_epoch_and_then_forgotten() -> None:
-    epoch_order.cache_clear()
+    epoch_permutation.cache_clear()
     for step in range(30):
         global_batch([60, 40], 0, step, 10)
-    info = epoch_order.cache_info()
+    info = epoch_permutation.cache_info()
     assert (info.misses, info.currsize) == (3, 1)
 
 
 def test_nobody_can_change_an_order_that_others_read() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        epoch_order((5,), 0, 0)[0] = 1
+        epoch_permutation((5,), 0, 0)[0] = 1
 
 
 def test_little_more_than_one_epoch_of_integers_is_held() -> None:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from shardtune.config import Augmentation
 from shardtune.dataset.example import encode_example
-from shardtune.dataset.manifest import RECORD, SPLITS, Manifest, Shard, Split, write_records
+from shardtune.dataset.manifest import RECORD_DTYPE, SPLITS, Manifest, Shard, Split, save_record_index
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.errors import DataError, UsageError
-from shardtune.input.order import epoch_order, global_batch
+from shardtune.input.order import epoch_permutation, global_batch
 from shardtune.input.pipeline import READ_AT_ONCE, evaluation_batches, example_seeds, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World
@@ -244,7 +244,7 @@ def test_a_record_without_an_image_is_named(tmp_path: Path, features: dict[str, 
     content = first + second
     write(tmp_path, [1])
     (tmp_path / "train-00000-of-00001").write_bytes(content)
-    digest = write_records(tmp_path, np.array([(0, stored_crc(first)), (len(first), stored_crc(second))], RECORD))
+    digest = save_record_index(tmp_path, np.array([(0, stored_crc(first)), (len(first), stored_crc(second))], RECORD_DTYPE))
     entry = Shard("train-00000-of-00001", 2, len(content), "")
     Manifest(["a"], {"train": [entry], "validation": []}, {"train": [2], "validation": [0]}, digest, {}).save(tmp_path)
     with pytest.raises(
@@ -259,9 +259,9 @@ def test_a_run_resumes_at_the_same_cost_anywhere(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "pread", lambda *place: reads.append(place) or pread(*place))
     for step in (0, 10**6 // 2 // 64, 10**6 // 64, 10**9):
         reads.clear()
-        epoch_order.cache_clear()
+        epoch_permutation.cache_clear()
         ((_, labels),) = trained_on(reader, 1, size=64, first_step=step, augmentation="none")
-        assert epoch_order.cache_info().misses <= 2
+        assert epoch_permutation.cache_info().misses <= 2
         assert len(reads) <= 3 * READ_AT_ONCE
         assert labels.tolist() == [index % 1000 + 1 for index in global_batch(reader.shards, 3, step, 64)[0]]
 

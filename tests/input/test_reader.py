@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.dataset.manifest import SPLITS, Manifest, Split, read_records
+from shardtune.dataset.manifest import SPLITS, Manifest, Split, load_record_index
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame
 from shardtune.errors import DataError
 from shardtune.input import reader as module
@@ -76,7 +76,7 @@ def test_every_flipped_byte_is_found_and_named(copy: Path, number: int, place: i
     reader, skipping = reader_of(copy), reader_of(copy, on_corrupt="skip")
     index = int(np.split(np.arange(60), np.cumsum(reader.shards)[:-1])[number][place])
     following = records(copy, "train")[(index + 1) % 60]
-    starts = read_records(copy, manifest)["train"]["start"]
+    starts = load_record_index(copy, manifest)["train"]["start"]
     shard = copy / manifest.splits["train"][number].name
     start = int(starts[index])
     end = shard.stat().st_size if place == -1 else int(starts[index + 1])
@@ -144,7 +144,7 @@ def test_another_shard_of_the_same_size_is_no_corrupt_record(tmp_path: Path, on_
     path = write(tmp_path, [3]) / "train-00000-of-00001"
     reader = reader_of(tmp_path, on_corrupt=on_corrupt)
     first, second, third = np.split(
-        np.frombuffer(path.read_bytes(), np.uint8), read_records(tmp_path, Manifest.load(tmp_path))["train"]["start"][1:]
+        np.frombuffer(path.read_bytes(), np.uint8), load_record_index(tmp_path, Manifest.load(tmp_path))["train"]["start"][1:]
     )
     assert len(first) != len(third)
     path.write_bytes(b"".join(part.tobytes() for part in (third, second, first)))
@@ -158,7 +158,7 @@ def test_another_record_of_the_same_length_is_no_corrupt_record(copy: Path, on_c
     expected = reader.read(np.arange(60))
     path = copy / Manifest.load(copy).splits["train"][1].name
     second = reader.shards[0] + 1  # the second record of the second shard
-    start, end = (int(start) for start in read_records(copy, Manifest.load(copy))["train"]["start"][second : second + 2])
+    start, end = (int(start) for start in load_record_index(copy, Manifest.load(copy))["train"]["start"][second : second + 2])
     content = path.read_bytes()
     data = bytearray(content[start + HEADER_BYTES : end - FOOTER_BYTES])
     data[-1] ^= 1

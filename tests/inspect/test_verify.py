@@ -14,7 +14,7 @@ from shardtune.dataset.integrity import records_of_shards
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig
-from shardtune.inspect.verify import check_others, check_shard, verify
+from shardtune.inspect.verify import check_other_files, check_shard, verify
 from shardtune.runtime.world import World
 from tests.pictures import encoded, picture
 from tests.schema1 import downgrade
@@ -208,9 +208,9 @@ def test_every_flipped_bit_of_the_reports_is_found(copy: Path) -> None:
             damaged = bytearray(content)
             damaged[bit // 8] ^= 1 << bit % 8
             (copy / name).write_bytes(damaged)
-            assert check_others(copy, manifest) == [f"{name}: is missing or damaged"]
+            assert check_other_files(copy, manifest) == [f"{name}: is missing or damaged"]
         (copy / name).write_bytes(content)
-    assert check_others(copy, manifest) == []
+    assert check_other_files(copy, manifest) == []
 
 
 def test_a_data_set_of_schema_1_is_verified(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from shardtune.model.batchnorm import EPSILON, BatchNormalization, Kind
+from shardtune.model.batchnorm import EPSILON, BatchNormalization, BatchNormMode
 from shardtune.runtime.world import World
 
 GENERATOR = np.random.default_rng(5)
@@ -15,7 +15,7 @@ AXES = (0, 1, 2)
 Array = npt.NDArray[Any]
 
 
-def layer(kind: Kind, decay: float = 0.75, dtype: str = "float32") -> Any:
+def layer(kind: BatchNormMode, decay: float = 0.75, dtype: str = "float32") -> Any:
     """A layer for two channels with a beta, and moving statistics, of its own."""
     made = BatchNormalization(kind, decay, World(), dtype=dtype)
     made.build((None, 3, 5, 2))
@@ -29,7 +29,7 @@ def normalised(x: Array, mean: Any, variance: Any) -> Array:
 
 
 @pytest.mark.parametrize("kind", ["per_worker", "synced"])
-def test_training_normalises_by_the_batch_and_moves_the_statistics(kind: Kind) -> None:
+def test_training_normalises_by_the_batch_and_moves_the_statistics(kind: BatchNormMode) -> None:
     norm = layer(kind)
     wide = X.astype(np.float64)
     assert np.allclose(norm(X, training=True), normalised(X, wide.mean(AXES), wide.var(AXES)), atol=1e-5)
@@ -38,7 +38,7 @@ def test_training_normalises_by_the_batch_and_moves_the_statistics(kind: Kind) -
 
 
 @pytest.mark.parametrize("kind", ["per_worker", "synced", "frozen"])
-def test_inference_normalises_by_the_moving_statistics(kind: Kind) -> None:
+def test_inference_normalises_by_the_moving_statistics(kind: BatchNormMode) -> None:
     norm = layer(kind)
     assert np.allclose(norm(X, training=False), normalised(X, [1.0, -90.0], [2.0, 500.0]), atol=1e-5)
     assert norm.moving_mean.numpy().tolist() == [1.0, -90.0]
@@ -87,7 +87,7 @@ def gradients_of_frozen() -> Any:
 
 @pytest.mark.parametrize("kind", ["per_worker", "synced", "frozen"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_the_arithmetic_is_float32_whatever_the_activations_are(kind: Kind, dtype: str) -> None:
+def test_the_arithmetic_is_float32_whatever_the_activations_are(kind: BatchNormMode, dtype: str) -> None:
     x = tf.cast(X, dtype)
     expected = layer(kind)(tf.cast(x, tf.float32), training=True)
     found = layer(kind, dtype=f"mixed_{dtype}")(x, training=True)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from shardtune.errors import UsageError
 from shardtune.model.batchnorm import BatchNormalization
-from shardtune.model.inception import build, changing_variables, named_variables
+from shardtune.model.inception import build, named_variables, updated_variables
 
 # Szegedy et al. 2015, figure 5 to 7, and the stem: 5; three blocks of 7; the grid reduction of 4; four blocks of 10; the
 # second reduction of 6; two blocks of 9.
@@ -60,7 +60,7 @@ def test_freezing_stops_at_the_block_that_is_named(frozen_model: Any) -> None:
     names = {name: id(variable) in training for name, variable in named_variables(frozen_model).items()}
     weights = {name: trains for name, trains in names.items() if "moving" not in name}
     above = ("mixed_8x8x2048a/", "mixed_8x8x2048b/", "logits/", "aux_logits/")
-    assert set(changing_variables(frozen_model)) == {name for name in names if name.startswith(above)}
+    assert set(updated_variables(frozen_model)) == {name for name in names if name.startswith(above)}
     assert {name for name, trains in weights.items() if trains} == {name for name in weights if name.startswith(above)}
 
 
@@ -121,7 +121,7 @@ def test_in_mixed_precision_weights_and_outputs_stay_float32(precision: Any, sma
 
 def test_frozen_batch_normalisation_alone_leaves_the_convolutions_to_train() -> None:
     model = build(4, 75, batch_norm="frozen")
-    changing = changing_variables(model)
+    changing = updated_variables(model)
     assert len(changing) == CONVOLUTIONS + 2
     assert not [name for name in changing if "BatchNorm" in name]
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from shardtune.errors import CheckpointError
-from shardtune.model import checkpoint, inception
-from shardtune.model.averages import TWIN
-from shardtune.model.inception import FINAL_LAYERS, named_variables
+from shardtune.model import checkpoint_file, inception
+from shardtune.model.averages import EMA_SUFFIX
+from shardtune.model.inception import HEAD_PREFIXES, named_variables
 from shardtune.model.pretrained import listed, restore
 
 
@@ -31,7 +31,7 @@ def larger_model() -> Any:
 @pytest.fixture
 def written(values: dict[str, Any], tmp_path: Path) -> Path:
     """A checkpoint of all of `values` and of what training adds."""
-    return checkpoint.save(tmp_path, 1, {**values, "optimizer/0000": np.zeros(3), "loss_scale/scale": np.float32(1)})
+    return checkpoint_file.save(tmp_path, 1, {**values, "optimizer/0000": np.zeros(3), "loss_scale/scale": np.float32(1)})
 
 
 def test_every_variable_gets_its_own_value(small_model: Any, values: dict[str, Any], written: Path) -> None:
@@ -39,7 +39,7 @@ def test_every_variable_gets_its_own_value(small_model: Any, values: dict[str, A
     assert set(restored.given) == set(values)
     assert restored.random == []
     assert all(np.array_equal(variable, values[name]) for name, variable in named_variables(small_model).items())
-    assert str(restored) == f"Restored {len(values)} variables from {written}, a checkpoint of shardtune."
+    assert str(restored) == f"RestoreReport {len(values)} variables from {written}, a checkpoint of shardtune."
 
 
 def test_fine_tuning_leaves_the_final_layers_as_they_are(small_model: Any, values: dict[str, Any], written: Path) -> None:
@@ -50,7 +50,7 @@ def test_fine_tuning_leaves_the_final_layers_as_they_are(small_model: Any, value
     assert restored.random == ["logits/logits/weights", "logits/logits/biases"]
     assert "logits/logits start at random" in str(restored)
     for name, variable in variables.items():
-        expected = np.full(variable.shape, 7.0) if name.startswith(FINAL_LAYERS) else values[name]
+        expected = np.full(variable.shape, 7.0) if name.startswith(HEAD_PREFIXES) else values[name]
         assert np.array_equal(variable, expected)
 
 
@@ -71,7 +71,7 @@ def test_all_that_is_wrong_is_listed_by_name(small_model: Any, values: dict[str,
     wrong: dict[str, Any] = {"conv9/weights": np.zeros(1), **values, "conv3/weights": np.zeros((2, 2))}
     for name in [name for name in values if name.startswith("mixed_35x35x256a/branch5x5")]:
         del wrong[name]
-    path = checkpoint.save(tmp_path, 1, wrong)
+    path = checkpoint_file.save(tmp_path, 1, wrong)
     with pytest.raises(CheckpointError) as caught:
         restore(small_model, path)
     message = str(caught.value)
@@ -85,25 +85,25 @@ def test_an_auxiliary_head_of_another_size_needs_fine_tune(larger_model: Any, si
     kernel = {107: (1, 1), 299: (5, 5)}[side]
     values = random_values(named_variables(larger_model))
     values["aux_logits/Conv/weights"] = np.zeros((*kernel, 128, 768), np.float32)
-    path = checkpoint.save(tmp_path, 1, values)
+    path = checkpoint_file.save(tmp_path, 1, values)
     with pytest.raises(CheckpointError, match=r"1 of another shape \(aux_logits/Conv/weights .*\): add --fine_tune"):
         restore(larger_model, path)
     before = {name: variable.numpy() for name, variable in named_variables(larger_model).items()}
     restored = restore(larger_model, path, fine_tune=True)
     assert "aux_logits/Conv, aux_logits/FC, logits/logits start at random" in str(restored)
     for name, variable in named_variables(larger_model).items():
-        random = name.startswith(("aux_logits/Conv/", *FINAL_LAYERS))
+        random = name.startswith(("aux_logits/Conv/", *HEAD_PREFIXES))
         assert np.array_equal(variable, (before if random else values)[name])
 
 
 def test_a_network_without_an_auxiliary_head_leaves_it_out(small_model: Any, values: dict[str, Any], tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, {**values, "aux_logits/proj/weights": np.zeros((1, 1, 768, 128), np.float32)})
+    path = checkpoint_file.save(tmp_path, 1, {**values, "aux_logits/proj/weights": np.zeros((1, 1, 768, 128), np.float32)})
     assert len(restore(small_model, path).given) == len(values)
 
 
 def test_one_with_an_auxiliary_head_wants_nothing_else_in_its_place(larger_model: Any, tmp_path: Path) -> None:
     values = random_values(named_variables(larger_model))
-    path = checkpoint.save(tmp_path, 1, {**values, "aux_logits/proj/biases": np.zeros(128, np.float32)})
+    path = checkpoint_file.save(tmp_path, 1, {**values, "aux_logits/proj/biases": np.zeros(128, np.float32)})
     with pytest.raises(CheckpointError, match=r"1 unexpected \(aux_logits/proj/biases\): give another checkpoint"):
         restore(larger_model, path)
 
@@ -112,7 +112,7 @@ def test_averaged_weights_take_the_place_of_those_that_have_them(
     small_model: Any, values: dict[str, Any], tmp_path: Path
 ) -> None:
     averaged = {name: array + 1 for name, array in values.items() if name.startswith("mixed_8x8x2048b/")}
-    path = checkpoint.save(tmp_path, 1, {**values, **{f"{name}{TWIN}": array for name, array in averaged.items()}})
+    path = checkpoint_file.save(tmp_path, 1, {**values, **{f"{name}{EMA_SUFFIX}": array for name, array in averaged.items()}})
     for wanted, expected in ((True, {**values, **averaged}), (False, values)):
         restore(small_model, path, averaged=wanted)
         assert all(np.array_equal(variable, expected[name]) for name, variable in named_variables(small_model).items())

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from shardtune.model.batchnorm import BatchNormalization, Kind
+from shardtune.model.batchnorm import BatchNormalization, BatchNormMode
 from shardtune.model.inception import LOGITS_LAYER
 from shardtune.runtime.world import World
 
@@ -15,7 +15,7 @@ def small(
     *,
     auxiliary: bool = False,
     frozen: bool = False,
-    kind: Kind = "per_worker",
+    kind: BatchNormMode = "per_worker",
     world: World | None = None,
     decay: float = 0.5,
 ) -> Any:

@@ -10,8 +10,8 @@ from shardtune.model import inception
 from shardtune.model.inception import named_variables
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
-from shardtune.train.state import State
-from shardtune.train.step import Step
+from shardtune.train.state import TrainState
+from shardtune.train.step import TrainStep
 
 BATCH, STEPS = 4, 20
 
@@ -23,8 +23,8 @@ BATCH, STEPS = 4, 20
 def test_frozen_parts_are_bit_identical_after_20_steps(freeze_until: str, trains: tuple[str, ...]) -> None:
     model = inception.build(4, 75, freeze_until=freeze_until)
     config = TrainConfig(Path(), Path(), batch_size=BATCH)
-    state = State(model, config)
-    step = Step(state, World(), config, (0, BATCH), BATCH)
+    state = TrainState(model, config)
+    step = TrainStep(state, World(), config, (0, BATCH), BATCH)
     generator = np.random.default_rng(0)
 
     def digests() -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
-from shardtune.train.metrics import Metrics
+from shardtune.train.metrics import MetricsWriter
 
 
 def lines(directory: Path) -> list[Any]:
@@ -19,7 +19,7 @@ def events(directory: Path) -> list[tuple[int, str]]:
 
 
 def test_lines_are_added_one_at_a_time(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, 0)
+    metrics = MetricsWriter(tmp_path, 0)
     for step in (1, 2):
         metrics.add(step, loss=0.5 / step, learning_rate=1e-9)
         assert lines(tmp_path)[-1] == {"step": step, "loss": 0.5 / step, "learning_rate": 1e-9}
@@ -29,17 +29,17 @@ def test_lines_are_added_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_back_comes_to_its_steps_once(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, 0)
+    metrics = MetricsWriter(tmp_path, 0)
     for step in (10, 20, 30):
         metrics.add(step, loss=float(step))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4')
-    Metrics(tmp_path, 20).add(30, loss=7.0)
+    MetricsWriter(tmp_path, 20).add(30, loss=7.0)
     assert lines(tmp_path) == [{"step": 10, "loss": 10.0}, {"step": 20, "loss": 20.0}, {"step": 30, "loss": 7.0}]
 
 
 def test_tensorboard_forgets_the_points_that_a_run_comes_to_again(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, 0)
+    metrics = MetricsWriter(tmp_path, 0)
     for step in (10, 20, 30):
         metrics.add(step, loss=float(step), only_before=1.0)
     metrics.close()
@@ -49,7 +49,7 @@ def test_tensorboard_forgets_the_points_that_a_run_comes_to_again(tmp_path: Path
 
     board = EventMultiplexer().AddRun(str(tmp_path), "run").Reload()
     assert shown("loss") == [(10, 10.0), (20, 20.0), (30, 30.0)]
-    again = Metrics(tmp_path, 20)
+    again = MetricsWriter(tmp_path, 20)
     for fresh in (board, EventMultiplexer().AddRun(str(tmp_path), "run")):  # one that looks on, and one that is started now
         board = fresh.Reload()
         assert shown("loss") == [(10, 10.0), (20, 20.0)]

@@ -6,14 +6,14 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.runtime.communicators import Alone
+from shardtune.runtime.communicators import SingleProcessCommunicator
 from shardtune.runtime.world import World
-from shardtune.train.reduction import groups_of, sum_over_workers
+from shardtune.train.reduction import allreduce_gradients, gradient_buckets
 
 
 @given(st.lists(st.integers(1, 1000), max_size=60), st.integers(1, 8))
 def test_every_place_is_in_one_group_the_last_first(sizes: list[int], count: int) -> None:
-    groups = groups_of(sizes, count)
+    groups = gradient_buckets(sizes, count)
     assert [place for group in groups for place in group] == list(reversed(range(len(sizes))))
     assert len(groups) <= count
     assert all(groups)
@@ -22,10 +22,10 @@ def test_every_place_is_in_one_group_the_last_first(sizes: list[int], count: int
 
 
 def test_equal_sizes_make_equal_groups() -> None:
-    assert groups_of([5] * 6, 3) == [[5, 4], [3, 2], [1, 0]]
+    assert gradient_buckets([5] * 6, 3) == [[5, 4], [3, 2], [1, 0]]
 
 
-class WithATwin(Alone):
+class WithATwin(SingleProcessCommunicator):
     """A second worker that brings the same."""
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
@@ -36,7 +36,7 @@ class WithATwin(Alone):
 def test_sums_keep_their_places_and_compression_spares_what_is_exact(compression: Any, value: float, exact: float) -> None:
     tensors = [tf.fill([size], float(size)) / 3 for size in range(1, 9)]
     world = World(0, 2, 0, 2, WithATwin())
-    sums, [extra] = sum_over_workers(tensors, [tf.constant(1 / 3)], world, compression)
+    sums, [extra] = allreduce_gradients(tensors, [tf.constant(1 / 3)], world, compression)
     assert [tensor.shape.num_elements() for tensor in sums] == list(range(1, 9))
     assert {tensor.dtype for tensor in sums} == {tf.float32}
     assert float(sums[0][0]) == np.float32(2) * np.float32(value)

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.train.config import TrainConfig
-from shardtune.train.schedule import Schedule, drawn, scale_of
+from shardtune.train.schedule import LearningRateSchedule, render, scale_of
 
 RATES = st.floats(1e-6, 10)
 DECAYS = st.sampled_from(["constant", "exponential", "cosine", "step"])
 
 
-def schedule(base: float, scale: float, steps: int, steps_per_epoch: float, **flags: Any) -> Schedule:
+def schedule(base: float, scale: float, steps: int, steps_per_epoch: float, **flags: Any) -> LearningRateSchedule:
     config = TrainConfig(Path("d"), Path("d"), initial_learning_rate=base, **flags)
-    return Schedule.of(config, scale, steps, steps_per_epoch)
+    return LearningRateSchedule.of(config, scale, steps, steps_per_epoch)
 
 
 def test_the_rate_at_the_corners() -> None:
@@ -129,7 +129,7 @@ DRAWN = """\
 
 
 def test_a_schedule_is_drawn() -> None:
-    assert drawn(schedule(0.1, 2, 97, 10, learning_rate_decay="step", warmup_epochs=0.8), 10) == DRAWN
+    assert render(schedule(0.1, 2, 97, 10, learning_rate_decay="step", warmup_epochs=0.8), 10) == DRAWN
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,6 @@ def test_a_schedule_is_told(decay: str, told: str) -> None:
 
 @given(RATES, st.integers(1, 8), st.integers(1, 5000), st.floats(0.1, 1000), DECAYS)
 def test_every_schedule_can_be_drawn(base: float, scale: int, steps: int, steps_per_epoch: float, decay: str) -> None:
-    lines = drawn(schedule(base, scale, steps, steps_per_epoch, learning_rate_decay=decay), steps_per_epoch).splitlines()
+    lines = render(schedule(base, scale, steps, steps_per_epoch, learning_rate_decay=decay), steps_per_epoch).splitlines()
     assert lines[1].split()[0] == "0"
     assert max(map(len, lines)) <= 80

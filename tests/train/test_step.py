@@ -10,15 +10,15 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.input.order import part
+from shardtune.input.order import rank_slice
 from shardtune.model.inception import LOGITS_LAYER, named_variables
-from shardtune.runtime.communicators import Alone
+from shardtune.runtime.communicators import SingleProcessCommunicator
 from shardtune.runtime.world import World
 from shardtune.train import dropout
 from shardtune.train.config import Optimizer, TrainConfig
 from shardtune.train.loss_scale import FIRST
-from shardtune.train.state import State
-from shardtune.train.step import Step, Told, count_micro_batches, micro_batches
+from shardtune.train.state import TrainState
+from shardtune.train.step import StepMetrics, TrainStep, count_micro_batches, micro_batches
 from tests.train.networks import small
 
 BATCH, SIDE, CLASSES = 6, 8, 5
@@ -28,8 +28,8 @@ LABELS = tf.constant([0, 1, 2, 3, 4, 2], tf.int64)
 CONFIG = TrainConfig(Path("d"), Path("d"), batch_size=BATCH, weight_decay=0.0)
 
 
-def stepped(model: Any, steps: int, rate: float, config: TrainConfig = CONFIG) -> list[Told]:
-    run = Step(State(model, config), World(), config, (0, BATCH), BATCH)
+def stepped(model: Any, steps: int, rate: float, config: TrainConfig = CONFIG) -> list[StepMetrics]:
+    run = TrainStep(TrainState(model, config), World(), config, (0, BATCH), BATCH)
     return [run(IMAGES, LABELS, step, rate, asks=False) for step in range(steps)]
 
 
@@ -108,7 +108,7 @@ def test_what_is_frozen_does_not_move() -> None:
     assert moved == {"logits/logits/weights", "logits/logits/biases"}
 
 
-class WithAnIdlePeer(Alone):
+class WithAnIdlePeer(SingleProcessCommunicator):
     """A second worker whose examples bring no gradients, and which has statistics of 4 and asks to stop."""
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
@@ -117,7 +117,7 @@ class WithAnIdlePeer(Alone):
 
 def test_moving_statistics_and_questions_are_summed_too() -> None:
     model = small(CLASSES, SIDE)
-    run = Step(State(model, CONFIG), World(0, 2, 0, 2, WithAnIdlePeer()), CONFIG, (0, BATCH), 2 * BATCH)
+    run = TrainStep(TrainState(model, CONFIG), World(0, 2, 0, 2, WithAnIdlePeer()), CONFIG, (0, BATCH), 2 * BATCH)
     alone = small(CLASSES, SIDE)
     stepped(alone, 1, 0.0)
     told = run(IMAGES, LABELS, 0, 0.0, asks=True)
@@ -145,7 +145,7 @@ def test_micro_batches_are_as_many_on_all_ranks_cover_all_and_fit(global_batch: 
     count = count_micro_batches(global_batch, workers, batch_size)
     sizes, places = [], []
     for rank in range(workers):
-        begin, end = part(global_batch, World(rank, workers, rank, workers))
+        begin, end = rank_slice(global_batch, World(rank, workers, rank, workers))
         divided = micro_batches(end - begin, count)
         assert len(divided) == count
         sizes += [last - first for first, last in divided]
@@ -160,7 +160,7 @@ def test_moving_statistics_decay_once_a_step_towards_all_its_micro_batches() -> 
     model, examples, sizes = small(CLASSES, SIDE, decay=0.5), 5, (1, 2, 2)
     norm = model.get_layer("norm")
     below = np.split(model.get_layer("below")(IMAGES[:examples]).numpy(), np.cumsum(sizes)[:-1])
-    run = Step(State(model, CONFIG), World(), replace(CONFIG, batch_size=2), (0, examples), examples)
+    run = TrainStep(TrainState(model, CONFIG), World(), replace(CONFIG, batch_size=2), (0, examples), examples)
     for _ in range(2):
         expected = [
             0.5 * variable.numpy() + 0.5 * np.average([moment(part, axis=(0, 1, 2)) for part in below], axis=0, weights=sizes)
@@ -175,7 +175,9 @@ def test_a_worker_with_nothing_in_a_micro_batch_adds_nothing() -> None:
     models = [small(CLASSES, SIDE, auxiliary=True) for _ in range(2)]
     for model, batch_size in zip(models, (2, 1), strict=True):
         config = replace(CONFIG, batch_size=batch_size)
-        told = Step(State(model, config), World(0, 2, 0, 2), config, (0, 1), 3)(IMAGES[:1], LABELS[:1], 0, 0.1, asks=False)
+        told = TrainStep(TrainState(model, config), World(0, 2, 0, 2), config, (0, 1), 3)(
+            IMAGES[:1], LABELS[:1], 0, 0.1, asks=False
+        )
         assert np.isfinite([told.loss, told.gradient_norm]).all()
     for name, variable in named_variables(models[0]).items():
         assert np.allclose(variable, named_variables(models[1])[name], atol=1e-6), name
@@ -183,8 +185,8 @@ def test_a_worker_with_nothing_in_a_micro_batch_adds_nothing() -> None:
 
 def test_averages_follow() -> None:
     model = small(CLASSES, SIDE)
-    state = State(model, CONFIG)
-    run = Step(state, World(), CONFIG, (0, BATCH), BATCH)
+    state = TrainState(model, CONFIG)
+    run = TrainStep(state, World(), CONFIG, (0, BATCH), BATCH)
     kernel = model.get_layer(LOGITS_LAYER).kernel
     expected = kernel.numpy()
     for step in range(4):
@@ -204,8 +206,8 @@ def test_a_loss_scale_changes_no_step(optimizer: Optimizer) -> None:
 
 def test_a_step_whose_gradients_overflow_changes_no_weight() -> None:
     config = replace(CONFIG, optimizer="adam", precision="mixed_float16", weight_decay=0.1, clip_norm=1.0)
-    state = State(small(CLASSES, SIDE), config)
-    run = Step(state, World(), config, (0, BATCH), BATCH)
+    state = TrainState(small(CLASSES, SIDE), config)
+    run = TrainStep(state, World(), config, (0, BATCH), BATCH)
     after = [*state.model.trainable_variables, *state.optimizer.variables]
     before = [variable.numpy() for variable in after]
     state.loss_scale.scale.assign(np.inf)

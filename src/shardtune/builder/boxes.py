@@ -72,7 +72,7 @@ def read_boxes(path: Path, names: Sequence[str]) -> list[Box]:
     return boxes
 
 
-def attach(boxes: Sequence[Box], paths: Iterable[str]) -> dict[str, list[Box]]:
+def match_boxes(boxes: Sequence[Box], paths: Iterable[str]) -> dict[str, list[Box]]:
     """The boxes of each path that has any.
 
     Args:

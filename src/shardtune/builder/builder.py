@@ -10,17 +10,17 @@ from typing import Any
 from PIL import features as codecs
 
 from shardtune.builder import receipts, recipe
-from shardtune.builder.account import Account
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.duplicates import digest_files
 from shardtune.builder.finalize import DUPLICATES_NAME, finish, require_few
 from shardtune.builder.ignored import Ignored
 from shardtune.builder.images import ImageOptions
-from shardtune.builder.listing import Listing
+from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Digests, Plan, ShardPlan
-from shardtune.builder.plan import find_images, find_labels, make_plan, require_same_view
+from shardtune.builder.plan import check_same_view, find_labels, make_plan, scan_splits
 from shardtune.builder.shard import Seal, not_as_written, write_shard
-from shardtune.dataset.integrity import check_files
+from shardtune.builder.tracker import BuildTracker
+from shardtune.dataset.integrity import check_metadata_files
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
 from shardtune.runtime.balance import balance
@@ -48,12 +48,12 @@ def build(config: BuildConfig, world: World) -> Manifest:
     world.guard.set_timeout(config.hang_timeout)
     names = world.broadcast_from_root(lambda: find_labels(config))
     ignored = Ignored(config.ignore)
-    found = world.run_on_root(lambda: find_images(config, names, ignored, lambda: world.guard.heartbeat("looking for images")))
+    found = world.run_on_root(lambda: scan_splits(config, names, ignored, lambda: world.guard.heartbeat("looking for images")))
     if ignored.counts:
         print_on_root(
             world, f"Ignored: {', '.join(f'{count} {pattern}' for pattern, count in sorted(ignored.counts.items()))}."
         )
-    require_same_view(config, found, world)
+    check_same_view(config, found, world)
     with exclusive_directory(config.output_directory / WORK_NAME, world, covers=config.output_directory):
         world.use_roll_call(config.output_directory / WORK_NAME)
         manifest = _build(config, names, found, world)
@@ -68,7 +68,7 @@ def build(config: BuildConfig, world: World) -> Manifest:
     return manifest
 
 
-def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], world: World) -> Manifest:
+def _build(config: BuildConfig, names: list[str], found: dict[Split, FileTable], world: World) -> Manifest:
     directory = config.output_directory
     planned = make_plan(config, names, found, directory / WORK_NAME / DIGESTS_NAME, world)
     wanted = world.run_on_root(lambda: recipe.describe(planned, options(config), recipe.rejected_before(directory)))
@@ -94,7 +94,7 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, Listing], w
         require_few(rejects, config.max_rejects, directory)
 
     seals: list[Seal] = []
-    with Account(world, images, check) as account:
+    with BuildTracker(world, images, check) as account:
         for shard in world.scatter(_shares(planned, directory, world.size) if world.is_root else ()):
             world.guard.heartbeat(f"at the start of {shard.name}")
             before = receipts.finished_shard(directory, shard)
@@ -142,7 +142,7 @@ def _damaged(directory: Path) -> list[str]:
         return [MANIFEST_NAME]
     shards = manifest.shards
     names = [shard.name for shard in shards if shard.length_in(directory) != shard.bytes]
-    names += [finding.partition(":")[0] for finding in check_files(directory, manifest)]
+    names += [finding.partition(":")[0] for finding in check_metadata_files(directory, manifest)]
     if names and not current:
         raise DataError(
             f"A data set stays as it was written, but in {directory} {', '.join(names)} did not, and another version of "
@@ -180,7 +180,7 @@ def _shares(planned: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPl
         yield [planned.shard(number) for number in numbers]
 
 
-def _finish(config: BuildConfig, planned: Plan, account: Account) -> Manifest:
+def _finish(config: BuildConfig, planned: Plan, account: BuildTracker) -> Manifest:
     written = [account.shards[name] for _, name, _ in planned.shards]
     rejects = [reject for shard in written for reject in shard.rejects]
     recipe.note_rejects(config.output_directory, planned, options(config), rejects)

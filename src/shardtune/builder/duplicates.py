@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xxhash
 
 from shardtune.builder import images
-from shardtune.builder.listing import Listing
+from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import DIGEST_BYTES, Digests, Indices, as_digests, group
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.world import World
@@ -24,12 +24,12 @@ def digest(data: bytes | memoryview) -> bytes:
     return xxhash.xxh3_128_digest(data)
 
 
-def digest_of_none(path: Path) -> bytes:
+def placeholder_digest(path: Path) -> bytes:
     """What stands for the digest of a file that cannot be read: it is like no other, and the build will reject it."""
     return digest(b"unreadable\0" + os.fsencode(path))
 
 
-def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world: World) -> Digests:
+def digest_files(root: Path, listing: Callable[[], FileTable], cache: Path, world: World) -> Digests:
     """Digests of all files of a listing, which the ranks share out by bytes, [files, 2]. For all ranks to call.
 
     Only rank 0 asks for the listing, and only it gets the digests. Files whose path, size and time are in `cache` are not read.
@@ -41,7 +41,7 @@ def digest_files(root: Path, listing: Callable[[], Listing], cache: Path, world:
     return world.run_on_root(lambda: known.complete(b"".join(everything)))
 
 
-def _digests_of(root: Path, listing: Listing, world: World) -> bytes:
+def _digests_of(root: Path, listing: FileTable, world: World) -> bytes:
     digests = bytearray()  # join would first make a list of them
     for index in range(len(listing)):
         world.guard.heartbeat("looking for identical images", step=index)
@@ -61,7 +61,7 @@ class _Known:
     """The cache, and which files it lacks. On disk: `MAGIC`, (digest of root, path, size and time; digest of content) end to
     end, and the digest of all this; a file that is otherwise is as none."""
 
-    def __init__(self, root: Path, listing: Listing, cache: Path) -> None:
+    def __init__(self, root: Path, listing: FileTable, cache: Path) -> None:
         self._root, self._listing, self._cache = root, listing, cache
         keys = bytearray()
         place = os.fsencode(root.resolve())
@@ -83,7 +83,7 @@ class _Known:
             self._digests[hit] = self._old[at[hit], 2:]
         self._missing: Indices = np.flatnonzero(~hit)
 
-    def unknown_by_rank(self, ranks: int) -> Iterator[Listing]:
+    def unknown_by_rank(self, ranks: int) -> Iterator[FileTable]:
         """The files to read, in order, cut where the ranks get about equal numbers of bytes."""
         ends = np.cumsum(self._listing.sizes[self._missing])
         total = int(ends[-1]) if len(ends) else 0
@@ -104,7 +104,7 @@ class _Known:
                     whole.update(piece)
                 file.write(whole.digest())
         for index in self._missing[~readable]:
-            self._digests[index] = as_digests(digest_of_none(self._root / self._listing.path(index)))
+            self._digests[index] = as_digests(placeholder_digest(self._root / self._listing.path(index)))
         return self._digests
 
     def _pieces(self, found: Digests, readable: npt.NDArray[np.bool_]) -> Iterator[bytes]:

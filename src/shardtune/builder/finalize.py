@@ -12,8 +12,8 @@ import numpy as np
 from shardtune.builder import duplicates
 from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import Plan, as_digests
-from shardtune.builder.receipts import Reject, WrittenShard
-from shardtune.dataset.manifest import LABELS_NAME, RECORD, SPLITS, Manifest, Records, Shard, Split, write_records
+from shardtune.builder.receipts import Reject, ShardReceipt
+from shardtune.dataset.manifest import LABELS_NAME, RECORD_DTYPE, SPLITS, Manifest, RecordIndex, Shard, Split, save_record_index
 from shardtune.errors import DataError
 from shardtune.runtime.files import atomic_write
 
@@ -21,7 +21,7 @@ REJECTS_NAME = "rejects.jsonl"
 DUPLICATES_NAME = "duplicates.jsonl"
 
 
-def finish(directory: Path, planned: Plan, options: dict[str, Any], written: list[WrittenShard]) -> Manifest:
+def finish(directory: Path, planned: Plan, options: dict[str, Any], written: list[ShardReceipt]) -> Manifest:
     """Write rejects, duplicates, labels, the places of records and, when all is right, the manifest.
 
     Args:
@@ -53,7 +53,7 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], written: lis
         labels=planned.labels,
         splits={split: [_entry(s) for s in written if s.split == split] for split in SPLITS},
         class_counts=counts,
-        records_sha256=write_records(directory, np.concatenate([_records(shard) for shard in written])),
+        records_sha256=save_record_index(directory, np.concatenate([_records(shard) for shard in written])),
         provenance={
             **options,
             "scanned": stored + len(rejects) + skipped,
@@ -87,7 +87,7 @@ def require_few(rejects: list[Reject], most: int, directory: Path) -> None:
         )
 
 
-def _identical(planned: Plan, written: list[WrittenShard]) -> tuple[dict[str, int], list[dict[str, Any]]]:
+def _identical(planned: Plan, written: list[ShardReceipt]) -> tuple[dict[str, int], list[dict[str, Any]]]:
     """Groups of identical files among all that were found; what cannot be read is like no other."""
     rejected = {(reject["split"], reject["path"]) for shard in written for reject in shard.rejects}
     files: list[tuple[Split, Any, bool]] = []
@@ -128,17 +128,17 @@ def _box_figures(planned: Plan, rejects: list[dict[str, str]]) -> dict[str, int]
     }
 
 
-def _entry(shard: WrittenShard) -> Shard:
+def _entry(shard: ShardReceipt) -> Shard:
     return Shard(shard.name, len(shard.offsets), shard.bytes, shard.sha256)
 
 
-def _records(shard: WrittenShard) -> Records:
-    records = np.empty(len(shard.offsets), RECORD)
+def _records(shard: ShardReceipt) -> RecordIndex:
+    records = np.empty(len(shard.offsets), RECORD_DTYPE)
     records["start"], records["crc"] = shard.offsets, np.frombuffer(bytes.fromhex(shard.crcs), "<u4")
     return records
 
 
-def _class_counts(shards: Iterable[WrittenShard], classes: int) -> list[int]:
+def _class_counts(shards: Iterable[ShardReceipt], classes: int) -> list[int]:
     counts = Counter(label for shard in shards for label in shard.labels)
     return [counts[label] for label in range(1, classes + 1)]
 

@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".ti
 
 
 @dataclass(frozen=True)
-class Listing:
+class FileTable:
     """Files below one directory.
 
     Attributes:
@@ -46,14 +46,14 @@ class Listing:
         """As the calls of the system take it; see `printable_path`."""
         return os.fsdecode(self.name(index))
 
-    def take(self, indices: npt.NDArray[Any]) -> "Listing":
+    def take(self, indices: npt.NDArray[Any]) -> "FileTable":
         """The files numbered `indices`, in that order."""
         names = bytearray()
         ends = np.empty(len(indices), np.int64)
         for position, index in enumerate(indices):
             names += self.name(index)
             ends[position] = len(names)
-        return Listing(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
+        return FileTable(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
 
 
 def printable_path(path: str) -> str:
@@ -130,7 +130,7 @@ def scan(
     *,
     may_lack: bool = False,
     beat: Callable[[], None] = lambda: None,
-) -> Listing:
+) -> FileTable:
     """Every file in the class folders of `directory` and below, in no particular order.
 
     A folder that is named like an image is listed like one, so that it is rejected and not overlooked.
@@ -157,4 +157,4 @@ def scan(
             raise DataError(f"Each class has at least one image, but {directory / folder} is empty: add images or remove it.")
     if not ends:
         raise DataError(f"One class at least has images, but {directory} has none: add images, or do not give it.")
-    return Listing(names, np.array(ends, np.int64), *(np.array(column) for column in columns))
+    return FileTable(names, np.array(ends, np.int64), *(np.array(column) for column in columns))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shardtune.builder.boxes import Box
-from shardtune.builder.listing import Listing
+from shardtune.builder.listing import FileTable
 from shardtune.dataset.manifest import Split
 
 DIGEST_BYTES = 16
@@ -26,7 +26,7 @@ class ShardPlan:
     split: Split
     name: str
     root: Path
-    sources: Listing
+    sources: FileTable
     boxes: dict[str, list[Box]]
 
 
@@ -47,8 +47,8 @@ class Plan:
 
     labels: list[str]
     roots: dict[Split, Path]
-    sources: dict[Split, Listing]
-    skipped: dict[Split, tuple[Listing, Digests]]
+    sources: dict[Split, FileTable]
+    skipped: dict[Split, tuple[FileTable, Digests]]
     boxes: dict[tuple[Split, str], list[Box]]
     shards: list[tuple[Split, str, range]]
     box_counts: Mapping[str, int] = field(default_factory=Counter)
@@ -70,7 +70,7 @@ def as_digests(digests: bytes | memoryview) -> Digests:
     return np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
-def shuffled(listing: Listing, seed: int) -> Listing:
+def hash_shuffle(listing: FileTable, seed: int) -> FileTable:
     """The order of the data set: by BLAKE2b of (seed, path), so that neither listing order nor size of the tree matters."""
     digests = bytearray()
     for index in range(len(listing)):
@@ -79,7 +79,7 @@ def shuffled(listing: Listing, seed: int) -> Listing:
     return listing.take(np.lexsort((low, high)))
 
 
-def _digest(listing: Listing, index: int, seed: int) -> bytes:
+def _digest(listing: FileTable, index: int, seed: int) -> bytes:
     key = seed.to_bytes(8, "little", signed=True)
     return hashlib.blake2b(listing.name(index), digest_size=DIGEST_BYTES, key=key).digest()
 
@@ -94,7 +94,7 @@ def group(digests: Digests) -> Indices:
     return groups
 
 
-def first_of_each(groups: Indices) -> npt.NDArray[np.bool_]:
+def is_first_occurrence(groups: Indices) -> npt.NDArray[np.bool_]:
     """True for the first member of each group."""
     first = np.zeros(len(groups), bool)
     first[np.unique(groups, return_index=True)[1]] = True
@@ -116,7 +116,7 @@ def shares(counts: Sequence[int], total: int) -> list[int]:
     return held
 
 
-def hold_out(labels: npt.NDArray[np.int32], groups: Indices, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
+def select_holdout(labels: npt.NDArray[np.int32], groups: Indices, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Which of these images, in their order, are for validation.
 
     Identical images (of one group) stay together; those that stand under several labels are trained on. The first
@@ -133,7 +133,7 @@ def hold_out(labels: npt.NDArray[np.int32], groups: Indices, wanted: Sequence[in
     np.maximum.at(highest, groups, labels)
     room = [0, *wanted]
     held = np.zeros(len(sizes), bool)
-    for one in groups[first_of_each(groups)].tolist():
+    for one in groups[is_first_occurrence(groups)].tolist():
         label = highest[one]
         if lowest[one] == label and sizes[one] <= room[label]:
             held[one] = True
@@ -141,8 +141,8 @@ def hold_out(labels: npt.NDArray[np.int32], groups: Indices, wanted: Sequence[in
     return held[groups]
 
 
-def into_shards(split: Split, listing: Listing, count: int, seed: int) -> list[tuple[Split, str, range]]:
-    """The `count` shards of a split, whose images are in the order of `shuffled`: name and range of images of each.
+def split_into_shards(split: Split, listing: FileTable, count: int, seed: int) -> list[tuple[Split, str, range]]:
+    """The `count` shards of a split, whose images are in the order of `hash_shuffle`: name and range of images of each.
 
     A shard has the images whose digests lie in its part of all that there may be. So no image moves to another shard when
     others come or go, and sizes differ by chance; with few images some shards are empty.

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.builder import labels, partition
-from shardtune.builder.boxes import Box, attach, read_boxes
+from shardtune.builder.boxes import Box, match_boxes, read_boxes
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.duplicates import digest_files
 from shardtune.builder.ignored import Ignored
-from shardtune.builder.listing import Listing, Walk, scan
+from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import Digests, Indices, Plan
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError, WorldError
@@ -52,7 +52,7 @@ def find_labels(config: BuildConfig) -> list[str]:
     return names
 
 
-def find_images(config: BuildConfig, names: list[str], ignored: Ignored, beat: Callable[[], None]) -> dict[Split, Listing]:
+def scan_splits(config: BuildConfig, names: list[str], ignored: Ignored, beat: Callable[[], None]) -> dict[Split, FileTable]:
     """The images of each directory in the order of the data set.
 
     Args:
@@ -62,16 +62,16 @@ def find_images(config: BuildConfig, names: list[str], ignored: Ignored, beat: C
     Raises:
         DataError: a class has no training images, there are no validation images, or one folder is in two classes.
     """
-    roots, found = _roots(config), dict[Split, Listing]()
+    roots, found = _roots(config), dict[Split, FileTable]()
     walk = Walk(roots.values(), ignored)
     for split, root in roots.items():
         folders = labels.class_folders(root, ignored)
         listing = scan(root, [folders.get(name) for name in names], walk, may_lack=split == "validation", beat=beat)
-        found[split] = partition.shuffled(listing, config.seed)
+        found[split] = partition.hash_shuffle(listing, config.seed)
     return found
 
 
-def require_same_view(config: BuildConfig, found: dict[Split, Listing], world: World) -> None:
+def check_same_view(config: BuildConfig, found: dict[Split, FileTable], world: World) -> None:
     """Check on every rank that it sees the images that rank 0 found: all class folders, and some of the files by their size.
 
     For all ranks to call; `found` is looked at on rank 0 alone.
@@ -87,7 +87,7 @@ def require_same_view(config: BuildConfig, found: dict[Split, Listing], world: W
     world.run_on_root(lambda: _require_no_difference(config, everywhere))
 
 
-def _some_of(listing: Listing) -> list[str]:
+def _some_of(listing: FileTable) -> list[str]:
     """Paths of files that lie far apart."""
     return [listing.path(index) for index in range(0, len(listing), -(-len(listing) // FILES_COMPARED))]
 
@@ -119,11 +119,11 @@ def _require_no_difference(config: BuildConfig, everywhere: list[tuple[str, Spli
             )
 
 
-def make_plan(config: BuildConfig, names: list[str], found: dict[Split, Listing], cache: Path, world: World) -> Plan:
+def make_plan(config: BuildConfig, names: list[str], found: dict[Split, FileTable], cache: Path, world: World) -> Plan:
     """The plan, on rank 0 alone; for all ranks to call, because they share the reading where identical files matter.
 
     Args:
-        found: see `find_images`; looked at on rank 0 alone, and changed: what is held out is taken out of it.
+        found: see `scan_splits`; looked at on rank 0 alone, and changed: what is held out is taken out of it.
         cache: file where digests of images are kept for the next attempt.
 
     Raises:
@@ -175,16 +175,16 @@ def _require_apart(config: BuildConfig, used: dict[Split, list[str]]) -> None:
                 )
 
 
-def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing], digests: dict[Split, Digests]) -> Plan:
+def _decide(config: BuildConfig, names: list[str], sources: dict[Split, FileTable], digests: dict[Split, Digests]) -> Plan:
     roots = _roots(config)
     attached: dict[str, list[Box]] = {}
     if config.bounding_box_file:
-        attached = attach(read_boxes(config.bounding_box_file, names), (path for _, path, _ in _files(sources)))
+        attached = match_boxes(read_boxes(config.bounding_box_file, names), (path for _, path, _ in _files(sources)))
     if config.validation_fraction or config.validation_examples:
         roots["validation"] = config.train_directory
         everything = sources.pop("train")
         groups = partition.group(digests["train"])
-        held = partition.hold_out(everything.labels, groups, _wanted(config, everything, len(names)))
+        held = partition.select_holdout(everything.labels, groups, _wanted(config, everything, len(names)))
         parts: dict[Split, Indices] = {"train": np.flatnonzero(~held), "validation": np.flatnonzero(held)}
         digests = {split: digests["train"][part] for split, part in parts.items()}
         for split, part in parts.items():
@@ -192,13 +192,13 @@ def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing]
         del everything  # of a million images, 75 MB
     boxes = {(split, path): attached[path] for split, path, _ in _files(sources if attached else {}) if path in attached}
     box_counts = Counter[str]()
-    skipped: dict[Split, tuple[Listing, Digests]] = {}
+    skipped: dict[Split, tuple[FileTable, Digests]] = {}
     if config.duplicates == "skip":
         order: list[Split] = sorted(sources, reverse=True)  # validation first: it stays as it was given
         groups = partition.group(np.concatenate([digests[split] for split in order]))
         if boxes:
             box_counts = _move_boxes(boxes, list(_files({split: sources[split] for split in order})), groups)
-        first = partition.first_of_each(groups)
+        first = partition.is_first_occurrence(groups)
         ends = np.cumsum([len(sources[split]) for split in order])
         for split, keep in zip(order, np.split(first, ends[:-1]), strict=True):
             skipped[split] = sources[split].take(np.flatnonzero(~keep)), digests[split][~keep]
@@ -208,12 +208,12 @@ def _decide(config: BuildConfig, names: list[str], sources: dict[Split, Listing]
         shard
         for split in SPLITS
         if split in sources
-        for shard in partition.into_shards(split, sources[split], counts[split], config.seed)
+        for shard in partition.split_into_shards(split, sources[split], counts[split], config.seed)
     ]
     return Plan(names, roots, sources, skipped, boxes, shards, box_counts)
 
 
-def _files(sources: dict[Split, Listing]) -> Iterator[tuple[Split, str, int]]:
+def _files(sources: dict[Split, FileTable]) -> Iterator[tuple[Split, str, int]]:
     """Split, path and label of every image."""
     for split, listing in sources.items():
         for index in range(len(listing)):
@@ -242,7 +242,7 @@ def _move_boxes(
     return counts
 
 
-def _wanted(config: BuildConfig, sources: Listing, classes: int) -> list[int]:
+def _wanted(config: BuildConfig, sources: FileTable, classes: int) -> list[int]:
     counts = np.bincount(sources.labels, minlength=classes + 1)[1:].tolist()
     if config.validation_fraction:
         return partition.shares(counts, max(1, round(config.validation_fraction * len(sources))))

@@ -22,7 +22,7 @@ Reject = dict[str, str]  # an image that is left out: split, path, reason, detai
 
 
 @dataclass
-class WrittenShard:
+class ShardReceipt:
     """What became of the images of one shard.
 
     Attributes:
@@ -59,16 +59,16 @@ def has_receipt(directory: Path, name: str) -> bool:
     return _receipt(directory, name).exists()
 
 
-def read_receipt(directory: Path, name: str) -> WrittenShard | None:
+def read_receipt(directory: Path, name: str) -> ShardReceipt | None:
     """The receipt of a shard, or None where there is none that this version wrote."""
     value = read_sealed(_receipt(directory, name), SCHEMA_VERSION)
     try:
-        return None if value is None or value["name"] != name else WrittenShard(**value)
+        return None if value is None or value["name"] != name else ShardReceipt(**value)
     except (KeyError, TypeError):  # a version that forgot to say that it is another
         return None
 
 
-def finished_shard(directory: Path, shard: ShardPlan) -> WrittenShard | None:
+def finished_shard(directory: Path, shard: ShardPlan) -> ShardReceipt | None:
     """The receipt of a shard, if an earlier attempt finished it, it is still what that wrote, and holds what it now should."""
     receipt = read_receipt(directory, shard.name)
     if receipt is None:
@@ -104,14 +104,14 @@ def require_same_content(directory: Path, plan: Plan, digests: dict[Split, Diges
             )
 
 
-def _first_changed(shard: ShardPlan, receipt: WrittenShard, now: Digests) -> Path | None:
+def _first_changed(shard: ShardPlan, receipt: ShardReceipt, now: Digests) -> Path | None:
     """An image of a shard whose content is not that of which its receipt tells; `now` are the digests of its images."""
     then, rejected = as_digests(bytes.fromhex(receipt.digests)), set(receipt.rejected_at)
     changed = [index for index in np.flatnonzero(np.any(then != now, axis=1)).tolist() if index not in rejected]
     return shard.root / shard.sources.path(changed[0]) if changed else None
 
 
-def _of_what_is_left(receipt: WrittenShard, shard: ShardPlan) -> WrittenShard | None:
+def _of_what_is_left(receipt: ShardReceipt, shard: ShardPlan) -> ShardReceipt | None:
     """The receipt without the images that were rejected and removed since, or None if it tells of other images than those of
     `shard`, or of one that was rejected and has changed.
 
@@ -145,7 +145,7 @@ def _is_as_it_was(root: Path, path: str, reject: Reject, content: str) -> bool:
         return (error.code, error.detail) == (reject["reason"], reject["detail"])
 
 
-def finish_shard(directory: Path, shard: WrittenShard) -> None:
+def finish_shard(directory: Path, shard: ShardReceipt) -> None:
     """Leave the receipt of a shard whose file is in place. It stays when the data set is finished, to mend it by."""
     # Not durable: what a crash of the machine loses here is a shard's work, and no more.
     write_sealed(_receipt(directory, shard.name), SCHEMA_VERSION, asdict(shard), durable=False)

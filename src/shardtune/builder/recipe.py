@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from shardtune.builder.listing import Listing, printable_path
+from shardtune.builder.listing import FileTable, printable_path
 from shardtune.builder.partition import Plan
 from shardtune.builder.receipts import RECEIPTS_NAME, Reject, remove_receipts
 from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME, Split
@@ -45,7 +45,7 @@ def describe(plan: Plan, options: dict[str, Any], rejected: Collection[str] = ()
     return {**options, "labels": plan.labels, **told, "rejected": apart}
 
 
-def _digests(listing: Listing, index: int) -> tuple[int, int]:
+def _digests(listing: FileTable, index: int) -> tuple[int, int]:
     """Numbers for a file: one of its path and size, one of these and its time."""
     digest = hashlib.blake2b(listing.name(index) + f"\0{listing.sizes[index]}".encode(), digest_size=16)
     timed = digest.copy()

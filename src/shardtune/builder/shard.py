@@ -7,26 +7,26 @@ from pathlib import Path
 import xxhash
 
 from shardtune.builder import images
-from shardtune.builder.account import Account
-from shardtune.builder.duplicates import digest, digest_of_none
+from shardtune.builder.duplicates import digest, placeholder_digest
 from shardtune.builder.example import image_example
 from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import ShardPlan
-from shardtune.builder.receipts import WrittenShard, digest_of_names
+from shardtune.builder.receipts import ShardReceipt, digest_of_names
+from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.tfrecord import FOOTER_BYTES, frame
 from shardtune.errors import DataError
 from shardtune.runtime.files import atomic_write, sha256_file, xxh3_file
 
 
 def write_shard(
-    shard: ShardPlan, directory: Path, names: list[str], options: images.ImageOptions, account: Account
-) -> WrittenShard:
+    shard: ShardPlan, directory: Path, names: list[str], options: images.ImageOptions, account: BuildTracker
+) -> ShardReceipt:
     """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported.
 
     Raises:
         DataError: what can be read there is not what was written.
     """
-    done = WrittenShard(shard.split, shard.name)
+    done = ShardReceipt(shard.split, shard.name)
     whole, quick = hashlib.sha256(), xxhash.xxh3_128()
     digests, crcs, stored = bytearray(), bytearray(), list[bytes]()
     with atomic_write(directory / shard.name) as file:
@@ -56,7 +56,7 @@ def write_shard(
                 done.bytes += len(record)
                 if image.reencoded:
                     done.reencoded[image.reencoded] = done.reencoded.get(image.reencoded, 0) + 1
-            digests += digest(data) if data else digest_of_none(place)
+            digests += digest(data) if data else placeholder_digest(place)
     done.sha256, done.digests, done.crcs, done.stored = whole.hexdigest(), digests.hex(), crcs.hex(), digest_of_names(stored)
     if xxh3_file(directory / shard.name) != quick.hexdigest():
         raise not_as_written(directory / shard.name)
@@ -77,7 +77,7 @@ class Seal:
     sha256: str
 
     @staticmethod
-    def on(path: Path, shard: WrittenShard) -> "Seal":
+    def on(path: Path, shard: ShardReceipt) -> "Seal":
         """For a shard that was just written, or digested."""
         return Seal(path, shard.bytes, path.stat().st_mtime_ns, shard.sha256)
 

@@ -17,15 +17,15 @@ from shardtune.dataset.example import decode_example
 from shardtune.dataset.manifest import (
     LABELS_NAME,
     MANIFEST_NAME,
-    RECORD,
+    RECORD_DTYPE,
     SPLITS,
     WORK_NAME,
     Manifest,
-    Records,
+    RecordIndex,
     Shard,
     Split,
-    read_records,
-    write_records,
+    load_record_index,
+    save_record_index,
 )
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
@@ -35,7 +35,7 @@ from shardtune.runtime.world import World
 
 INDEX_NAME = ".shardtune-index"
 VERSION = 1
-EVIDENCE_NAME = "files.json"  # sizes and times of what the index was made from; written last
+FILE_STAMPS_NAME = "files.json"  # sizes and times of what the index was made from; written last
 MAX_LABEL = 1_000_000  # above it, a label is nonsense
 
 
@@ -51,7 +51,7 @@ class _Scanned:
     texts: dict[int, str] = field(default_factory=dict)
 
 
-def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, Records]]:
+def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, RecordIndex]]:
     """The manifest of a data directory, and place and CRC of each record. For rank 0: an index may have to be written.
 
     Raises:
@@ -67,7 +67,7 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
     folders = (directory / INDEX_NAME, _cache_folder(directory))
     for folder in folders:
         try:
-            if read_sealed(folder / EVIDENCE_NAME, VERSION) == {"files": evidence}:
+            if read_sealed(folder / FILE_STAMPS_NAME, VERSION) == {"files": evidence}:
                 return _load(folder)
         except (OSError, DataError):
             pass  # there is none, or it is damaged: a new one takes its place
@@ -86,9 +86,9 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
     return _load(folder)
 
 
-def _load(folder: Path) -> tuple[Manifest, dict[Split, Records]]:
+def _load(folder: Path) -> tuple[Manifest, dict[Split, RecordIndex]]:
     manifest = Manifest.load(folder)
-    return manifest, read_records(folder, manifest)
+    return manifest, load_record_index(folder, manifest)
 
 
 def _cache_folder(directory: Path) -> Path:
@@ -211,8 +211,8 @@ def _save(folder: Path, labels: list[str], scanned: dict[Split, list[_Scanned]],
             split: [sum(shard.counts.get(label, 0) for shard in scanned[split]) for label in range(1, len(labels) + 1)]
             for split in SPLITS
         },
-        records_sha256=write_records(folder, np.array(everything, RECORD)),
+        records_sha256=save_record_index(folder, np.array(everything, RECORD_DTYPE)),
         provenance={"made by": "another tool; this is an index of its shards"},
     ).save(folder)
-    write_sealed(folder / EVIDENCE_NAME, VERSION, {"files": evidence})
+    write_sealed(folder / FILE_STAMPS_NAME, VERSION, {"files": evidence})
     return folder

@@ -4,22 +4,22 @@ from pathlib import Path
 
 import numpy as np
 
-from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, Manifest, Records, read_records
+from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, Manifest, RecordIndex, load_record_index
 from shardtune.errors import DataError
 from shardtune.runtime.files import sha256_file
 
 
-def records_of_shards(directory: Path, manifest: Manifest) -> list[Records] | None:
+def records_of_shards(directory: Path, manifest: Manifest) -> list[RecordIndex] | None:
     """Places and CRCs of the records of each shard, or None if `records.bin` is not as it was written."""
     try:
-        records = np.concatenate([*read_records(directory, manifest).values()])
+        records = np.concatenate([*load_record_index(directory, manifest).values()])
     except (DataError, OSError):
         return None
     ends = np.cumsum([shard.examples for shard in manifest.shards])
     return np.split(records, ends[:-1])
 
 
-def check_files(directory: Path, manifest: Manifest) -> list[str]:
+def check_metadata_files(directory: Path, manifest: Manifest) -> list[str]:
     """What is wrong with labels, records and reports: "name: what it is"."""
     findings = []
     try:

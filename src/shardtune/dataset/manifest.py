@@ -22,8 +22,8 @@ Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
 # Of each record: the byte of its shard where it starts, and the masked CRC-32C of its data, which tells it from any other that
 # may come to stand there.
-RECORD = np.dtype([("start", "<u8"), ("crc", "<u4")])
-Records = npt.NDArray[np.void]  # of the above
+RECORD_DTYPE = np.dtype([("start", "<u8"), ("crc", "<u4")])
+RecordIndex = npt.NDArray[np.void]  # of the above
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ class Manifest:
         for shard in self.splits[split]:
             actual = shard.length_in(directory)
             if actual != shard.bytes:
-                raise changed(directory / shard.name, shard, "it is missing" if actual is None else f"it has {actual} bytes")
+                raise shard_changed_error(
+                    directory / shard.name, shard, "it is missing" if actual is None else f"it has {actual} bytes"
+                )
 
     @property
     def sha256(self) -> str:
@@ -169,7 +171,7 @@ def _parsed(value: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def changed(path: Path, shard: Shard, found: str) -> DataError:
+def shard_changed_error(path: Path, shard: Shard, found: str) -> DataError:
     """The error about a shard that is not as it was written."""
     return DataError(
         f"{path} has {shard.bytes} bytes by its manifest and stays as written, but {found}: build the data set again, with "
@@ -177,15 +179,15 @@ def changed(path: Path, shard: Shard, found: str) -> DataError:
     )
 
 
-def write_records(directory: Path, records: Records) -> str:
+def save_record_index(directory: Path, records: RecordIndex) -> str:
     """Write the place and CRC of every record, all shards in manifest order. Returns the SHA-256 of the file."""
-    data = records.astype(RECORD).tobytes()
+    data = records.astype(RECORD_DTYPE).tobytes()
     with atomic_write(directory / RECORDS_NAME) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
 
 
-def read_records(directory: Path, manifest: Manifest) -> dict[Split, Records]:
+def load_record_index(directory: Path, manifest: Manifest) -> dict[Split, RecordIndex]:
     """For each split, the place and CRC of each record, in manifest order.
 
     Raises:
@@ -194,8 +196,8 @@ def read_records(directory: Path, manifest: Manifest) -> dict[Split, Records]:
     path = directory / RECORDS_NAME
     data = path.read_bytes() if path.is_file() else b""
     examples = sum(manifest.examples(split) for split in SPLITS)
-    if hashlib.sha256(data).hexdigest() != manifest.records_sha256 or len(data) != examples * RECORD.itemsize:
+    if hashlib.sha256(data).hexdigest() != manifest.records_sha256 or len(data) != examples * RECORD_DTYPE.itemsize:
         raise DataError(f"{path} is missing or does not belong to {MANIFEST_NAME}: build the data set again, with --overwrite.")
-    records = np.frombuffer(data, RECORD)
+    records = np.frombuffer(data, RECORD_DTYPE)
     train = manifest.examples("train")
     return {"train": records[:train], "validation": records[train:]}

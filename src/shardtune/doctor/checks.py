@@ -144,8 +144,8 @@ def agreement(identities: Sequence[Mapping[str, str]], names: Sequence[str]) -> 
     wrong = []
     for key in identities[0]:
         ranks: dict[str, list[str]] = {}
-        for identity, name in zip(identities, names, strict=True):
-            ranks.setdefault(identity[key], []).append(name)
+        for package_versions, name in zip(identities, names, strict=True):
+            ranks.setdefault(package_versions[key], []).append(name)
         if len(ranks) > 1:
             wrong.append(f"{key} is " + " and ".join(f"{value} on {members[0]}" for value, members in ranks.items()))
     how = "importlib.metadata on each rank"

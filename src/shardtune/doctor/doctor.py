@@ -24,7 +24,7 @@ TOO_LATE = (
 )
 
 
-def diagnose(config: DoctorConfig, world: World) -> None:
+def run_doctor(config: DoctorConfig, world: World) -> None:
     """Look at this host, or under a launcher at all of its ranks and hosts, and print what was found.
 
     Raises:
@@ -38,15 +38,15 @@ def diagnose(config: DoctorConfig, world: World) -> None:
             world, findings = ranks.examine(launcher, os.environ, config.directory)
     if not world.is_root:
         return
-    show(findings, to_json_dict=config.json)
+    show(findings, as_json=config.json)
     red = sum(not finding.ok for finding in findings)
     if red:
         raise WorldError(f"Where all is well no line is red, but {red} of {len(findings)} are: do what they say.")
 
 
-def show(findings: list[Finding], *, to_json_dict: bool) -> None:
+def show(findings: list[Finding], *, as_json: bool) -> None:
     """Print to stdout: one JSON object, or a table."""
-    if to_json_dict:
+    if as_json:
         lines = [{"ok": finding.ok, **asdict(finding)} for finding in findings]
         sys.stdout.write(json.dumps({"ok": all(finding.ok for finding in findings), "findings": lines}, indent=2) + "\n")
         return

@@ -36,7 +36,7 @@ def examine(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> 
         findings.append(reduce(worlds["horovod"]))
     world = next(iter(worlds.values()))
     here = socket.gethostname()
-    ranks = world.allgather((here, os.sched_getaffinity(0), identity()))
+    ranks = world.allgather((here, os.sched_getaffinity(0), package_versions()))
     names = [f"rank {rank} ({name})" for rank, (name, _, _) in enumerate(ranks)]
     findings.append(checks.agreement([versions for _, _, versions in ranks], names))
     mine = []
@@ -85,7 +85,7 @@ def _failed(topic: str, error: WorldError, how: str) -> Finding:
     return Finding(topic, found, how, advice)
 
 
-def identity() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions that must be the same on every rank."""
     return {"Python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Counts:
+class TopKCounts:
     """How many examples were seen, and for how many the true label was the first, or among the first five, guesses."""
 
     examples: int = 0
     top_1: int = 0
     top_5: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.examples + other.examples, self.top_1 + other.top_1, self.top_5 + other.top_5)
+    def __add__(self, other: "TopKCounts") -> "TopKCounts":
+        return TopKCounts(self.examples + other.examples, self.top_1 + other.top_1, self.top_5 + other.top_5)
 
     @property
     def precision_at_1(self) -> float:

@@ -17,7 +17,7 @@ BLOCK = 8  # records: half a megabyte of photographs, which any storage reads at
 WINDOW = 64  # blocks: 512 records are what a batch is mixed from
 
 
-def part(size: int, world: World) -> tuple[int, int]:
+def rank_slice(size: int, world: World) -> tuple[int, int]:
     """First and last (exclusive) place of a global batch of `size` that this rank takes; parts differ by at most one."""
     begin, end = (rank * size // world.size for rank in (world.rank, world.rank + 1))
     return begin, end
@@ -37,12 +37,12 @@ def global_batch(shards: Sequence[int], seed: int, step: int, size: int) -> tupl
     examples = np.empty_like(places)
     for epoch in np.unique(epochs):  # sorted: with one order in the cache, each is computed once
         here = epochs == epoch
-        examples[here] = epoch_order(shards, seed, int(epoch))[places[here]]
+        examples[here] = epoch_permutation(shards, seed, int(epoch))[places[here]]
     return examples, epochs
 
 
 @lru_cache(maxsize=1)
-def epoch_order(shards: tuple[int, ...], seed: int, epoch: int, block: int = BLOCK) -> Indices:
+def epoch_permutation(shards: tuple[int, ...], seed: int, epoch: int, block: int = BLOCK) -> Indices:
     """The permutation of all examples that `epoch` goes through, int64 [sum of `shards`].
 
     Args:

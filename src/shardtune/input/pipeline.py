@@ -9,7 +9,7 @@ import numpy as np
 from shardtune.config import Augmentation
 from shardtune.errors import DataError, UsageError
 from shardtune.input import augment
-from shardtune.input.order import Indices, global_batch, part
+from shardtune.input.order import Indices, global_batch, rank_slice
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
@@ -51,7 +51,7 @@ def training_batches(
             f"Each worker has at least one example of a global batch, but {world.size} workers share {global_batch_size}: "
             f"start fewer workers."
         )
-    begin, end = part(global_batch_size, world)
+    begin, end = rank_slice(global_batch_size, world)
 
     def places(step: int) -> tuple[Indices, Indices]:
         examples, epochs = global_batch(reader.shards, seed, step, global_batch_size)
@@ -179,7 +179,7 @@ def _undecodable(reader: RecordReader, decode: Decode, examples: Indices, seeds:
                 decode(tf.constant(reader.read(example[np.newaxis])[0]), tf.constant(seed))
         except tf.errors.OpError as error:
             return DataError(
-                f"Every record holds an RGB JPEG, a label, and boxes within the image, but {reader.place(int(example))} does "
+                f"Every record holds an RGB JPEG, a label, and boxes within the image, but {reader.describe_record(int(example))} does "
                 f"not ({(error.message or '').splitlines()[0]}): build the data set again, with --overwrite."
             )
     return None

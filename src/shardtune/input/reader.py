@@ -1,4 +1,4 @@
-"""Records of a data set by their number: neighbours in one read, every CRC checked, from any thread."""
+"""RecordIndex of a data set by their number: neighbours in one read, every CRC checked, from any thread."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.config import OnCorrupt
-from shardtune.dataset.manifest import Manifest, Records, Split, changed
+from shardtune.dataset.manifest import Manifest, RecordIndex, Split, shard_changed_error
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.input.order import Indices
@@ -34,7 +34,7 @@ class RecordReader:
     """
 
     def __init__(
-        self, directory: Path, manifest: Manifest, split: Split, records: Records, on_corrupt: OnCorrupt = "error"
+        self, directory: Path, manifest: Manifest, split: Split, records: RecordIndex, on_corrupt: OnCorrupt = "error"
     ) -> None:
         self._shards = manifest.splits[split]
         self._paths = [directory / shard.name for shard in self._shards]
@@ -63,7 +63,7 @@ class RecordReader:
         records = zip(indices.tolist(), self._read(indices), strict=True)
         return [self._next_sound(index) if record is None else record for index, record in records]
 
-    def place(self, index: int) -> str:
+    def describe_record(self, index: int) -> str:
         """Where record `index` lies, in the words of a message."""
         path = self._paths[int(np.searchsorted(self._ends, index, "right"))]
         return f"record {index} of its split, at byte {self._starts[index]} of {path}"
@@ -113,18 +113,20 @@ class RecordReader:
         start, size = int(self._starts[index]), int(self._stops[index] - self._starts[index])
         try:
             if len(record) != size or data_length(record[:HEADER_BYTES]) != size - HEADER_BYTES - FOOTER_BYTES:
-                raise changed(self._paths[shard], self._shards[shard], f"its record at byte {start} has another length")
+                raise shard_changed_error(
+                    self._paths[shard], self._shards[shard], f"its record at byte {start} has another length"
+                )
             data = unframe(record)
         except ValueError as error:
             if self._skips:
                 self.corrupt.add(index)
                 return None
             raise DataError(
-                f"Every record passes its CRC, but in {self.place(index)}, {error}: restore the shard from a copy, build the "
+                f"Every record passes its CRC, but in {self.describe_record(index)}, {error}: restore the shard from a copy, build the "
                 f"data set again, or leave such records out with --on_corrupt skip."
             ) from error
         if stored_crc(record) != self._crcs[index]:
-            raise changed(self._paths[shard], self._shards[shard], f"its record at byte {start} is another")
+            raise shard_changed_error(self._paths[shard], self._shards[shard], f"its record at byte {start} is another")
         return data
 
 

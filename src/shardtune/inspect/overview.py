@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from shardtune.dataset.example import decode_example
-from shardtune.dataset.manifest import SPLITS, Manifest, read_records
+from shardtune.dataset.manifest import SPLITS, Manifest, load_record_index
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig
 from shardtune.runtime.files import atomic_write
@@ -62,7 +62,7 @@ def contact_sheet(directory: Path, manifest: Manifest) -> Image.Image:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(HEADING * 2 / 3)
     for label, count in counts.items():
         draw.text((4, (label - 1) * (HEADING + SIDE) + 2), f"{label} {manifest.labels[label - 1]} ({count})", "black", font)
-    reader = RecordReader(directory, manifest, "train", read_records(directory, manifest)["train"])
+    reader = RecordReader(directory, manifest, "train", load_record_index(directory, manifest)["train"])
     shown = dict.fromkeys(counts, 0)
     wanted = {label: min(PER_CLASS, count) for label, count in counts.items()}
     for index in range(len(reader)):

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from shardtune.dataset.example import decode_example, source_path
-from shardtune.dataset.integrity import check_files, records_of_shards
-from shardtune.dataset.manifest import SPLITS, Manifest, Records, Shard
+from shardtune.dataset.integrity import check_metadata_files, records_of_shards
+from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Shard
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig
@@ -42,13 +42,13 @@ def verify(config: VerifyConfig, world: World) -> None:
             progress.advance(count=sum(number < len(share) for share in shares))
     everything = {i: findings for part in world.allgather(found) for i, findings in part.items()}
     in_shards = [finding for i in range(len(shards)) for finding in everything[i]]
-    world.broadcast_from_root(lambda: _require_none(directory, in_shards + check_others(directory, manifest)))
+    world.broadcast_from_root(lambda: _require_none(directory, in_shards + check_other_files(directory, manifest)))
     print_on_root(
         world, f"Verified {sum(shard.examples for shard in shards)} examples in {len(shards)} shards: all as written."
     )
 
 
-def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Records | None) -> list[str]:
+def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: RecordIndex | None) -> list[str]:
     """What is wrong with one shard: nothing if its digest is right, else at least one finding.
 
     Args:
@@ -69,14 +69,14 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Reco
         return [f"{shard.name}: cannot be read ({error.strerror})"]
 
 
-def check_others(directory: Path, manifest: Manifest) -> list[str]:
+def check_other_files(directory: Path, manifest: Manifest) -> list[str]:
     """What is wrong beside the shards of the manifest: labels, records, reports, and shards that it does not list."""
     present = {path.name for split in SPLITS for path in directory.glob(f"{split}-?????-of-?????")}
     extra = sorted(present - {shard.name for shard in manifest.shards})
-    return check_files(directory, manifest) + [f"{name}: is no shard of this data set" for name in extra]
+    return check_metadata_files(directory, manifest) + [f"{name}: is no shard of this data set" for name in extra]
 
 
-def _walk(path: Path, shard: Shard, records: Records | None) -> list[str]:
+def _walk(path: Path, shard: Shard, records: RecordIndex | None) -> list[str]:
     """What is wrong with the records of a shard whose digest is wrong: at least one finding."""
     findings = []
     with path.open("rb", buffering=0) as file:

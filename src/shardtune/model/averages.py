@@ -6,20 +6,20 @@ from typing import Any
 
 from shardtune.runtime.frameworks import tf
 
-TWIN = "/ExponentialMovingAverage"  # what TensorFlow 1 adds to the name of a variable
+EMA_SUFFIX = "/ExponentialMovingAverage"  # what TensorFlow 1 adds to the name of a variable
 
 
-class Averages:
+class ExponentialMovingAverage:
     """The twins of `variables`: `average = d × average + (1 − d) × variable` after each step, d = min(decay, (1 + step) /
     (10 + step)), as tf.train.ExponentialMovingAverage does when it is told the step.
 
     Attributes:
-        variables: the twins, by the names of the variables followed by TWIN.
+        variables: the twins, by the names of the variables followed by EMA_SUFFIX.
     """
 
     def __init__(self, variables: dict[str, Any], decay: float) -> None:
         self._sources, self._decay = list(variables.values()), decay
-        self.variables = {f"{name}{TWIN}": tf.Variable(variable, trainable=False) for name, variable in variables.items()}
+        self.variables = {f"{name}{EMA_SUFFIX}": tf.Variable(variable, trainable=False) for name, variable in variables.items()}
 
     def reset(self) -> None:
         """Begin with the variables' values."""
@@ -34,7 +34,7 @@ class Averages:
             twin.assign_sub(pull * (twin - tf.convert_to_tensor(variable)))
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """Meanwhile the variables hold the averages."""
         self._swap()
         try:

@@ -12,7 +12,7 @@ from shardtune.runtime.frameworks import keras, tf
 from shardtune.runtime.world import World
 
 EPSILON = 0.001  # research/inception inception_model.inference
-Kind = Literal["per_worker", "synced", "frozen"]
+BatchNormMode = Literal["per_worker", "synced", "frozen"]
 
 _weight: ContextVar[Any] = ContextVar("weight", default=1.0)
 
@@ -40,7 +40,7 @@ class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
         world: whose examples synced moments count.
     """
 
-    def __init__(self, kind: Kind, decay: float, world: World, **options: Any) -> None:
+    def __init__(self, kind: BatchNormMode, decay: float, world: World, **options: Any) -> None:
         super().__init__(trainable=kind != "frozen", **options)
         self.kind, self.decay, self.world = kind, decay, world
 

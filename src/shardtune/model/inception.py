@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shardtune.errors import UsageError
-from shardtune.model.batchnorm import BatchNormalization, Kind
+from shardtune.model.batchnorm import BatchNormalization, BatchNormMode
 from shardtune.runtime.frameworks import keras
 from shardtune.runtime.world import World
 
 # mixed7 is 17×17 at 299 pixels; the auxiliary head pools it 5×5 with stride 3, and 106 pixels leave a map of 4×4.
 SMALLEST_SIZE_WITH_AUXILIARY_HEAD = 107
 LOGITS_LAYER = "logits.logits"
-FINAL_LAYERS = ("logits/logits/", "aux_logits/FC/")
+HEAD_PREFIXES = ("logits/logits/", "aux_logits/FC/")
 WHOLE_TRUNK = "mixed10"
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
@@ -54,7 +54,7 @@ def build(
     *,
     seed: int = 0,
     precision: Precision = "float32",
-    batch_norm: Kind = "per_worker",
+    batch_norm: BatchNormMode = "per_worker",
     batch_norm_decay: float = 0.9,
     world: World | None = None,
     freeze_until: str | None = None,
@@ -100,7 +100,7 @@ class _Layers:
 
     seed: int
     precision: Precision
-    batch_norm: Kind
+    batch_norm: BatchNormMode
     batch_norm_decay: float
     world: World
 
@@ -161,7 +161,7 @@ def named_variables(model: Any) -> dict[str, Any]:
     return _named(model.layers)
 
 
-def changing_variables(model: Any) -> dict[str, Any]:
+def updated_variables(model: Any) -> dict[str, Any]:
     """Those that training changes: weights, and moving statistics, of what is not frozen."""
     return _named(layer for layer in model.layers if layer.trainable)
 

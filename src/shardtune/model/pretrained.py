@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.errors import CheckpointError
-from shardtune.model import sources
-from shardtune.model.inception import FINAL_LAYERS, named_variables
+from shardtune.model import weight_files
+from shardtune.model.inception import HEAD_PREFIXES, named_variables
 from shardtune.runtime.frameworks import keras
 
 AUXILIARY_HEAD = "aux_logits/"
@@ -16,7 +16,7 @@ NAMES_TOLD = 5
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreReport:
     """Names of the variables that a file gave, and of those that keep their random values."""
 
     kind: str
@@ -27,15 +27,15 @@ class Restored:
     def __str__(self) -> str:
         layers = dict.fromkeys(name.rpartition("/")[0].removesuffix("/BatchNorm") for name in self.random)
         random = f"; {listed(list(layers))} start at random" if layers else ""
-        return f"Restored {len(self.given)} variables from {self.path}, {self.kind}{random}."
+        return f"RestoreReport {len(self.given)} variables from {self.path}, {self.kind}{random}."
 
 
-def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool = False) -> Restored:
+def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool = False) -> RestoreReport:
     """Give every variable of `model` its value in `path`: all of them or, where that fails, none.
 
     Args:
         model: made by `inception.build`.
-        path: see `sources.read`.
+        path: see `weight_files.read`.
         fine_tune: leave the final layers (logits and auxiliary logits) at random, and the auxiliary head's full-size
             convolution too where the file's is for another image size.
         averaged: the averaged weights, where the file has both.
@@ -44,11 +44,11 @@ def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool =
         CheckpointError: not a checkpoint, or variables are missing, unexpected, or of another shape.
     """
     wanted = named_variables(model)
-    source = sources.read(path, averaged=averaged, trunk=_trunk(model))
+    source = weight_files.read(path, averaged=averaged, trunk=_trunk(model))
     shapes = {name: array.shape for name, array in source.arrays.items()}
     random = source.lacks
     if fine_tune:
-        random += FINAL_LAYERS
+        random += HEAD_PREFIXES
         kernel = f"{AUXILIARY_CONVOLUTION}weights"
         if kernel in wanted and kernel in shapes and shapes[kernel] != wanted[kernel].shape:
             random += (AUXILIARY_CONVOLUTION,)
@@ -61,7 +61,7 @@ def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool =
     if wrong := missing + unexpected + other:
         told = [f"{name} {list(shapes[name])} where {list(given[name].shape)} belongs" for name in other]
         parts = {"missing": missing, "unexpected": unexpected, "of another shape": told}
-        final = not fine_tune and all(name.startswith((*FINAL_LAYERS, AUXILIARY_CONVOLUTION)) for name in wrong)
+        final = not fine_tune and all(name.startswith((*HEAD_PREFIXES, AUXILIARY_CONVOLUTION)) for name in wrong)
         raise CheckpointError(
             f"This network has {len(wanted)} variables ({model.output['logits'].shape[-1]} classes, {model.input.shape[1]} "
             f"pixels), but of them are in {source.path}, {source.kind}, "
@@ -70,7 +70,7 @@ def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool =
         )
     for name, variable in given.items():
         variable.assign(source.arrays[name])
-    return Restored(source.kind, source.path, list(given), [name for name in wanted if name not in given])
+    return RestoreReport(source.kind, source.path, list(given), [name for name in wanted if name not in given])
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import SPLITS, Manifest, Records, Split
+from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
 from shardtune.errors import ReportedElsewhereError, ShardtuneError, StoppedError, TrainingError
 from shardtune.input.reader import RecordReader
 from shardtune.model import inception
@@ -18,13 +18,13 @@ from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
-from shardtune.train.guards import require_agreement, versions
+from shardtune.train.consistency import check_ranks_agree, versions
 from shardtune.train.ranklog import RankLog
-from shardtune.train.rundirectory import Fixed, open_run
-from shardtune.train.schedule import drawn
-from shardtune.train.state import State
+from shardtune.train.run_config import RunInvariants, open_run
+from shardtune.train.schedule import render
+from shardtune.train.state import TrainState
 from shardtune.train.stopping import OutcomeFile, StopRequest
-from shardtune.train.trainer import Attempt, Trainer
+from shardtune.train.trainer import RunContext, Trainer
 
 BuildModel = Callable[[Manifest, TrainConfig, World], Any]
 LAST_LINES = 20
@@ -69,11 +69,11 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
         _attempt(config, world, request, lambda attempt: _run(config, world, build_model, threads, attempt, *data))
 
 
-def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Callable[[Attempt], None]) -> None:
+def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Callable[[RunContext], None]) -> None:
     """Run, and remember how it ended."""
     log, outcome = RankLog(config.train_dir, world.rank), OutcomeFile(config.train_dir, world.rank)
     outcome.attempt = world.broadcast(outcome.attempt) + 1
-    log.write(f"Attempt {outcome.attempt}, {world.name}: {versions()}")
+    log.write(f"RunContext {outcome.attempt}, {world.name}: {versions()}")
 
     def tell(sentence: str, late: list[int]) -> None:
         sentence = f"{sentence}; see the logs of all ranks in {log.path.parent}."
@@ -86,7 +86,7 @@ def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Calla
     world.guard.report_to(log.path, tell)
     try:
         try:
-            run(Attempt(request, outcome, log))
+            run(RunContext(request, outcome, log))
         except tf.errors.OpError as error:
             if "Horovod" not in str(error):
                 raise
@@ -120,16 +120,16 @@ def _run(
     world: World,
     build_model: BuildModel,
     threads: int,
-    attempt: Attempt,
+    attempt: RunContext,
     manifest: Manifest,
-    records: dict[Split, Records],
+    records: dict[Split, RecordIndex],
 ) -> None:
-    require_agreement(config, world)
+    check_ranks_agree(config, world)
     if config.timeline:
         world.start_timeline(config.train_dir / "timeline.json")
     fixed = world.broadcast_from_root(lambda: open_run(config, manifest, world.size))
     readers = {split: RecordReader(config.data_dir, manifest, split, records[split], config.on_corrupt) for split in SPLITS}
-    state = State(build_model(manifest, config, world), config)
+    state = TrainState(build_model(manifest, config, world), config)
     trainer = Trainer(config, world, attempt, fixed, state, readers, threads)
     if trainer.ended and world.broadcast_from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
         print_on_root(world, f"This run has finished: all {trainer.done} steps are in {config.train_dir}.")
@@ -155,5 +155,5 @@ def _show_last_lines(log: RankLog) -> None:
 
 def _show_schedule(config: TrainConfig, world: World) -> None:
     manifest, _ = open_data_set(config.data_dir, world)
-    fixed, examples = Fixed.by(config, world.size), manifest.examples("train")
-    print_on_root(world, drawn(fixed.schedule(config, examples), examples / fixed.global_batch))
+    fixed, examples = RunInvariants.by(config, world.size), manifest.examples("train")
+    print_on_root(world, render(fixed.schedule(config, examples), examples / fixed.global_batch))

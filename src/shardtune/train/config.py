@@ -10,9 +10,9 @@ from shardtune.config import Augmentation, OnCorrupt, check_flag
 
 DEFAULT_EPOCHS = 10
 Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
-Scaling = Literal["linear", "sqrt", "none"]
-Decay = Literal["constant", "exponential", "cosine", "step"]
-Compression = Literal["none", "fp16"]
+LrScaling = Literal["linear", "sqrt", "none"]
+LrDecay = Literal["constant", "exponential", "cosine", "step"]
+GradientCompression = Literal["none", "fp16"]
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -56,11 +56,11 @@ class TrainConfig:
     initial_learning_rate: float = 0.001
     """Learning rate of one worker with one batch. It climbs to this times the scale, then decays. A run that goes on may
     have another one with allow_config_change, but not another scale."""
-    lr_scaling: Scaling = "linear"
+    lr_scaling: LrScaling = "linear"
     """The scale: workers × accumulate, its square root, or 1. It is fixed at the first start."""
     warmup_epochs: float = 5.0
     """Epochs until the full learning rate; at most a tenth of the run."""
-    learning_rate_decay: Decay = "cosine"
+    learning_rate_decay: LrDecay = "cosine"
     """constant. exponential: times learning_rate_decay_factor every num_epochs_per_decay, whole steps, as research/inception.
     cosine: to 0 at the end. step: times 0.1 at 3/9, 6/9 and 8/9 of the run."""
     num_epochs_per_decay: float = 30.0
@@ -78,10 +78,10 @@ class TrainConfig:
     would. frozen: by the moving statistics of the checkpoint, which then do not change. Where a worker needs several
     micro-batches for a step, each is normalised by itself, so that only frozen stays the same whatever their number."""
     batch_norm_decay: float = 0.9
-    """Decay of the moving mean and variance of batch normalisation, once a step, however many micro-batches it has. The
+    """LrDecay of the moving mean and variance of batch normalisation, once a step, however many micro-batches it has. The
     reference's 0.9997 is for 10,000 steps and more."""
     moving_average_decay: float = 0.9999
-    """Decay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
+    """LrDecay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
     augment: Augmentation = "light"
     """inception: the distortions of research/inception, for training from random weights: crops of 5 to 100 % around
     bounding boxes, flip, four ways of resizing, strong colour. light: crops of 35 to 100 %, flip, mild colour.
@@ -97,7 +97,7 @@ class TrainConfig:
     deterministic: bool = False
     """The same bits from every run with the same number of workers and of cores for each. Gradients of several branches are
     then added in pairs, in a fixed order, and TensorFlow's arithmetic optimizer is off; GPUs may be slower."""
-    compression: Compression = "none"
+    compression: GradientCompression = "none"
     """fp16: gradients travel between workers in half precision."""
     save_every: int = 500
     """Steps between checkpoints; the last step always gets one."""
@@ -142,7 +142,7 @@ class TrainConfig:
             check_flag(0 <= getattr(self, name) < math.inf, f"{name} is at least 0 and finite", getattr(self, name))
         check_flag(self.validate_every is None or self.validate_every > 0, "validate_every is above 0", self.validate_every)
         check_flag(
-            self.time_limit is None or seconds_of(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit
+            self.time_limit is None or parse_duration(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit
         )
         steps = re.fullmatch(r"(\d+),(\d+)", self.profile or "0,0")
         check_flag(
@@ -184,7 +184,7 @@ class TrainConfig:
         return max(1, round(epochs * examples / global_batch))
 
 
-def seconds_of(duration: str) -> float:
+def parse_duration(duration: str) -> float:
     """3h55m, 90m or 20s in seconds; 0 for what is no such time."""
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", duration)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)

@@ -14,7 +14,7 @@ METRICS_NAME = "metrics.jsonl"
 EVENTS = "events.out.tfevents"  # what TensorFlow's file names begin with
 
 
-class Metrics:
+class MetricsWriter:
     """Writes both for the run in `directory`. For rank 0.
 
     Args:
@@ -51,7 +51,7 @@ class Metrics:
         self._events.close()
 
 
-class Spent:
+class StepTimer:
     """Where the time of the steps since the last report went, in seconds."""
 
     def __init__(self) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
-from shardtune.train.config import Compression
+from shardtune.train.config import GradientCompression
 
-GROUPS = 4
+NUM_BUCKETS = 4
 
 
-def groups_of(sizes: Sequence[int], count: int = GROUPS) -> list[list[int]]:
+def gradient_buckets(sizes: Sequence[int], count: int = NUM_BUCKETS) -> list[list[int]]:
     """Places 0 … len(sizes) − 1 in the order in which back-propagation comes to them, the last first, in at most `count` groups
     of about equal size; none is empty."""
     backwards = list(reversed(range(len(sizes))))
@@ -22,8 +22,8 @@ def groups_of(sizes: Sequence[int], count: int = GROUPS) -> list[list[int]]:
     return [[place for place, its in zip(backwards, group, strict=True) if its == number] for number in sorted(set(group))]
 
 
-def sum_over_workers(
-    tensors: list[Any], exact: list[Any], world: World, compression: Compression
+def allreduce_gradients(
+    tensors: list[Any], exact: list[Any], world: World, compression: GradientCompression
 ) -> tuple[list[Any], list[Any]]:
     """Element-wise sums over all workers; callable inside a tf.function.
 
@@ -33,7 +33,7 @@ def sum_over_workers(
         tensors: gradients, float32, in the order of the forward pass; with compression they travel in half precision.
         exact: float32 tensors that go with the last group, never in half precision.
     """
-    groups = groups_of([tensor.shape.num_elements() for tensor in tensors])
+    groups = gradient_buckets([tensor.shape.num_elements() for tensor in tensors])
     packed = [[tensors[place] for place in group] for group in groups]
     if compression == "fp16":  # a group travels in one precision
         packed = [[tf.cast(tensor, tf.float16) for tensor in group] for group in packed] + [exact]

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from shardtune.train.config import Decay, Scaling, TrainConfig
+from shardtune.train.config import LrDecay, LrScaling, TrainConfig
 
 LONGEST_WARMUP = 0.1  # of the run, so that a short one also gets to train at its full rate
 STEPS_AT = (30 / 90, 60 / 90, 80 / 90)  # of the run: Goyal et al. 2017, arXiv:1706.02677, section 5.1
@@ -12,7 +12,7 @@ PLOT_ROWS, PLOT_COLUMNS = 8, 64
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LearningRateSchedule:
     """Gradual warm-up from `base` to `base × scale` (Goyal et al. 2017, section 2.2), then a decay.
 
     Attributes:
@@ -29,14 +29,14 @@ class Schedule:
     scale: float
     steps: int
     warmup: int
-    decay: Decay = "cosine"
+    decay: LrDecay = "cosine"
     factor: float = 1.0
     decay_steps: int = 1
 
     @staticmethod
-    def of(config: TrainConfig, scale: float, steps: int, steps_per_epoch: float) -> "Schedule":
+    def of(config: TrainConfig, scale: float, steps: int, steps_per_epoch: float) -> "LearningRateSchedule":
         """The schedule that `config` asks for; warm-up takes at most a tenth of the run."""
-        return Schedule(
+        return LearningRateSchedule(
             base=config.initial_learning_rate,
             scale=scale,
             steps=steps,
@@ -72,7 +72,7 @@ class Schedule:
         return 1.0
 
 
-def scale_of(scaling: Scaling, parts: int) -> float:
+def scale_of(scaling: LrScaling, parts: int) -> float:
     """What the learning rate of one worker is multiplied by when `parts` × its batch make a global batch.
 
     linear: Goyal et al. 2017, section 2.1; sqrt: Krizhevsky 2014, arXiv:1404.5997, section 5.
@@ -80,7 +80,7 @@ def scale_of(scaling: Scaling, parts: int) -> float:
     return {"linear": float(parts), "sqrt": math.sqrt(parts), "none": 1.0}[scaling]
 
 
-def drawn(schedule: Schedule, steps_per_epoch: float) -> str:
+def render(schedule: LearningRateSchedule, steps_per_epoch: float) -> str:
     """The schedule as a table and a small plot."""
     tenths = {round(tenth * (schedule.steps - 1) / 10) for tenth in range(11)}
     told = sorted(tenths | {min(schedule.warmup, schedule.steps - 1)})

@@ -4,20 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from shardtune.model import checkpoint, pretrained
-from shardtune.model.averages import Averages
-from shardtune.model.checkpoint import Tensors
-from shardtune.model.inception import changing_variables, named_variables
+from shardtune.model import checkpoint_file, pretrained
+from shardtune.model.averages import ExponentialMovingAverage
+from shardtune.model.checkpoint_file import Tensors
+from shardtune.model.inception import named_variables, updated_variables
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 from shardtune.train import optimizers
-from shardtune.train.checkpoints import History, resume
+from shardtune.train.checkpoint_manager import ValidationHistory, resume
 from shardtune.train.config import TrainConfig
-from shardtune.train.guards import require_equal
+from shardtune.train.consistency import check_equal_weights
 from shardtune.train.loss_scale import LossScale
 
 
-class State:
+class TrainState:
     """The network, its averaged twins, the optimizer, and the loss scale where there is one.
 
     Attributes:
@@ -28,7 +28,7 @@ class State:
     def __init__(self, model: Any, config: TrainConfig) -> None:
         self.model = model
         self.optimizer = optimizers.make(config.optimizer, model.trainable_variables, config.weight_decay)
-        self.averages = Averages(changing_variables(model), config.moving_average_decay)
+        self.averages = ExponentialMovingAverage(updated_variables(model), config.moving_average_decay)
         self.loss_scale = LossScale() if config.precision == "mixed_float16" else None
         self.weights = named_variables(model)
         # By position: Keras's own names carry a counter of all layers that the process ever made.
@@ -40,7 +40,7 @@ class State:
         """The values of all variables, in memory of their own."""
         return {name: np.array(variable.numpy()) for name, variable in self.variables.items()}
 
-    def begin(self, config: TrainConfig, world: World) -> tuple[int, History]:
+    def begin(self, config: TrainConfig, world: World) -> tuple[int, ValidationHistory]:
         """Take the run's newest checkpoint, or else the pretrained weights; returns the steps done and the validations so far.
 
         Raises:
@@ -51,14 +51,14 @@ class State:
         values = world.broadcast([variable.numpy() for variable in self.variables.values()] if world.is_root else None)
         for variable, value in zip(self.variables.values(), values or [], strict=True):
             variable.assign(value)
-        require_equal(world, self.variables)
+        check_equal_weights(world, self.variables)
         return done, history
 
-    def _restore(self, config: TrainConfig, world: World) -> tuple[int, History]:
+    def _restore(self, config: TrainConfig, world: World) -> tuple[int, ValidationHistory]:
         found = resume(config.train_dir, lambda text: print_on_root(world, text))
         if found:
             done, tensors, history, path = found
-            checkpoint.assign(self.variables, tensors, path)
+            checkpoint_file.assign_variables(self.variables, tensors, path)
             print_on_root(world, f"Going on after step {done} from {path}.")
             return done, history
         given = config.pretrained_model_checkpoint_path
@@ -67,4 +67,4 @@ class State:
                 world, str(pretrained.restore(self.model, given, fine_tune=config.fine_tune, averaged=config.pretrained_ema))
             )
         self.averages.reset()
-        return 0, History()
+        return 0, ValidationHistory()

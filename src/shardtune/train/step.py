@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 
 from shardtune.model.batchnorm import examples_weighted
-from shardtune.model.inception import LOGITS_LAYER, changing_variables
+from shardtune.model.inception import LOGITS_LAYER, updated_variables
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
 from shardtune.train import dropout
 from shardtune.train.config import TrainConfig
 from shardtune.train.loss_scale import SMALLEST
 from shardtune.train.optimizers import add_weight_decay
-from shardtune.train.reduction import sum_over_workers
-from shardtune.train.state import State
+from shardtune.train.reduction import allreduce_gradients
+from shardtune.train.state import TrainState
 
 LABEL_SMOOTHING = 0.1  # Szegedy et al. 2015, section 7
 AUXILIARY_WEIGHT = 0.4  # research/inception inception_model.loss
 
 
 @dataclass(frozen=True)
-class Told:
+class StepMetrics:
     """What a step tells, the same on every rank but for `communication`.
 
     Attributes:
@@ -39,7 +39,7 @@ class Told:
     communication: float
 
 
-class Step:
+class TrainStep:
     """The compiled step of this rank.
 
     A part that is larger than the batch size is gone through in micro-batches, as many on every rank. Gradients are those of
@@ -54,7 +54,7 @@ class Step:
 
     def __init__(
         self,
-        state: State,
+        state: TrainState,
         world: World,
         config: TrainConfig,
         part: tuple[int, int],
@@ -64,7 +64,7 @@ class Step:
         self._world, self._config, self._global_batch = world, config, global_batch
         self._variables = self._model.trainable_variables
         self._weights = [variable.value for variable in self._variables]
-        self._statistics = [variable for variable in changing_variables(self._model).values() if not variable.trainable]
+        self._statistics = [variable for variable in updated_variables(self._model).values() if not variable.trainable]
         self._first, size = part[0], part[1] - part[0]
         self._micro_batches = micro_batches(size, count_micro_batches(global_batch, world.size, config.batch_size))
         shapes = [*(variable.shape for variable in self._variables), (), *(value.shape for value in self._statistics)]
@@ -80,7 +80,7 @@ class Step:
         rates = tf.TensorSpec([2], tf.float32)
         self._finish = tf.function(self._finish_step, autograph=False, input_signature=[*batch, rates])
 
-    def __call__(self, images: Any, labels: Any, step: int, learning_rate: float, asks: bool) -> Told:
+    def __call__(self, images: Any, labels: Any, step: int, learning_rate: float, asks: bool) -> StepMetrics:
         """Train on this rank's part of global batch `step`: images float32 [part, side, side, 3], labels int64 [part]."""
         arguments = []
         for begin, end in self._micro_batches:
@@ -91,7 +91,7 @@ class Step:
         for micro_batch in arguments[:-1]:
             self._add(*micro_batch)
         told = self._finish(*arguments[-1], tf.constant([learning_rate, asks], tf.float32))
-        return Told(*told.numpy().tolist())
+        return StepMetrics(*told.numpy().tolist())
 
     def _add_micro_batch(self, images: Any, labels: Any, place: Any) -> None:
         before = [tf.identity(statistic.value) for statistic in self._statistics]
@@ -110,7 +110,7 @@ class Step:
         with tf.control_dependencies(gradients):
             computed = _now()
         exact = [loss, rate_and_asks[1], *statistics]
-        gradients, exact = sum_over_workers(gradients, exact, self._world, self._config.compression)
+        gradients, exact = allreduce_gradients(gradients, exact, self._world, self._config.compression)
         with tf.control_dependencies([*gradients, *exact]):
             waited = _now() - computed
         loss, asks, *statistics = exact

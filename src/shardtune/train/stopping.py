@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shardtune.runtime.files import write_json
-from shardtune.train.config import seconds_of
+from shardtune.train.config import parse_duration
 
 OUTCOME_NAME = "outcome.json"
 Outcome = Literal["running", "finished", "stopped", "failed"]
@@ -24,7 +24,7 @@ class StopRequest:
 
     def __init__(self, time_limit: str | None) -> None:
         self._limit = time_limit
-        self._deadline = time.monotonic() + seconds_of(time_limit) if time_limit else float("inf")
+        self._deadline = time.monotonic() + parse_duration(time_limit) if time_limit else float("inf")
         self._signal: signal.Signals | None = None
 
     def note(self, number: signal.Signals) -> None:

@@ -10,19 +10,19 @@ from typing import Any
 from shardtune.dataset.manifest import Split
 from shardtune.errors import StoppedError, TrainingError
 from shardtune.evaluate.evaluator import Evaluator
-from shardtune.input.order import part
+from shardtune.input.order import rank_slice
 from shardtune.input.pipeline import evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.world import World
-from shardtune.train.checkpoints import Keeper
+from shardtune.train.checkpoint_manager import CheckpointManager
 from shardtune.train.config import TrainConfig
-from shardtune.train.guards import require_equal
-from shardtune.train.metrics import Metrics, Spent
+from shardtune.train.consistency import check_equal_weights
+from shardtune.train.metrics import MetricsWriter, StepTimer
 from shardtune.train.ranklog import RankLog
-from shardtune.train.rundirectory import Fixed
-from shardtune.train.state import State
-from shardtune.train.step import Step, Told
+from shardtune.train.run_config import RunInvariants
+from shardtune.train.state import TrainState
+from shardtune.train.step import StepMetrics, TrainStep
 from shardtune.train.stopping import Outcome, OutcomeFile, StopRequest
 from shardtune.train.trace import Trace
 
@@ -36,7 +36,7 @@ Batches = Generator[tuple[Any, Any, set[int]], None, None]
 
 
 @dataclass(frozen=True)
-class Attempt:
+class RunContext:
     """What stops and remembers one attempt at a run."""
 
     request: StopRequest
@@ -57,16 +57,16 @@ class Trainer:
         threads: this rank's share of cores.
 
     Raises:
-        CheckpointError, TrainingError: see `State.begin`.
+        CheckpointError, TrainingError: see `TrainState.begin`.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         world: World,
-        attempt: Attempt,
-        fixed: Fixed,
-        state: State,
+        attempt: RunContext,
+        fixed: RunInvariants,
+        state: TrainState,
         readers: dict[Split, RecordReader],
         threads: int,
     ) -> None:
@@ -78,17 +78,17 @@ class Trainer:
         self._evaluator = Evaluator(state.model)
         self._validate_every = _validation_interval(config, readers, fixed.global_batch)
         self._replaced: set[int] = set()  # corrupt records
-        self._spent = Spent()
+        self._spent = StepTimer()
         self._trace = Trace(config, world, self.schedule.steps, self.done)
         if world.is_root:
-            self._keeper = Keeper(config.train_dir, config.keep_checkpoints)
-            self._metrics = Metrics(config.train_dir, self.done)
+            self._keeper = CheckpointManager(config.train_dir, config.keep_checkpoints)
+            self._metrics = MetricsWriter(config.train_dir, self.done)
 
     @property
     def ended(self) -> bool:
         """Whether all steps are done, or nothing got better for too long, and all is validated."""
         patience = self._config.patience
-        enough = self.done >= self.schedule.steps or (patience is not None and self._history.without_better >= patience)
+        enough = self.done >= self.schedule.steps or (patience is not None and self._history.validations_since_best >= patience)
         return enough and not self._owes_validation
 
     @property
@@ -120,7 +120,7 @@ class Trainer:
                 closing(self._training_batches()) as batches,
             ):
                 self._take_steps(batches, progress)
-            require_equal(self._world, self._state.weights)
+            check_equal_weights(self._world, self._state.weights)
             self._end("finished", images_per_second=round(progress.rate, 2))
         finally:
             self._trace.end()
@@ -133,7 +133,7 @@ class Trainer:
 
     def _take_steps(self, batches: Batches, progress: ProgressReporter) -> None:
         config, state, request = self._config, self._state, self._attempt.request
-        run_step = Step(state, self._world, config, part(self._global_batch, self._world), self._global_batch)
+        run_step = TrainStep(state, self._world, config, rank_slice(self._global_batch, self._world), self._global_batch)
         while not self.ended:
             self._trace.before(self.done)
             self._beat(WAITING_FOR_INPUT, compiles=self.done == self._first)
@@ -167,16 +167,16 @@ class Trainer:
             input_queue_memory_factor=self._config.input_queue_memory_factor,
         )
 
-    def _require_sane(self, told: Told) -> None:
+    def _require_sane(self, told: StepMetrics) -> None:
         """Nothing is saved after a step that was not: the checkpoint before it stays the last."""
         if not (math.isfinite(told.gradient_norm) and told.loss < DIVERGED):
             self._world.run_on_root(lambda: _diverged(self.done, told))
         if self.done % CHECK_EVERY == 0:
-            require_equal(self._world, self._state.weights)
+            check_equal_weights(self._world, self._state.weights)
 
-    def _report(self, told: Told, rate: float, progress: ProgressReporter) -> None:
+    def _report(self, told: StepMetrics, rate: float, progress: ProgressReporter) -> None:
         if self.done % self._config.log_every == 0 or self.done == self.schedule.steps:
-            shares, self._spent = self._spent.shares(), Spent()
+            shares, self._spent = self._spent.shares(), StepTimer()
             if self._world.is_root:
                 self._metrics.add(
                     self.done,
@@ -195,7 +195,7 @@ class Trainer:
             note = None
         if self.done == self._first + 1:
             progress.advance_untimed(1, note)  # it paid for compiling
-            self._spent = Spent()
+            self._spent = StepTimer()
         else:
             progress.advance(note)
 
@@ -214,8 +214,8 @@ class Trainer:
             examples=len(self._readers["validation"]),
             threads=self._threads,
         )
-        with self._state.averages.in_place(), closing(batches):
-            counts = self._evaluator.counts(batches, self._world, asked=lambda: self._attempt.request.reason is not None)
+        with self._state.averages.applied(), closing(batches):
+            counts = self._evaluator.run(batches, self._world, asked=lambda: self._attempt.request.reason is not None)
         if counts is None:
             return False
         self._history.add(self.done, counts.precision_at_1)
@@ -256,7 +256,7 @@ class Trainer:
         self._beat(SAVING)
         replaced = sorted(set().union(*self._world.allgather(self._replaced)))
         if replaced:
-            first = self._readers["train"].place(replaced[0])
+            first = self._readers["train"].describe_record(replaced[0])
             print_on_root(self._world, f"{len(replaced)} corrupt record(s) were replaced by others: the first is {first}.")
         if self._world.is_root:
             self._keeper.wait()
@@ -271,7 +271,7 @@ def _validation_interval(config: TrainConfig, readers: dict[Split, RecordReader]
     return config.validate_every or max(1, round(config.validate_epochs * len(readers["train"]) / global_batch))
 
 
-def _diverged(done: int, told: Told) -> None:
+def _diverged(done: int, told: StepMetrics) -> None:
     raise TrainingError(
         f"Training goes on while the loss is a number below {DIVERGED:g}, but after step {done} it is {told.loss:g} with a "
         f"gradient norm of {told.gradient_norm:g}: start again with a lower --initial_learning_rate, with --clip_norm, or with "

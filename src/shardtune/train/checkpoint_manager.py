@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.errors import CheckpointError
-from shardtune.model import checkpoint
-from shardtune.model.checkpoint import Tensors
+from shardtune.model import checkpoint_file
+from shardtune.model.checkpoint_file import Tensors
 from shardtune.runtime.files import write_json
 
 BEST_NAME = "best.json"
 
 
 @dataclass
-class History:
+class ValidationHistory:
     """The validations of a run so far, oldest first, each {"step", "precision_at_1"}; kept in every checkpoint."""
 
     validations: list[dict[str, float]] = field(default_factory=list)
@@ -30,12 +30,12 @@ class History:
         return max(self.validations, key=lambda validation: validation["precision_at_1"], default=None)
 
     @property
-    def without_better(self) -> int:
+    def validations_since_best(self) -> int:
         """How many validations came after the best one."""
         return 0 if self.best is None else len(self.validations) - 1 - self.validations.index(self.best)
 
 
-class Keeper:
+class CheckpointManager:
     """Writes checkpoints of the run in `directory` on a thread of its own. For rank 0.
 
     Args:
@@ -49,7 +49,7 @@ class Keeper:
         self.saved_at = time.monotonic()
         (directory / "checkpoints").mkdir(exist_ok=True)
 
-    def save(self, step: int, tensors: Tensors, history: History) -> None:
+    def save(self, step: int, tensors: Tensors, history: ValidationHistory) -> None:
         """Begin to write a checkpoint; the tensors are the keeper's from now on. Waits for the one before it first.
 
         Raises:
@@ -57,8 +57,8 @@ class Keeper:
         """
         self.wait()
         self.saved_at = time.monotonic()
-        notes = {"step": step, "validations": list(history.validations)}
-        self._writing = threading.Thread(target=self._write, args=(step, tensors, notes, history.best), name="checkpoint")
+        metadata = {"step": step, "validations": list(history.validations)}
+        self._writing = threading.Thread(target=self._write, args=(step, tensors, metadata, history.best), name="checkpoint")
         self._writing.start()
 
     def wait(self) -> None:
@@ -70,12 +70,12 @@ class Keeper:
             failure, self._failure = self._failure, None
             raise failure
 
-    def _write(self, step: int, tensors: Tensors, notes: dict[str, Any], best: dict[str, float] | None) -> None:
+    def _write(self, step: int, tensors: Tensors, metadata: dict[str, Any], best: dict[str, float] | None) -> None:
         try:
-            checkpoint.save(self._directory, step, tensors, notes)
+            checkpoint_file.save(self._directory, step, tensors, metadata)
             if best:
                 write_json(self._directory / "checkpoints" / BEST_NAME, best)
-            found = checkpoint.all_of(self._directory)
+            found = checkpoint_file.list_checkpoints(self._directory)
             for old, path in found[: -self._keep]:
                 if not best or old != best["step"]:
                     path.unlink()
@@ -83,7 +83,7 @@ class Keeper:
             self._failure = error
 
 
-def resume(directory: Path, tell: Callable[[str], None]) -> tuple[int, Tensors, History, Path] | None:
+def resume(directory: Path, tell: Callable[[str], None]) -> tuple[int, Tensors, ValidationHistory, Path] | None:
     """The newest checkpoint that is as it was written: its step, tensors, history and path; None where there is none yet.
 
     Damaged ones after it are told of and set aside.
@@ -91,17 +91,17 @@ def resume(directory: Path, tell: Callable[[str], None]) -> tuple[int, Tensors, 
     Raises:
         CheckpointError: all are damaged.
     """
-    found = checkpoint.all_of(directory)
+    found = checkpoint_file.list_checkpoints(directory)
     for place in reversed(range(len(found))):
         step, path = found[place]
         try:
-            tensors, notes = checkpoint.load_with_notes(path)
+            tensors, metadata = checkpoint_file.load_with_metadata(path)
         except CheckpointError:
             continue
         for _, damaged in found[place + 1 :]:
             tell(f"{damaged} is damaged: it is renamed to {damaged.name}.damaged, and the run goes on from the one before.")
             damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
-        return step, tensors, History(notes.get("validations", [])), path
+        return step, tensors, ValidationHistory(metadata.get("validations", [])), path
     if found:
         raise CheckpointError(
             f"A run goes on from its newest checkpoint, but all {len(found)} in {directory / 'checkpoints'} are damaged: give "

@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 
 from shardtune.errors import DataError, ShardtuneError, TrainingError, UsageError, WorldError
-from shardtune.runtime.communicators import Alone
+from shardtune.runtime.communicators import SingleProcessCommunicator
 from shardtune.runtime.world import World
-from shardtune.train import guards
+from shardtune.train import consistency
 from shardtune.train.config import TrainConfig
 
 
-class WithAPeer(Alone):
+class WithAPeer(SingleProcessCommunicator):
     """A second rank that says the same as this one, but for what `differs` makes of it at gather number `at`."""
 
     def __init__(self, at: int | None = None, differs: Any = None) -> None:
@@ -26,7 +26,7 @@ class WithAPeer(Alone):
 
 
 def agree(data: Path, *peer: Any) -> None:
-    guards.require_agreement(TrainConfig(data, data), World(0, 2, 0, 2, WithAPeer(*peer)))
+    consistency.check_ranks_agree(TrainConfig(data, data), World(0, 2, 0, 2, WithAPeer(*peer)))
 
 
 def test_ranks_that_agree_may_begin(small_data: Path) -> None:
@@ -55,13 +55,13 @@ def test_ranks_that_differ_may_not(small_data: Path, differs: Any, error: type[S
 @pytest.mark.parametrize("name", ["scalar", "matrix"])
 def test_one_changed_bit_is_named(name: str) -> None:
     variables = {"scalar": tf.Variable(1.0), "matrix": tf.Variable(np.ones((3, 4), np.float32))}
-    guards.require_equal(World(0, 2, 0, 2, WithAPeer()), variables)
+    consistency.check_equal_weights(World(0, 2, 0, 2, WithAPeer()), variables)
     original = variables[name].numpy()
     said: list[Any] = []
     changed = np.array(original)
     changed.flat[-1] = np.nextafter(changed.flat[-1], np.float32(2))
     variables[name].assign(changed)
-    guards.require_equal(World(0, 2, 0, 2, WithAPeer(0, lambda told: said.append(told) or told)), variables)
+    consistency.check_equal_weights(World(0, 2, 0, 2, WithAPeer(0, lambda told: said.append(told) or told)), variables)
     variables[name].assign(original)
     with pytest.raises(TrainingError, match=f"1 variable.s. differ between rank 0 and rank 0 of 2 on .*, {name} first"):
-        guards.require_equal(World(0, 2, 0, 2, WithAPeer(0, lambda _: said[0])), variables)
+        consistency.check_equal_weights(World(0, 2, 0, 2, WithAPeer(0, lambda _: said[0])), variables)

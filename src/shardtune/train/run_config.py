@@ -6,12 +6,12 @@ from typing import Any
 from shardtune.config import to_json_dict
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError, UsageError
-from shardtune.model import checkpoint
-from shardtune.model.checkpoint import RUN_CONFIG_NAME, RUN_VERSION, load_run_config
+from shardtune.model import checkpoint_file
+from shardtune.model.checkpoint_file import RUN_CONFIG_NAME, RUN_VERSION, load_run_config
 from shardtune.model.inception import SMALLEST_SIZE_WITH_AUXILIARY_HEAD
 from shardtune.runtime.files import write_json
 from shardtune.train.config import TrainConfig
-from shardtune.train.schedule import Schedule, scale_of
+from shardtune.train.schedule import LearningRateSchedule, scale_of
 
 # What may change on the way: where things lie, how the same global batch is gone through, how often is told and saved, and
 # when to stop.
@@ -24,7 +24,7 @@ FREE = {
 
 
 @dataclass(frozen=True)
-class Fixed:
+class RunInvariants:
     """What the first start decides for good.
 
     Attributes:
@@ -36,17 +36,19 @@ class Fixed:
     scale: float
 
     @staticmethod
-    def by(config: TrainConfig, workers: int) -> "Fixed":
+    def by(config: TrainConfig, workers: int) -> "RunInvariants":
         """What a first start decides."""
         parts = workers * config.accumulate
-        return Fixed(config.batch_size * parts, scale_of(config.lr_scaling, parts))
+        return RunInvariants(config.batch_size * parts, scale_of(config.lr_scaling, parts))
 
-    def schedule(self, config: TrainConfig, examples: int) -> Schedule:
+    def schedule(self, config: TrainConfig, examples: int) -> LearningRateSchedule:
         """The learning rate of a run over `examples` training examples."""
-        return Schedule.of(config, self.scale, config.steps(examples, self.global_batch), examples / self.global_batch)
+        return LearningRateSchedule.of(
+            config, self.scale, config.steps(examples, self.global_batch), examples / self.global_batch
+        )
 
 
-def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
+def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> RunInvariants:
     """Record what the run begins with, or check that it goes on with the same. For rank 0.
 
     Raises:
@@ -60,16 +62,16 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> Fixed:
         "version": RUN_VERSION,
         "config": to_json_dict(config),
         "workers": workers,
-        **asdict(Fixed.by(config, workers)),
+        **asdict(RunInvariants.by(config, workers)),
         "labels": manifest.labels,
         "data_sha256": manifest.sha256,
     }
     path = config.train_dir / RUN_CONFIG_NAME
-    if checkpoint.newest(config.train_dir) is None:  # nothing is done yet that another configuration would spoil
+    if checkpoint_file.latest(config.train_dir) is None:  # nothing is done yet that another configuration would spoil
         write_json(path, run)
     first = load_run_config(config.train_dir)
     try:
-        fixed = Fixed(int(first["global_batch"]), float(first["scale"]))
+        fixed = RunInvariants(int(first["global_batch"]), float(first["scale"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{path} tells the global batch and scale of the run, but not as numbers: restore it.") from error
     changed = _differences(first, run)

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from shardtune.builder.account import Account
-from shardtune.builder.receipts import Reject, WrittenShard
+from shardtune.builder.receipts import Reject, ShardReceipt
+from shardtune.builder.tracker import BuildTracker
 from shardtune.runtime.world import World
 
 
@@ -12,9 +12,9 @@ def reject(number: int) -> Reject:
     return {"path": f"a/{number}.jpg"}
 
 
-def shard(number: int, *, stored: int, rejected: int = 0) -> WrittenShard:
+def shard(number: int, *, stored: int, rejected: int = 0) -> ShardReceipt:
     rejects = [reject(number)] * rejected
-    return WrittenShard("train", f"train-{number:05d}-of-00002", offsets=[0] * stored, rejects=rejects)
+    return ShardReceipt("train", f"train-{number:05d}-of-00002", offsets=[0] * stored, rejects=rejects)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def shard(number: int, *, stored: int, rejected: int = 0) -> WrittenShard:
 def test_all_shards_are_heard_of_and_all_images_counted(order: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     shards = [shard(0, stored=2), shard(1, stored=1, rejected=1)]
     heard: list[Reject] = []
-    with Account(World(), 4, lambda rejects: heard.__setitem__(slice(None), rejects)) as account:
+    with BuildTracker(World(), 4, lambda rejects: heard.__setitem__(slice(None), rejects)) as account:
         for one in reversed(shards) if order == "reused last" else shards:
             reused = one is shards[0] or order == "all reused"
             if not reused:
@@ -45,7 +45,7 @@ def test_all_shards_are_heard_of_and_all_images_counted(order: str, told: str, c
 
 
 def test_what_was_written_before_the_clock_started_does_not_count_in_the_rates(capsys: pytest.CaptureFixture[str]) -> None:
-    with Account(World(), 1002, lambda rejects: None) as account:
+    with BuildTracker(World(), 1002, lambda rejects: None) as account:
         for _ in range(1000):
             account.next_image("a/1.jpg", 10_000_000)
         account.finished(shard(0, stored=1000), reused=False)
@@ -59,7 +59,7 @@ def test_what_was_written_before_the_clock_started_does_not_count_in_the_rates(c
 
 def test_images_that_an_earlier_attempt_rejected_are_checked_too() -> None:
     heard: list[int] = []
-    with Account(World(), 4, lambda rejects: heard.append(len(rejects))) as account:
+    with BuildTracker(World(), 4, lambda rejects: heard.append(len(rejects))) as account:
         account.finished(shard(0, stored=1, rejected=2), reused=True)
         account.rejected(reject(1))
     assert heard[-1] == 3
@@ -70,5 +70,5 @@ def test_what_the_check_raises_ends_the_image() -> None:
         if rejects:
             raise ValueError("too many")
 
-    with Account(World(), 4, refuse) as account, pytest.raises(ValueError, match="too many"):
+    with BuildTracker(World(), 4, refuse) as account, pytest.raises(ValueError, match="too many"):
         account.rejected(reject(1))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from shardtune.errors import CheckpointError
-from shardtune.model import checkpoint
-from shardtune.model.checkpoint import RUN_CONFIG_NAME, Tensors
+from shardtune.model import checkpoint_file
+from shardtune.model.checkpoint_file import RUN_CONFIG_NAME, Tensors
 
 TENSORS: Tensors = {"a/weights": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(7, np.int64)}
 RUN = {"config": {"image_size": 75}, "workers": 2, "labels": ["a", "b"]}
@@ -27,7 +27,7 @@ RUN = {"config": {"image_size": 75}, "workers": 2, "labels": ["a", "b"]}
     st.integers(0, 10**8 - 1),
 )
 def test_what_was_saved_is_loaded(tmp_path: Path, tensors: Tensors, step: int) -> None:
-    loaded = checkpoint.load(checkpoint.save(tmp_path, step, tensors))
+    loaded = checkpoint_file.load(checkpoint_file.save(tmp_path, step, tensors))
     assert loaded.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape)
@@ -35,44 +35,44 @@ def test_what_was_saved_is_loaded(tmp_path: Path, tensors: Tensors, step: int) -
 
 
 def test_equal_checkpoints_are_equal_files_and_those_of_before_can_be_read(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 0, TENSORS, {"step": 0})
+    path = checkpoint_file.save(tmp_path, 0, TENSORS, {"step": 0})
     first = path.read_bytes()
     for _ in range(20):
-        assert checkpoint.save(tmp_path, 0, TENSORS, {"step": 0}).read_bytes() == first
-    metadata = {"notes": "{}", "xxh3": checkpoint._digest(TENSORS, "{}")}
+        assert checkpoint_file.save(tmp_path, 0, TENSORS, {"step": 0}).read_bytes() == first
+    metadata = {"notes": "{}", "xxh3": checkpoint_file._digest(TENSORS, "{}")}
     path.write_bytes(safetensors.numpy.save(TENSORS, metadata))
-    assert np.array_equal(checkpoint.load(path)["a/weights"], TENSORS["a/weights"])
+    assert np.array_equal(checkpoint_file.load(path)["a/weights"], TENSORS["a/weights"])
 
 
 def test_a_transposed_tensor_keeps_its_content(tmp_path: Path) -> None:
-    loaded = checkpoint.load(checkpoint.save(tmp_path, 0, {"t": TENSORS["a/weights"].T}))
+    loaded = checkpoint_file.load(checkpoint_file.save(tmp_path, 0, {"t": TENSORS["a/weights"].T}))
     assert np.array_equal(loaded["t"], TENSORS["a/weights"].T)
 
 
 def test_newest_goes_by_number_and_sees_only_whole_checkpoints(tmp_path: Path) -> None:
-    assert checkpoint.newest(tmp_path) is None
+    assert checkpoint_file.latest(tmp_path) is None
     for step in (9, 100_000_000, 20):
-        checkpoint.save(tmp_path, step, TENSORS)
+        checkpoint_file.save(tmp_path, step, TENSORS)
     directory = tmp_path / "checkpoints"
     for name in (".step-00000999.safetensors.tmp", "step-00000999.safetensors.old", "notes.txt"):
         (directory / name).write_text("no checkpoint")
-    assert checkpoint.newest(tmp_path) == (100_000_000, directory / "step-100000000.safetensors")
+    assert checkpoint_file.latest(tmp_path) == (100_000_000, directory / "step-100000000.safetensors")
     (directory / "step-100000000.safetensors").unlink()
-    assert checkpoint.newest(tmp_path) == (20, directory / "step-00000020.safetensors")
+    assert checkpoint_file.latest(tmp_path) == (20, directory / "step-00000020.safetensors")
 
 
 def test_a_truncated_checkpoint_is_told(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, 1, TENSORS)
+    path = checkpoint_file.save(tmp_path, 1, TENSORS)
     content = path.read_bytes()
     for size in range(len(content)):
         path.write_bytes(content[:size])
         with pytest.raises(CheckpointError, match=f"{path.name} is no readable checkpoint"):
-            checkpoint.load(path)
+            checkpoint_file.load(path)
 
 
 def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is no readable checkpoint"):
-        checkpoint.load(tmp_path / "nothing.safetensors")
+        checkpoint_file.load(tmp_path / "nothing.safetensors")
 
 
 def test_an_optimizer_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_an_optimizer_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
     saved, fresh = made(), made()
     for variable in saved.values():
         variable.assign(variable + 1)
-    path = checkpoint.save(tmp_path, 1, {name: variable.numpy() for name, variable in saved.items()})
-    checkpoint.assign(fresh, checkpoint.load(path), path)
+    path = checkpoint_file.save(tmp_path, 1, {name: variable.numpy() for name, variable in saved.items()})
+    checkpoint_file.assign_variables(fresh, checkpoint_file.load(path), path)
     assert all(np.array_equal(fresh[name], variable) for name, variable in saved.items())
 
 
@@ -102,12 +102,12 @@ def test_an_optimizer_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_model_is_told(tmp_path: Path, tensors: Tensors, found: str) -> None:
     variables = {"w": keras.Variable(np.zeros((2, 3), np.float32))}
     with pytest.raises(CheckpointError, match=rf"w of shape \[2, 3\] was expected and {found}"):
-        checkpoint.assign(variables, tensors, tmp_path / "x.safetensors")
+        checkpoint_file.assign_variables(variables, tensors, tmp_path / "x.safetensors")
 
 
 def test_the_configuration_of_a_run_is_read(tmp_path: Path) -> None:
     (tmp_path / RUN_CONFIG_NAME).write_text(json.dumps(RUN))
-    assert checkpoint.load_run_config(tmp_path) == RUN
+    assert checkpoint_file.load_run_config(tmp_path) == RUN
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,4 @@ def test_what_is_no_run_is_told(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / RUN_CONFIG_NAME).write_text(content)
     with pytest.raises(CheckpointError, match=rf"holds {RUN_CONFIG_NAME}, but .* give the train_dir of a run"):
-        checkpoint.load_run_config(tmp_path)
+        checkpoint_file.load_run_config(tmp_path)

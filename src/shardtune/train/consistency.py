@@ -15,11 +15,11 @@ from shardtune.errors import DataError, TrainingError, UsageError, WorldError
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 
-Mine = tuple[dict[str, Any], str | None, dict[str, str]]  # flags, digest of the data, versions
+RankFingerprint = tuple[dict[str, Any], str | None, dict[str, str]]  # flags, digest of the data, versions
 PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy")
 
 
-def require_agreement(config: TrainConfig, world: World) -> None:
+def check_ranks_agree(config: TrainConfig, world: World) -> None:
     """Check that all ranks have the same flags, data set, package versions, and size of the world.
 
     Raises:
@@ -35,7 +35,7 @@ def require_agreement(config: TrainConfig, world: World) -> None:
     world.run_on_root(compare)
 
 
-def _require_same(config: TrainConfig, name: str, root: Mine, other: Mine) -> None:
+def _require_same(config: TrainConfig, name: str, root: RankFingerprint, other: RankFingerprint) -> None:
     for flag, value in other[0].items():
         if value != root[0][flag]:
             raise UsageError(
@@ -71,7 +71,7 @@ def _digest(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def require_equal(world: World, variables: dict[str, Any]) -> None:
+def check_equal_weights(world: World, variables: dict[str, Any]) -> None:
     """Compare checksums of `variables` over all ranks.
 
     Raises:

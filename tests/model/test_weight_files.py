@@ -15,8 +15,8 @@ import pytest
 import tensorflow as tf
 
 from shardtune.errors import CheckpointError
-from shardtune.model import checkpoint, inception, slim, sources
-from shardtune.model.averages import TWIN
+from shardtune.model import checkpoint_file, inception, slim, weight_files
+from shardtune.model.averages import EMA_SUFFIX
 from shardtune.model.inception import named_variables, trunk_names
 from shardtune.model.pretrained import restore
 
@@ -39,7 +39,7 @@ def in_2016(values: Arrays) -> Arrays:
     """The whole layout of the release: twins of other values, slots, the step, and averages of the losses."""
     return {
         **values,
-        **{f"{name}{TWIN}": array + 1 for name, array in values.items()},
+        **{f"{name}{EMA_SUFFIX}": array + 1 for name, array in values.items()},
         **{f"{name}/{slot}": array[:1] for name, array in values.items() for slot in ("RMSProp", "RMSProp_1")},
         "global_step": np.int64(157585) + np.zeros((), np.int64),
         "tower_0/total_loss/avg": np.zeros((), np.float32),
@@ -91,7 +91,7 @@ def test_the_2016_layout(small_model: Any, values: Arrays, released: dict[int, P
 
 def test_any_name_of_a_checkpoint_leads_to_it(released: dict[int, Path]) -> None:
     def conv0(path: Path) -> Array:
-        return sources.read(path, averaged=False, trunk=[]).arrays["conv0/weights"]
+        return weight_files.read(path, averaged=False, trunk=[]).arrays["conv0/weights"]
 
     index = released[V2].with_name("model.ckpt-7.index")
     expected = conv0(released[V2])
@@ -102,16 +102,16 @@ def test_any_name_of_a_checkpoint_leads_to_it(released: dict[int, Path]) -> None
 def test_a_folder_without_an_index_of_its_own(released: dict[int, Path], tmp_path: Path) -> None:
     shutil.copy(released[V1], tmp_path / "one")
     (tmp_path / "README.txt").write_text("Inception v3")
-    assert "conv0/weights" in sources.read(tmp_path, averaged=False, trunk=[]).arrays
+    assert "conv0/weights" in weight_files.read(tmp_path, averaged=False, trunk=[]).arrays
     shutil.copy(released[V1], tmp_path / "two")
     with pytest.raises(CheckpointError, match=r"the folder .* has 2 \(one, two\): give the file itself"):
-        sources.read(tmp_path, averaged=False, trunk=[])
+        weight_files.read(tmp_path, averaged=False, trunk=[])
 
 
 def test_a_folder_s_index_leads_to_no_other_folder(released: dict[int, Path], tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{released[V1]}"')
     with pytest.raises(CheckpointError, match=f"nothing at {tmp_path / 'model.ckpt-7'}"):
-        sources.read(tmp_path, averaged=False, trunk=[])
+        weight_files.read(tmp_path, averaged=False, trunk=[])
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
@@ -161,8 +161,8 @@ def test_keras_files_have_no_averaged_weights(of_keras: Any, small_model: Any, t
 
 
 def test_a_run_directory_gives_its_newest_checkpoint(small_model: Any, values: Arrays, tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, {"conv0/weights": np.zeros(1)})
-    checkpoint.save(tmp_path, 2, values)
+    checkpoint_file.save(tmp_path, 1, {"conv0/weights": np.zeros(1)})
+    checkpoint_file.save(tmp_path, 2, values)
     (tmp_path / "config.json").write_text("{}")
     assert restore(small_model, tmp_path).path == tmp_path / "checkpoints" / "step-00000002.safetensors"
     assert equal(small_model, values)
@@ -260,7 +260,7 @@ def test_files_that_are_cut_short(
         path, given = tmp_path / names[kind], tmp_path / "model.ckpt-7"
     else:
         given = path = (
-            checkpoint.save(tmp_path, 1, values)
+            checkpoint_file.save(tmp_path, 1, values)
             if kind == "safetensors"
             else written_by_keras(of_keras, tmp_path / f"saved{kind}")
         )
@@ -319,7 +319,7 @@ def test_the_2016_checkpoint_computes_what_the_2016_graph_computes(
     assert before.keys() == stored.keys()
     outputs = full_model(images[:1].astype(np.float32), training=False)
 
-    checkpoint.save(tmp_path, 3, before)
+    checkpoint_file.save(tmp_path, 3, before)
     for variable in named_variables(full_model).values():
         variable.assign(np.zeros(variable.shape))
     restore(full_model, tmp_path)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from shardtune.builder.receipts import Reject, WrittenShard
+from shardtune.builder.receipts import Reject, ShardReceipt
 from shardtune.runtime.progress import ProgressReporter
 from shardtune.runtime.world import World
 
@@ -32,7 +32,7 @@ class Report:
     rejects: list[Reject]
 
 
-class Account:
+class BuildTracker:
     """To be used by every rank around its writing; rank 0 leaves it when every shard is in.
 
     Args:
@@ -51,9 +51,9 @@ class Account:
         self._shown = Counter[str]()
         self._bytes_untimed = 0  # of images before the clock last started
         self._progress = ProgressReporter(world, "images", images)
-        self.shards: dict[str, WrittenShard] = {}
+        self.shards: dict[str, ShardReceipt] = {}
 
-    def __enter__(self) -> "Account":
+    def __enter__(self) -> "BuildTracker":
         self._progress.__enter__()
         return self
 
@@ -74,7 +74,7 @@ class Account:
         self._rejects.append(reject)
         self._report()  # at once: it may be one too many
 
-    def finished(self, shard: WrittenShard, *, reused: bool) -> None:
+    def finished(self, shard: ShardReceipt, *, reused: bool) -> None:
         """Send the account of a shard that is in place to rank 0."""
         if reused:
             self._counts.update(reused=len(shard.offsets) + len(shard.rejects), rejected=len(shard.rejects))
@@ -99,7 +99,7 @@ class Account:
     def _listen(self) -> bool:
         news = self._world.receive_pending()
         for message in news:
-            if isinstance(message, WrittenShard):
+            if isinstance(message, ShardReceipt):
                 self.shards[message.name] = message
             else:
                 self._heard[message.rank] = time.monotonic(), message

@@ -19,11 +19,11 @@ RUN_VERSION = 1
 Tensors = dict[str, npt.NDArray[Any]]
 
 
-def path_of(directory: Path, step: int) -> Path:
+def checkpoint_path(directory: Path, step: int) -> Path:
     return directory / "checkpoints" / f"step-{step:08d}.safetensors"
 
 
-def all_of(directory: Path) -> list[tuple[int, Path]]:
+def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
     """Step and path of every checkpoint of the run in `directory`, the oldest first."""
     return sorted(
         (int(match[1]), path)
@@ -32,17 +32,17 @@ def all_of(directory: Path) -> list[tuple[int, Path]]:
     )
 
 
-def newest(directory: Path) -> tuple[int, Path] | None:
+def latest(directory: Path) -> tuple[int, Path] | None:
     """Step and path of the newest checkpoint of the run in `directory`, or None."""
-    return max(all_of(directory), default=None)
+    return max(list_checkpoints(directory), default=None)
 
 
-def save(directory: Path, step: int, tensors: Tensors, notes: dict[str, Any] | None = None) -> Path:
-    """Write the checkpoint of `step` durably and return its path; `notes` is a JSON value that goes with it."""
-    path = path_of(directory, step)
+def save(directory: Path, step: int, tensors: Tensors, metadata: dict[str, Any] | None = None) -> Path:
+    """Write the checkpoint of `step` durably and return its path; `metadata` is a JSON value that goes with it."""
+    path = checkpoint_path(directory, step)
     path.parent.mkdir(exist_ok=True)
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    text = json.dumps(notes or {}, sort_keys=True)
+    text = json.dumps(metadata or {}, sort_keys=True)
     with atomic_write(path) as file:
         # One entry: safetensors writes several in random order, and equal checkpoints would be other files.
         entry = json.dumps({"notes": text, "xxh3": _digest(tensors, text)})
@@ -56,11 +56,11 @@ def load(path: Path) -> Tensors:
     Raises:
         CheckpointError: it cannot be read, or is not as it was written.
     """
-    return load_with_notes(path)[0]
+    return load_with_metadata(path)[0]
 
 
-def load_with_notes(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """All tensors of a checkpoint, and the notes that were saved with them; raises as `load`."""
+def load_with_metadata(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """All tensors of a checkpoint, and the metadata that were saved with them; raises as `load`."""
     try:
         tensors = safetensors.numpy.load_file(path)
         with safe_open(path, "np") as file:
@@ -74,9 +74,9 @@ def load_with_notes(path: Path) -> tuple[Tensors, dict[str, Any]]:
         raise CheckpointError(f"{path} is no readable checkpoint ({error}): remove it to use the one before.") from error
 
 
-def _digest(tensors: Tensors, notes: str) -> str:
+def _digest(tensors: Tensors, metadata: str) -> str:
     """XXH3 of names, types, shapes and bytes, in the order of the names."""
-    digest = xxhash.xxh3_128(notes.encode())
+    digest = xxhash.xxh3_128(metadata.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\0{name}\0{tensor.dtype.str}\0{tensor.shape}\0".encode())
@@ -84,7 +84,7 @@ def _digest(tensors: Tensors, notes: str) -> str:
     return digest.hexdigest()
 
 
-def assign(variables: dict[str, Any], tensors: Tensors, path: Path) -> None:
+def assign_variables(variables: dict[str, Any], tensors: Tensors, path: Path) -> None:
     """Give every variable its namesake's value.
 
     Raises:

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError, ShardtuneError, UsageError
-from shardtune.model import checkpoint
+from shardtune.model import checkpoint_file
 from shardtune.train.config import TrainConfig
-from shardtune.train.rundirectory import Fixed
-from shardtune.train.rundirectory import open_run as open_of
+from shardtune.train.run_config import RunInvariants
+from shardtune.train.run_config import open_run as open_of
 from tests.jsonvalues import json_values
 
 
-def open_run(config: TrainConfig, workers: int) -> Fixed:
+def open_run(config: TrainConfig, workers: int) -> RunInvariants:
     return open_of(config, Manifest.load(config.data_dir), workers)
 
 
@@ -28,8 +28,8 @@ def config(small_data: Path, tmp_path: Path) -> TrainConfig:
 
 def test_the_first_start_decides(config: TrainConfig) -> None:
     fixed = open_run(config, workers=3)
-    assert fixed == Fixed(48, 6.0)
-    checkpoint.save(config.train_dir, 1, {})
+    assert fixed == RunInvariants(48, 6.0)
+    checkpoint_file.save(config.train_dir, 1, {})
     # However the same work is divided later.
     assert open_run(config, workers=1) == fixed
     assert open_run(replace(config, batch_size=48, accumulate=1), workers=7) == fixed
@@ -37,7 +37,7 @@ def test_the_first_start_decides(config: TrainConfig) -> None:
 
 def test_before_the_first_checkpoint_nothing_is_decided(config: TrainConfig) -> None:
     open_run(config, workers=3)
-    assert open_run(replace(config, lr_scaling="sqrt", accumulate=1), workers=4) == Fixed(32, 2.0)
+    assert open_run(replace(config, lr_scaling="sqrt", accumulate=1), workers=4) == RunInvariants(32, 2.0)
 
 
 ALLOWED, NEVER = "may change with --allow_config_change", "never changes in a run"
@@ -58,7 +58,7 @@ ALLOWED, NEVER = "may change with --allow_config_change", "never changes in a ru
 )
 def test_a_changed_configuration_is_refused_unless_allowed(config: TrainConfig, changes: dict[str, Any], told: str) -> None:
     fixed = open_run(config, workers=1)
-    checkpoint.save(config.train_dir, 1, {})
+    checkpoint_file.save(config.train_dir, 1, {})
     changed = replace(config, **changes)
     with pytest.raises(UsageError) as error:
         open_run(changed, workers=1)
@@ -84,7 +84,7 @@ def test_a_changed_configuration_is_refused_unless_allowed(config: TrainConfig, 
 def test_what_never_changes_in_a_run_is_named(config: TrainConfig, changes: dict[str, Any], told: str) -> None:
     config = replace(config, pretrained_model_checkpoint_path=Path("model.ckpt"))
     open_run(config, workers=1)
-    checkpoint.save(config.train_dir, 1, {})
+    checkpoint_file.save(config.train_dir, 1, {})
     before = (config.train_dir / "config.json").read_bytes()
     for allowed in (False, True):
         with pytest.raises(UsageError) as error:
@@ -98,14 +98,14 @@ def test_what_never_changes_in_a_run_is_named(config: TrainConfig, changes: dict
 @pytest.mark.parametrize(("labels", "told"), [(["a", "b"], NEVER), (["a", "b", "c"], ALLOWED)])
 def test_classes_may_have_other_names_but_not_another_number(config: TrainConfig, labels: list[str], told: str) -> None:
     open_run(config, workers=1)
-    checkpoint.save(config.train_dir, 1, {})
+    checkpoint_file.save(config.train_dir, 1, {})
     with pytest.raises(UsageError, match=rf"labels was \['blue', 'green', 'red'\], is {re.escape(str(labels))}, and {told}"):
         open_of(config, replace(Manifest.load(config.data_dir), labels=labels), 1)
 
 
 def test_other_data_are_refused(config: TrainConfig, small_data: Path, tmp_path: Path) -> None:
     open_run(config, workers=1)
-    checkpoint.save(config.train_dir, 1, {})
+    checkpoint_file.save(config.train_dir, 1, {})
     run = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**run, "data_sha256": "0"}))
     with pytest.raises(UsageError, match="data_sha256 was 0, is "):
@@ -114,7 +114,7 @@ def test_other_data_are_refused(config: TrainConfig, small_data: Path, tmp_path:
 
 def test_a_run_from_before_a_flag_existed_goes_on_with_its_default(config: TrainConfig, tmp_path: Path) -> None:
     open_run(config, workers=1)
-    checkpoint.save(config.train_dir, 1, {})
+    checkpoint_file.save(config.train_dir, 1, {})
     run = json.loads((tmp_path / "config.json").read_text())
     del run["config"]["precision"]
     (tmp_path / "config.json").write_text(json.dumps(run))
@@ -136,10 +136,10 @@ def test_without_examples_there_is_no_run(config: TrainConfig) -> None:
 def test_any_value_in_place_of_what_a_run_began_with_is_refused_or_one(config: TrainConfig, value: Any, key: str) -> None:
     path = config.train_dir / "config.json"
     path.unlink(missing_ok=True)
-    for _, old in checkpoint.all_of(config.train_dir):
+    for _, old in checkpoint_file.list_checkpoints(config.train_dir):
         old.unlink()
     fixed = open_run(config, workers=1)
-    checkpoint.save(config.train_dir, 1, {})
+    checkpoint_file.save(config.train_dir, 1, {})
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value} if key else value))
     try:
         found = open_run(config, workers=1)
@@ -150,7 +150,7 @@ def test_any_value_in_place_of_what_a_run_began_with_is_refused_or_one(config: T
 
 def test_a_run_that_had_no_version_goes_on(config: TrainConfig) -> None:
     fixed, path = open_run(config, workers=3), config.train_dir / "config.json"
-    checkpoint.save(config.train_dir, 1, {})
+    checkpoint_file.save(config.train_dir, 1, {})
     value = json.loads(path.read_text())
     path.write_text(json.dumps({key: part for key, part in value.items() if key != "version"}))
     assert open_run(config, workers=1) == fixed

@@ -20,8 +20,8 @@ import numpy as np
 import safetensors
 
 from shardtune.errors import CheckpointError
-from shardtune.model import checkpoint, keras_files, slim
-from shardtune.model.averages import TWIN
+from shardtune.model import checkpoint_file, keras_files, slim
+from shardtune.model.averages import EMA_SUFFIX
 from shardtune.model.keras_files import Array
 from shardtune.runtime.frameworks import tf
 
@@ -76,7 +76,7 @@ def read(path: Path, *, averaged: bool, trunk: list[str]) -> Source:
             case "tensorflow":
                 return _of_tensorflow(path, averaged)
             case "safetensors":
-                tensors = checkpoint.load(path)
+                tensors = checkpoint_file.load(path)
                 return _chosen("a checkpoint of shardtune", path, tensors, tensors.__getitem__, averaged)
     except UNREADABLE as error:
         told = " ".join(str(error).split())[:200]
@@ -99,7 +99,7 @@ def _format(path: Path) -> Literal["keras", "tensorflow", "safetensors"] | None:
 def _file(path: Path) -> Path:
     """The file that a folder, or the prefix of a TensorFlow checkpoint, stands for."""
     if path.is_dir():
-        run, state = checkpoint.newest(path), path / "checkpoint"
+        run, state = checkpoint_file.latest(path), path / "checkpoint"
         if run:
             return run[1]
         match = re.search(r'model_checkpoint_path: "(.+)"', state.read_text("utf-8", "replace")) if state.is_file() else None
@@ -143,7 +143,7 @@ def _chosen(kind: str, path: Path, names: Iterable[str], tensor: Callable[[str],
     """The plain variables, or their twins, without what belongs to training alone."""
     chosen = {name: name for name in names if not TRAINING_STATE.fullmatch(name)}
     if averaged:
-        twins = {name.removesuffix(TWIN): name for name in names if name.endswith(TWIN)}
+        twins = {name.removesuffix(EMA_SUFFIX): name for name in names if name.endswith(EMA_SUFFIX)}
         if not twins:
             raise _no_twins(path)
         chosen |= twins

@@ -6,21 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Manifest, Records
+from shardtune.dataset.manifest import Manifest, RecordIndex
 from shardtune.errors import CheckpointError, DataError
 from shardtune.evaluate.config import EvalConfig
-from shardtune.evaluate.counts import Counts
+from shardtune.evaluate.counts import TopKCounts
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.input.pipeline import evaluation_batches
 from shardtune.input.reader import RecordReader
-from shardtune.model import checkpoint, inception, pretrained
+from shardtune.model import checkpoint_file, inception, pretrained
 from shardtune.runtime import devices
 from shardtune.runtime.files import write_json
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 
-def evaluate(config: EvalConfig, world: World) -> Counts:
+def evaluate(config: EvalConfig, world: World) -> TopKCounts:
     """Print precision@1 and recall@5, write them to `eval_dir/eval.json`, and return the counts.
 
     Raises:
@@ -40,7 +40,7 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
     started = time.monotonic()
     world.guard.set_timeout(config.hang_timeout)
     with closing(batches):
-        counts = Evaluator(model).counts(batches, world)
+        counts = Evaluator(model).run(batches, world)
     seconds = time.monotonic() - started
     if not counts or not counts.examples:
         raise DataError(f"Evaluation needs a sound record, but all {examples} asked for are corrupt: see shardtune verify.")
@@ -62,24 +62,25 @@ def evaluate(config: EvalConfig, world: World) -> Counts:
     corrupt = sorted(set().union(*world.allgather(reader.corrupt)))
     if corrupt:
         print_on_root(
-            world, f"{examples - counts.examples} corrupt record(s) were left out: the first is {reader.place(corrupt[0])}."
+            world,
+            f"{examples - counts.examples} corrupt record(s) were left out: the first is {reader.describe_record(corrupt[0])}.",
         )
     print_on_root(world, str(counts))
     return counts
 
 
-def _find(config: EvalConfig, world: World) -> tuple[Manifest, Records, dict[str, Any], tuple[int, Path]]:
+def _find(config: EvalConfig, world: World) -> tuple[Manifest, RecordIndex, dict[str, Any], tuple[int, Path]]:
     """The data set, the run's configuration, and its newest checkpoint, if they fit together."""
     manifest, records = open_data_set(config.data_dir, world)
     if not manifest.examples(config.subset):
         raise DataError(f"Evaluation needs examples, but the {config.subset} split of {config.data_dir} is empty.")
-    run = checkpoint.load_run_config(config.checkpoint_dir)
+    run = checkpoint_file.load_run_config(config.checkpoint_dir)
     if run["labels"] != manifest.labels:
         raise CheckpointError(
             f"A model is evaluated on the classes it was trained on, but {config.checkpoint_dir} has {run['labels']} and "
             f"{config.data_dir} has {manifest.labels}: give the data set of the run."
         )
-    newest = checkpoint.newest(config.checkpoint_dir)
+    newest = checkpoint_file.latest(config.checkpoint_dir)
     if newest is None:
         raise CheckpointError(f"There is no checkpoint yet in {config.checkpoint_dir}: run shardtune train first.")
     return manifest, records[config.subset], run, newest
