@@ -144,7 +144,7 @@ def _select_command(config: Any) -> tuple[Backend | None, Callable[[Any, World],
 
 def _exit_with_error(error: Exception, world: World, debug: bool) -> NoReturn:
     """Say in one line what went wrong, and end every rank."""
-    for number in (signal.SIGTERM, signal.SIGINT):  # from a launcher that ends all ranks: all is captured_stderr
+    for number in (signal.SIGTERM, signal.SIGINT):  # from a launcher that ends all ranks: all is said
         signal.signal(number, signal.SIG_DFL)
     if debug:
         traceback.print_exc()

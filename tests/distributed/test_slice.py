@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shardtune.model.averages import EMA_SUFFIX
-from shardtune.model.checkpoint_file import load
+from shardtune.model.checkpoint_file import latest, load
 from tests.distributed.training import TRAIN
 from tests.launching import launch, shardtune
 
@@ -47,7 +47,7 @@ def test_a_run_starts_from_the_averaged_weights_of_another(inception_run: Path, 
     )  # fmt: skip
     first, second = (load(latest(directory)[1]) for directory in (inception_run, tmp_path))  # type: ignore[index]
     frozen = [name for name in first if name.startswith("conv0/") and not name.endswith(EMA_SUFFIX)]
-    assert f"RestoreReport 378 variables from {inception_run}" in said
+    assert f"Restored 378 variables from {inception_run}" in said
     assert all(np.array_equal(second[name], first[f"{name}{EMA_SUFFIX}"]) for name in frozen)
     assert not any(f"{name}{EMA_SUFFIX}" in second for name in frozen)
     for flag, averaged in (("--ema", True), ("--no_ema", False)):

@@ -39,7 +39,7 @@ def test_every_variable_gets_its_own_value(small_model: Any, values: dict[str, A
     assert set(restored.given) == set(values)
     assert restored.random == []
     assert all(np.array_equal(variable, values[name]) for name, variable in named_variables(small_model).items())
-    assert str(restored) == f"RestoreReport {len(values)} variables from {written}, a checkpoint of shardtune."
+    assert str(restored) == f"Restored {len(values)} variables from {written}, a checkpoint of shardtune."
 
 
 def test_fine_tuning_leaves_the_final_layers_as_they_are(small_model: Any, values: dict[str, Any], written: Path) -> None:

@@ -1,4 +1,4 @@
-"""TopKCounts over a split, the same integers for any number of ranks."""
+"""Counts over a split, the same integers for any number of ranks."""
 
 from collections.abc import Callable, Iterable
 from functools import reduce

@@ -1,4 +1,4 @@
-"""RecordIndex of a data set by their number: neighbours in one read, every CRC checked, from any thread."""
+"""Records of a data set by their number: neighbours in one read, every CRC checked, from any thread."""
 
 import os
 from collections.abc import Iterator

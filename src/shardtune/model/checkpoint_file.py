@@ -60,7 +60,7 @@ def load(path: Path) -> Tensors:
 
 
 def load_with_metadata(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """All tensors of a checkpoint, and the metadata that were saved with them; raises as `load`."""
+    """All tensors of a checkpoint, and the metadata that was saved with them; raises as `load`."""
     try:
         tensors = safetensors.numpy.load_file(path)
         with safe_open(path, "np") as file:

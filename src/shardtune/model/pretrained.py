@@ -27,7 +27,7 @@ class RestoreReport:
     def __str__(self) -> str:
         layers = dict.fromkeys(name.rpartition("/")[0].removesuffix("/BatchNorm") for name in self.random)
         random = f"; {listed(list(layers))} start at random" if layers else ""
-        return f"RestoreReport {len(self.given)} variables from {self.path}, {self.kind}{random}."
+        return f"Restored {len(self.given)} variables from {self.path}, {self.kind}{random}."
 
 
 def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool = False) -> RestoreReport:

@@ -30,7 +30,7 @@ def _write(text: str) -> None:
 
 
 class ProgressReporter:
-    """TopKCounts to `total` and shows rate and time left, with a note that the caller may change.
+    """Counts to `total` and shows rate and time left, with a note that the caller may change.
 
     Args:
         world: only its rank 0 speaks.
@@ -70,7 +70,7 @@ class ProgressReporter:
 
     @property
     def rate(self) -> float:
-        """TopKCounts × weight per second."""
+        """Counts × weight per second."""
         return self._counted * self._items_per_count / self.seconds
 
     def advance_untimed(self, count: int, note: str | None = None) -> None:

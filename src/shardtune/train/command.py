@@ -73,7 +73,7 @@ def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Calla
     """Run, and remember how it ended."""
     log, outcome = RankLog(config.train_dir, world.rank), OutcomeFile(config.train_dir, world.rank)
     outcome.attempt = world.broadcast(outcome.attempt) + 1
-    log.write(f"RunContext {outcome.attempt}, {world.name}: {versions()}")
+    log.write(f"Attempt {outcome.attempt}, {world.name}: {versions()}")
 
     def tell(sentence: str, late: list[int]) -> None:
         sentence = f"{sentence}; see the logs of all ranks in {log.path.parent}."

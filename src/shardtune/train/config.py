@@ -78,10 +78,10 @@ class TrainConfig:
     would. frozen: by the moving statistics of the checkpoint, which then do not change. Where a worker needs several
     micro-batches for a step, each is normalised by itself, so that only frozen stays the same whatever their number."""
     batch_norm_decay: float = 0.9
-    """LrDecay of the moving mean and variance of batch normalisation, once a step, however many micro-batches it has. The
+    """Decay of the moving mean and variance of batch normalisation, once a step, however many micro-batches it has. The
     reference's 0.9997 is for 10,000 steps and more."""
     moving_average_decay: float = 0.9999
-    """LrDecay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
+    """Decay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
     augment: Augmentation = "light"
     """inception: the distortions of research/inception, for training from random weights: crops of 5 to 100 % around
     bounding boxes, flip, four ways of resizing, strong colour. light: crops of 35 to 100 %, flip, mild colour.
