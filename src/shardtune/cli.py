@@ -20,10 +20,11 @@ from shardtune.doctor.config import DoctorConfig
 from shardtune.errors import ReportedElsewhereError, RootFailedError, ShardtuneError, StoppedError, UsageError, exit_status_of
 from shardtune.evaluate.config import EvalConfig
 from shardtune.inspect.config import InspectConfig, VerifyConfig
+from shardtune.runtime.backends import Backend, enable_timeline
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.progress import escape_control_chars
 from shardtune.runtime.streams import protect
-from shardtune.runtime.world import Backend, World, enable_timeline
+from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 
 DESCRIPTION = (

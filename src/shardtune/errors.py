@@ -1,4 +1,4 @@
-"""Every error that a person can cause, each one sentence: the rule, what was received, what to do.
+"""Every error that a person can cause: what is wrong, then what to do.
 
 ShardtuneError               exit status 1
 ├── UsageError               exit status 2: flags that are wrong or contradict each other
@@ -13,9 +13,21 @@ ShardtuneError               exit status 1
 
 
 class ShardtuneError(Exception):
-    """Base of all errors whose message is meant for a person."""
+    """Base of all errors that are meant for a person.
+
+    Args:
+        message: what is wrong, in one sentence.
+        advice: what to do; empty where that is obvious.
+    """
 
     exit_status = 1
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message, advice)
+        self.message, self.advice = message, advice
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}".strip()
 
 
 class UsageError(ShardtuneError):

@@ -27,7 +27,7 @@ from shardtune.runtime.balance import balance
 from shardtune.runtime.files import filename_in_errors, sha256_file
 from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.progress import print_on_root
-from shardtune.runtime.world import World
+from shardtune.runtime.world import RootOnly, World
 
 DIGESTS_NAME = "digests.bin"
 LOG_NAME = "builds.jsonl"
@@ -68,13 +68,13 @@ def build(config: BuildConfig, world: World) -> Manifest:
     return manifest
 
 
-def _build(config: BuildConfig, names: list[str], found: dict[Split, FileTable], world: World) -> Manifest:
+def _build(config: BuildConfig, names: list[str], found: RootOnly[dict[Split, FileTable]], world: World) -> Manifest:
     directory = config.output_directory
     planned = make_plan(config, names, found, directory / WORK_NAME / DIGESTS_NAME, world)
-    wanted = world.run_on_root(lambda: recipe.describe(planned, options(config), recipe.rejected_before(directory)))
-    if world.broadcast_from_root(lambda: not config.overwrite and recipe.only_times_differ(directory, wanted)):
+    wanted = world.run_on_root(lambda: recipe.describe(planned.get(), options(config), recipe.rejected_before(directory)))
+    if world.broadcast_from_root(lambda: not config.overwrite and recipe.only_times_differ(directory, wanted.get())):
         _accept_times(config, planned, wanted, world)
-    if world.broadcast_from_root(lambda: recipe.begin(directory, wanted, overwrite=config.overwrite)):
+    if world.broadcast_from_root(lambda: recipe.begin(directory, wanted.get(), overwrite=config.overwrite)):
         damaged = world.broadcast_from_root(lambda: _damaged(directory))
         if not damaged:
             print_on_root(world, f"The data set in {directory} was finished before: nothing to do.")
@@ -83,19 +83,19 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, FileTable],
             world, f"The data set in {directory} was finished before, but lost {', '.join(damaged)}: writing them again."
         )
         world.run_on_root((directory / MANIFEST_NAME).unlink)
-    shards, images = world.broadcast_from_root(lambda: (len(planned.shards), sum(map(len, planned.sources.values()))))
+    shards, images = world.broadcast_from_root(lambda: (len(planned.get().shards), planned.get().images))
     if world.size > shards:
         print_on_root(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
     image_options = ImageOptions(config.check, config.exif, config.max_side, config.quality)
 
     def check(rejects: list[receipts.Reject]) -> None:
         if len(rejects) > config.max_rejects:
-            recipe.note_rejects(directory, planned, options(config), rejects)
+            recipe.note_rejects(directory, planned.get(), options(config), rejects)
         require_few(rejects, config.max_rejects, directory)
 
     seals: list[Seal] = []
     with BuildTracker(world, images, check) as account:
-        for shard in world.scatter(_shares(planned, directory, world.size) if world.is_root else ()):
+        for shard in world.scatter(_assign_shards(planned.get(), directory, world.size) if world.is_root else ()):
             world.guard.heartbeat(f"at the start of {shard.name}")
             before = receipts.finished_shard(directory, shard)
             written = before or write_shard(shard, directory, names, image_options, account)
@@ -107,24 +107,29 @@ def _build(config: BuildConfig, names: list[str], found: dict[Split, FileTable],
     world.barrier()  # seals are looked at as late as can be
     broken = [path for paths in world.allgather([seal.path for seal in seals if not seal.holds]) for path in paths]
     world.run_on_root(lambda: _require_none(broken))
-    manifest = world.broadcast_from_root(lambda: _finish(config, planned, account))
+    manifest = world.broadcast_from_root(lambda: _finish(config, planned.get(), account))
     _tell(config, manifest, world)
     return manifest
 
 
-def _accept_times(config: BuildConfig, planned: Plan, wanted: dict[str, Any], world: World) -> None:
+def _accept_times(config: BuildConfig, planned: RootOnly[Plan], wanted: RootOnly[dict[str, Any]], world: World) -> None:
     """Go on with images that have other times than when the build began, if their content is the same.
 
     Raises:
         DataError: it is not.
     """
     cache = config.output_directory / WORK_NAME / DIGESTS_NAME
-    roots = world.broadcast_from_root(lambda: planned.roots)
-    digests: dict[Split, Digests] = {}
+    roots = world.broadcast_from_root(lambda: planned.get().roots)
+    digests: dict[Split, RootOnly[Digests]] = {}
     for split, root in roots.items():
-        digests[split] = digest_files(root, partial(lambda split: planned.sources[split], split), cache, world)
-    world.run_on_root(lambda: receipts.require_same_content(config.output_directory, planned, digests))
-    world.run_on_root(lambda: recipe.remember(config.output_directory, wanted))
+        digests[split] = digest_files(root, partial(lambda split: planned.get().sources[split], split), cache, world)
+
+    def accept() -> None:
+        found = {split: of.get() for split, of in digests.items()}
+        receipts.require_same_content(config.output_directory, planned.get(), found)
+        recipe.remember(config.output_directory, wanted.get())
+
+    world.run_on_root(accept)
 
 
 def _damaged(directory: Path) -> list[str]:
@@ -170,7 +175,7 @@ def options(config: BuildConfig) -> dict[str, Any]:
     }
 
 
-def _shares(planned: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPlan]]:
+def _assign_shards(planned: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPlan]]:
     """Each rank's shards, in turn. One that seems finished is only read once more, and weighs little."""
     weights = []
     for number, (_, name, _) in enumerate(planned.shards):

@@ -13,7 +13,7 @@ from shardtune.builder import images
 from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import DIGEST_BYTES, Digests, Indices, as_digests, group
 from shardtune.runtime.files import atomic_write
-from shardtune.runtime.world import World
+from shardtune.runtime.world import RootOnly, World
 
 MAGIC = b"shardtune digests 2\n"  # with the version of the layout
 AT_ONCE = 1 << 16  # files: of a million, copies take memory
@@ -29,16 +29,16 @@ def placeholder_digest(path: Path) -> bytes:
     return digest(b"unreadable\0" + os.fsencode(path))
 
 
-def digest_files(root: Path, listing: Callable[[], FileTable], cache: Path, world: World) -> Digests:
+def digest_files(root: Path, listing: Callable[[], FileTable], cache: Path, world: World) -> RootOnly[Digests]:
     """Digests of all files of a listing, which the ranks share out by bytes, [files, 2]. For all ranks to call.
 
     Only rank 0 asks for the listing, and only it gets the digests. Files whose path, size and time are in `cache` are not read.
     """
-    known = world.run_on_root(lambda: _Known(root, listing(), cache))
+    known = world.run_on_root(lambda: _DigestCache(root, listing(), cache))
     everything = world.allgather(
-        _digests_of(root, world.scatter(known.unknown_by_rank(world.size) if world.is_root else ()), world)
+        _digests_of(root, world.scatter(known.get().misses_by_rank(world.size) if world.is_root else ()), world)
     )
-    return world.run_on_root(lambda: known.complete(b"".join(everything)))
+    return world.run_on_root(lambda: known.get().merge_and_save(b"".join(everything)))
 
 
 def _digests_of(root: Path, listing: FileTable, world: World) -> bytes:
@@ -57,7 +57,7 @@ def _digest_or_none(root: Path, path: str) -> bytes:
         return bytes(DIGEST_BYTES)
 
 
-class _Known:
+class _DigestCache:
     """The cache, and which files it lacks. On disk: `MAGIC`, (digest of root, path, size and time; digest of content) end to
     end, and the digest of all this; a file that is otherwise is as none."""
 
@@ -83,7 +83,7 @@ class _Known:
             self._digests[hit] = self._old[at[hit], 2:]
         self._missing: Indices = np.flatnonzero(~hit)
 
-    def unknown_by_rank(self, ranks: int) -> Iterator[FileTable]:
+    def misses_by_rank(self, ranks: int) -> Iterator[FileTable]:
         """The files to read, in order, cut where the ranks get about equal numbers of bytes."""
         ends = np.cumsum(self._listing.sizes[self._missing])
         total = int(ends[-1]) if len(ends) else 0
@@ -91,7 +91,7 @@ class _Known:
         for part in np.split(self._missing, cuts):
             yield self._listing.take(part)
 
-    def complete(self, digests: bytes) -> Digests:
+    def merge_and_save(self, digests: bytes) -> Digests:
         """Digests of all files, from those of the unknown ones. What cannot be read is not kept: next time it may be."""
         found = as_digests(digests)
         self._digests[self._missing] = found

@@ -53,6 +53,11 @@ class Plan:
     shards: list[tuple[Split, str, range]]
     box_counts: Mapping[str, int] = field(default_factory=Counter)
 
+    @property
+    def images(self) -> int:
+        """How many are to be stored."""
+        return sum(map(len, self.sources.values()))
+
     def shard(self, number: int) -> ShardPlan:
         split, name, where = self.shards[number]
         sources = self.sources[split].take(np.array(where, np.int64))

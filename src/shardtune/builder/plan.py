@@ -16,7 +16,7 @@ from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import Digests, Indices, Plan
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError, WorldError
-from shardtune.runtime.world import World
+from shardtune.runtime.world import RootOnly, World
 
 FILES_COMPARED = 32  # of each split: looking at one takes milliseconds on some network file systems
 
@@ -71,16 +71,16 @@ def scan_splits(config: BuildConfig, names: list[str], ignored: Ignored, beat: C
     return found
 
 
-def check_same_view(config: BuildConfig, found: dict[Split, FileTable], world: World) -> None:
+def check_same_view(config: BuildConfig, found: RootOnly[dict[Split, FileTable]], world: World) -> None:
     """Check on every rank that it sees the images that rank 0 found: all class folders, and some of the files by their size.
 
-    For all ranks to call; `found` is looked at on rank 0 alone.
+    For all ranks to call.
 
     Raises:
         WorldError: names a rank that sees something else.
     """
     expected = world.broadcast_from_root(
-        lambda: {split: _view(config, split, _some_of(listing)) for split, listing in found.items()}
+        lambda: {split: _view(config, split, _some_of(listing)) for split, listing in found.get().items()}
     )
     differing = (split for split, view in expected.items() if _view(config, split, list(view.sizes)) != view)
     everywhere = world.allgather((world.name, next(differing, None)))
@@ -119,24 +119,26 @@ def _require_no_difference(config: BuildConfig, everywhere: list[tuple[str, Spli
             )
 
 
-def make_plan(config: BuildConfig, names: list[str], found: dict[Split, FileTable], cache: Path, world: World) -> Plan:
-    """The plan, on rank 0 alone; for all ranks to call, because they share the reading where identical files matter.
+def make_plan(
+    config: BuildConfig, names: list[str], found: RootOnly[dict[Split, FileTable]], cache: Path, world: World
+) -> RootOnly[Plan]:
+    """The plan. For all ranks to call, because they share the reading where identical files matter.
 
     Args:
-        found: see `scan_splits`; looked at on rank 0 alone, and changed: what is held out is taken out of it.
+        found: see `scan_splits`; changed: what is held out is taken out of it.
         cache: file where digests of images are kept for the next attempt.
 
     Raises:
         DataError: there are too few images to hold out so many, or bounding boxes are wrong.
     """
-    digests: dict[Split, Digests] = {}
+    digests: dict[Split, RootOnly[Digests]] = {}
     if config.validation_fraction or config.validation_examples or config.duplicates == "skip":
 
-        def digests_of(split: Split, root: Path) -> Digests:
-            return digest_files(root, lambda: found[split], cache, world)
+        def digests_of(split: Split, root: Path) -> RootOnly[Digests]:
+            return digest_files(root, lambda: found.get()[split], cache, world)
 
         digests = {split: digests_of(split, root) for split, root in _roots(config).items()}
-    return world.run_on_root(lambda: _decide(config, names, found, digests))
+    return world.run_on_root(lambda: _decide(config, names, found.get(), {split: of.get() for split, of in digests.items()}))
 
 
 def _roots(config: BuildConfig) -> dict[Split, Path]:

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from shardtune.runtime.world import horovod_build_info, mpi_library_version
+from shardtune.runtime.backends import horovod_build_info, mpi_library_version
 
 
 def of_tensorflow() -> dict[str, Any]:

@@ -14,9 +14,10 @@ from shardtune.doctor import checks, host
 from shardtune.doctor.finding import Finding, Reply
 from shardtune.doctor.probes import of_horovod
 from shardtune.errors import WorldError
+from shardtune.runtime.backends import Backend
 from shardtune.runtime.devices import configure_devices
 from shardtune.runtime.launcher import Launcher
-from shardtune.runtime.world import Backend, World
+from shardtune.runtime.world import World
 
 PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy", "pillow")
 GRADIENTS = (8, 3_000_000)  # tensors, float32 values in each: 96 MB, as Inception v3's gradients are

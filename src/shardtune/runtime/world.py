@@ -3,7 +3,6 @@
 A world of size 1 answers every collective rightly, so no caller asks "am I distributed?".
 """
 
-import ctypes
 import os
 import secrets
 import socket
@@ -11,18 +10,34 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from shardtune.errors import RootFailedError, WorldError, exit_status_of
-from shardtune.runtime.communicators import Communicator, HorovodCommunicator, MpiCommunicator, SingleProcessCommunicator
+from shardtune.runtime.backends import Backend, connect
+from shardtune.runtime.communicators import Communicator, SingleProcessCommunicator
 from shardtune.runtime.guard import Guard
-from shardtune.runtime.launcher import Launcher, detect_launcher
+from shardtune.runtime.launcher import detect_launcher
 from shardtune.runtime.rollcall import Member
 
 T = TypeVar("T")
-Backend = Literal["mpi", "horovod"]
+
+
+class RootOnly(Generic[T]):
+    """A value that exists on rank 0 alone."""
+
+    def __init__(self, value: T | None, *, is_root: bool) -> None:
+        self._value, self._is_root = value, is_root
+
+    def get(self) -> T:
+        """The value.
+
+        Raises:
+            RuntimeError: this is not rank 0, which is a fault of the program.
+        """
+        if not self._is_root:
+            raise RuntimeError("this value exists on rank 0 alone")
+        return self._value  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class World:
                 f"All {launcher.size} processes find each other, but some of them have not come: see that each host reaches "
                 f"the others and that none has ended."
             ):
-                world = _connect(backend, launcher)
+                world = World(*connect(backend, launcher))
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise WorldError(
                 f"A launcher started {launcher.size} process(es), so {backend} must be usable here, but it is not "
@@ -174,14 +189,21 @@ class World:
         # Not sys.exit: a thread of TensorFlow's that calls Python, and Python that is going away, would wait for each other.
         os._exit(status)
 
-    def run_on_root(self, function: Callable[[], T]) -> T:
-        """Do `function` on rank 0, which alone gets the result (the others None); if it raises there, every rank raises.
+    def run_on_root(self, function: Callable[[], T]) -> RootOnly[T]:
+        """Call `function` on rank 0, where its result stays; if it raises there, every rank raises.
 
-        It may take long, as long as it beats: the others hear of that.
+        It may take long, as long as it sends heartbeats: they are passed on to the ranks that wait.
 
         Raises:
             RootFailedError: on the other ranks, in place of the exception that rank 0 raises itself.
         """
+        return RootOnly(self._run_on_root(function), is_root=self.is_root)
+
+    def broadcast_from_root(self, function: Callable[[], T]) -> T:
+        """Call `function` on rank 0 and give its result to all; if it raises there, every rank raises as `run_on_root` does."""
+        return self.broadcast(self._run_on_root(function))  # type: ignore[return-value]
+
+    def _run_on_root(self, function: Callable[[], T]) -> T | None:
         result: T | None = None
         failure: Exception | None = None
         status = 0
@@ -197,87 +219,10 @@ class World:
             raise failure
         if ended:
             raise RootFailedError(ended)
-        return result  # type: ignore[return-value]
-
-    def broadcast_from_root(self, function: Callable[[], T]) -> T:
-        """Do `function` on rank 0 and give its result to all; if it raises there, every rank raises as `run_on_root` does."""
-        return self.broadcast(self.run_on_root(function))
+        return result
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # nobody reads it any more
             stream.flush()
-
-
-def _connect(backend: Backend, launcher: Launcher) -> World:
-    if backend == "mpi":
-        launcher.check_mpi(mpi_library_version(), "mpi4py")
-        return from_mpi()
-    if launcher.mpi_version_pattern is not None:
-        launcher.check_mpi(horovod_build_info()["mpi"], "Horovod")
-    return from_horovod()
-
-
-def mpi_library_version() -> str:
-    """Name and version of the MPI that mpi4py loads. Does not start it."""
-    import mpi4py
-
-    mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
-    from mpi4py import MPI
-
-    return _first_words(MPI.Get_library_version())
-
-
-def _horovod() -> Any:
-    """horovod.tensorflow, which would import Keras by itself."""
-    import horovod  # noqa: F401  where it is missing, that is what is said
-
-    import_module("shardtune.runtime.frameworks")
-    return import_module("horovod.tensorflow")
-
-
-def horovod_build_info() -> dict[str, Any]:
-    """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
-    hvd = _horovod()
-    from horovod.tensorflow.mpi_ops import _basics
-
-    built = {"mpi": None, "gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built())}
-    if not hvd.mpi_built():
-        return built
-    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()  # the longest of any MPI's
-    _basics.MPI_LIB_CTYPES.MPI_Get_library_version(text, ctypes.byref(length))
-    return {**built, "mpi": _first_words(text.value.decode())}
-
-
-def _first_words(version: str) -> str:
-    return " ".join(version.splitlines()[0].split(",")[0].split())
-
-
-def from_mpi() -> World:
-    """The world of mpi4py's COMM_WORLD. Initialises MPI."""
-    from mpi4py import MPI
-
-    if not MPI.Is_initialized():
-        MPI.Init_thread()
-    comm = MPI.COMM_WORLD
-    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    return World(comm.Get_rank(), comm.Get_size(), local.Get_rank(), local.Get_size(), MpiCommunicator(comm, MPI.Finalize))
-
-
-def enable_timeline() -> None:
-    """Let `start_timeline` be called on Horovod worlds that are made from now on. A thread of each rank then spins for it."""
-    os.environ["HOROVOD_TIMELINE"] = "DYNAMIC"
-
-
-def from_horovod() -> World:
-    """The world of Horovod's global process set. Initialises Horovod."""
-    # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
-    os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
-    hvd = _horovod()
-    if not hvd.nccl_built():
-        # Milliseconds between looks at what is ready. Horovod's own 1 costs a third of a core over Gloo, where all ranks
-        # then tell each other; a step on cores takes hundreds.
-        os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
-    hvd.init()
-    return World(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), HorovodCommunicator(hvd))
