@@ -97,9 +97,17 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
         (f"{TRAIN} --max_steps 0", 2, "max_steps is above 0.*, but 0 was given"),
         (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),
         (f"{EVAL} --subset test", 2, "'test' for argument '--subset'"),
-        ("build --train_directory {images}/nowhere --output_directory {output}", 1, "no directory .*nowhere"),
-        ("build --train_directory {images}/blue --output_directory {output}", 1, "itself holds 3"),
-        ("build --train_directory {empty} --output_directory {output}", 1, "blue is empty"),
+        (
+            "build --train_directory {images}/nowhere --output_directory {output}",
+            1,
+            "The image directory .*nowhere does not exist",
+        ),
+        (
+            "build --train_directory {images}/blue --output_directory {output}",
+            1,
+            r"blue holds 3 image\(s\) outside of class folders",
+        ),
+        ("build --train_directory {empty} --output_directory {output}", 1, "blue holds no images"),
         (f"{BUILD} --labels_file nowhere.txt", 1, r"nowhere\.txt cannot be read"),
         ("verify {empty}", 1, "dataset.json does not exist: run shardtune build first"),
         ("inspect {empty} --output {output}", 1, "dataset.json does not exist: run shardtune build first"),
@@ -171,7 +179,7 @@ def test_debug_shows_the_traceback(empty: Path, tmp_path: Path, place: int) -> N
     done = shardtune(*arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback (most recent call last)")
-    assert "DataError: Each class has at least one image" in done.stderr
+    assert f"DataError: The class folder {empty / 'blue'} holds no images." in done.stderr
 
 
 def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.builder.duplicates import digest
-from shardtune.builder.receipts import RECEIPTS_NAME, Reject, ShardReceipt, digest_of_names, finish_shard
+from shardtune.builder.receipts import RECEIPTS_NAME, Reject, ShardReceipt, hash_names, save_receipt
 from shardtune.dataset.manifest import WORK_NAME
 from shardtune.runtime.files import sha256_file
 
@@ -20,7 +20,7 @@ def output_directory(parent: Path) -> Path:
 
 
 def reject(path: str) -> Reject:
-    return {"path": path, "reason": "unreadable", "detail": "no longer there"}
+    return {"split": "train", "path": path, "reason": "unreadable", "detail": "no longer there"}
 
 
 def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, **values: Any) -> ShardReceipt:
@@ -36,8 +36,8 @@ def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, *
         digests=b"".join([*rejects.values(), *(digest(path.encode()) for path in stored)]).hex(),
         rejects=[reject(path) for path in rejects],
         rejected_at=list(range(len(rejects))),
-        stored=digest_of_names([path.encode() for path in stored]),
+        stored=hash_names([path.encode() for path in stored]),
         **values,
     )  # fmt: skip
-    finish_shard(output, shard)
+    save_receipt(output, shard)
     return shard

@@ -78,10 +78,10 @@ def test_a_box_has_an_inside_after_rounding_or_is_refused(tmp_path: Path, sides:
         ("x.jpg,0,0,1,1,5", "no class '5'"),
     ],
 )
-def test_lines_that_are_no_boxes_are_told(tmp_path: Path, line: str, reason: str) -> None:
+def test_lines_that_are_no_boxes_are_reported(tmp_path: Path, line: str, reason: str) -> None:
     with pytest.raises(DataError) as caught:
         read(tmp_path, "filename,xmin,ymin,xmax,ymax", "x.jpg,0,0,1,1", line, "x.jpg,0,0,1,1", line)
-    assert f"boxes.csv has line 3: {reason}, line 5: {reason}: correct" in str(caught.value)
+    assert f"boxes.csv has lines that are not bounding boxes: line 3: {reason}, line 5: {reason}. Correct" in str(caught.value)
 
 
 def test_another_order_of_columns_is_an_error(tmp_path: Path) -> None:
@@ -90,11 +90,11 @@ def test_another_order_of_columns_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "more"), [(10, ""), (11, " and 1 more"), (25, " and 15 more")])
-def test_ten_lines_are_told_and_the_others_counted(tmp_path: Path, count: int, more: str) -> None:
+def test_ten_lines_are_listed_and_the_others_counted(tmp_path: Path, count: int, more: str) -> None:
     with pytest.raises(DataError) as caught:
         read(tmp_path, *["x.jpg"] * count)
     assert str(caught.value).count("1 columns") == 10
-    assert f"line 10: 1 columns{more}: correct" in str(caught.value)
+    assert f"line 10: 1 columns{more}. Correct" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, b"x\xff,0,0,1,1\n", b'"' + b"x" * 200_000])
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, content: bytes | None)
     path = tmp_path / "boxes.csv"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match=f"CSV in UTF-8, but {path} cannot be read"):
+    with pytest.raises(DataError, match=f"The bounding box file {path} cannot be read: .*CSV file in UTF-8"):
         read_boxes(path, NAMES)
 
 
@@ -135,29 +135,29 @@ def test_a_name_finds_its_image(filename: str, path: str) -> None:
     [
         ("x.jpg", "red/x.jpg and blue/x.jpg"),
         ("x", "red/x.jpg and blue/x.jpg"),
-        ("y", "none of them"),
-        ("deep.er/y.tar.png", "none of them"),
-        ("/red/x.jpg", "none of them"),
-        ("../red/x.jpg", "none of them"),
-        ("z.jpg", "none of them"),
-        ("", "none of them"),
+        ("y", "no image"),
+        ("deep.er/y.tar.png", "no image"),
+        ("/red/x.jpg", "no image"),
+        ("../red/x.jpg", "no image"),
+        ("z.jpg", "no image"),
+        ("", "no image"),
     ],
 )
 def test_a_name_of_no_image_or_of_several_is_an_error(filename: str, found: str) -> None:
     with pytest.raises(DataError) as caught:
         match_boxes([box("z"), box(filename, 7), box(filename, 9)], PATHS)
-    assert f"in bounding_box_file line 7: {filename!r} is {found}, line 9: {filename!r} is {found}: give" in str(caught.value)
+    assert f"one image: line 7: {filename!r} matches {found}, line 9: {filename!r} matches {found}. Give" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["r\u00f6d/\u00e9.jpg", "r\u00f6d/\u00e9", "\u00e9.jpg", "\u00e9"])
 def test_letters_may_be_composed_in_two_ways(name: str) -> None:
-    for listed, said in itertools.product(("NFC", "NFD"), repeat=2):
-        path, filename = unicodedata.normalize(listed, "r\u00f6d/\u00e9.jpg"), unicodedata.normalize(said, name)
+    for listed, given_as in itertools.product(("NFC", "NFD"), repeat=2):
+        path, filename = unicodedata.normalize(listed, "r\u00f6d/\u00e9.jpg"), unicodedata.normalize(given_as, name)
         assert match_boxes([box(filename)], [path]) == {path: [box(filename)]}
 
 
 def test_an_image_of_both_splits_is_two_images() -> None:
-    with pytest.raises(DataError, match=r"line 1: 'red/x.jpg' is red/x.jpg and red/x.jpg"):
+    with pytest.raises(DataError, match=r"line 1: 'red/x.jpg' matches red/x.jpg and red/x.jpg"):
         match_boxes([box("red/x.jpg")], ["red/x.jpg", "red/x.jpg"])
     assert match_boxes([box("red/y")], ["red/x.jpg", "red/x.jpg", "red/y.jpg"]) == {"red/y.jpg": [box("red/y")]}
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.builder.duplicates import MAGIC, digest, digest_files
+from shardtune.builder.duplicates import MAGIC, digest, digest_tables
 from shardtune.builder.ignored import Ignored
-from shardtune.builder.listing import Walk, scan
+from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import DIGEST_BYTES
-from shardtune.runtime.world import World
+from shardtune.dataset.manifest import Split
+from shardtune.runtime.world import RootOnly, World
 
 CONTENT = {"1.jpg": b"one", "2.jpg": b"two", "3.jpg": b"one", "4.jpg": b""}
 
@@ -24,7 +25,8 @@ def root(tmp_path: Path) -> Path:
 def digests(root: Path, cache: Path) -> dict[str, bytes]:
     """The digest of each file of class a."""
     listing = scan(root, ["a"], Walk([root], Ignored()))
-    found = digest_files(root, lambda: listing, cache, World()).astype(">u8")
+    tables: RootOnly[dict[Split, FileTable]] = RootOnly({"train": listing}, is_root=True)
+    found = digest_tables({"train": root}, tables, cache, World()).get()["train"].astype(">u8")
     return {listing.path(index).removeprefix("a/"): found[index].tobytes() for index in range(len(listing))}
 
 
@@ -55,7 +57,7 @@ def test_files_that_cannot_be_read_are_like_no_other(root: Path, tmp_path: Path)
 def test_what_is_known_is_not_read_again(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = digests(root, cache)
-    replace(root / "a" / "1.jpg", b"ONE")  # only who reads it can know
+    replace(root / "a" / "1.jpg", b"ONE")  # seen only by reading it
     assert digests(root, cache) == first
     os.utime(root / "a" / "1.jpg")
     (root / "a" / "5.jpg").write_bytes(b"five")

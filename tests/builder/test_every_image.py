@@ -43,8 +43,10 @@ def in_order(split: Split) -> list[File]:
 
 TRAIN = in_order("train")
 FILES = [*TRAIN, *in_order("validation")]
-RANGES = [where for _, _, where in split_into_shards("train", listed("train"), SHARDS, 0) if where]
-EDGES = [TRAIN[at] for where in RANGES for at in (where.start, where.stop - 1)]
+SHARD_ROWS = [
+    shard.rows for shard in split_into_shards("train", listed("train"), np.arange(len(TRAIN)), SHARDS, 0) if shard.rows
+]
+EDGES = [TRAIN[at] for rows in SHARD_ROWS for at in (rows.start, rows.stop - 1)]
 
 
 @st.composite
@@ -84,20 +86,20 @@ def test_every_image_is_stored_or_rejected_or_skipped(tree: Tree, duplicates: Li
     assert provenance["rejected"] == Counter(rejected.values())
     assert provenance["scanned"] == len(tree) == len(stored) + len(rejected) + provenance["skipped"]
 
-    told = stored.keys() | rejected.keys()
-    assert len(told) == len(stored) + len(rejected)
+    accounted = stored.keys() | rejected.keys()
+    assert len(accounted) == len(stored) + len(rejected)
     copies = Counter(content for content in tree.values() if content != "empty")  # no bytes are not taken for equal bytes
     assert {tuple(sorted((file["split"], file["path"]) for file in group)) for group in groups} == {
         tuple(sorted(file for file in tree if tree[file] == content)) for content, count in copies.items() if count > 1
     }
     assert all(file["stored"] == ((file["split"], file["path"]) in stored) for group in groups for file in group)
     if duplicates == "keep":
-        assert told == tree.keys()
+        assert accounted == tree.keys()
     else:  # one of each is left, in validation if one is there
-        assert Counter(tree[file] for file in told if tree[file] != "empty") == dict.fromkeys(copies, 1)
-        assert {file for file in tree if tree[file] == "empty"} <= told
+        assert Counter(tree[file] for file in accounted if tree[file] != "empty") == dict.fromkeys(copies, 1)
+        assert {file for file in tree if tree[file] == "empty"} <= accounted
         in_validation = {tree[file] for file in tree if file[0] == "validation"} - {"empty"}
-        assert all(file[0] == "validation" for file in told if tree[file] in in_validation)
+        assert all(file[0] == "validation" for file in accounted if tree[file] in in_validation)
 
 
 def lines(path: Path) -> list[dict[str, object]]:

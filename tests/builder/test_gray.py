@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shardtune.builder.gray import add_chroma
-from shardtune.builder.images import ORIENTATION, ImageOptions, convert
+from shardtune.builder.images import to_stored_image
+from shardtune.builder.pixels import ORIENTATION, ImageOptions
 from tests.builder.handmade import before_scan, with_frame, without_segment
 from tests.pictures import encoded, picture
 
@@ -65,10 +66,10 @@ def test_a_gray_jpeg_becomes_rgb_without_loss(
     frame = b"\xff\xc2" if "progressive" in options else b"\xff\xc0"
     at = jpeg.index(frame) + 11
     jpeg = jpeg[:at] + sampling + jpeg[at + 1 :]
-    image = convert(jpeg, ImageOptions())
+    image = to_stored_image(jpeg, ImageOptions())
     assert (image.width, image.height, image.reencoded) == (width, height, "gray_lossless")
-    assert convert(image.jpeg, ImageOptions()).reencoded is None
-    assert convert(jpeg, ImageOptions(check="header")) == image
+    assert to_stored_image(image.jpeg, ImageOptions()).reencoded is None
+    assert to_stored_image(jpeg, ImageOptions(check="header")) == image
     if any("restart" in option for option in options):  # which libjpeg would not miss, but the standard wants
         assert b"\xff\xdd\0\4\0\0" in image.jpeg
     top = data.draw(st.integers(0, height - 1)) if data else 0
@@ -94,9 +95,9 @@ def test_a_gray_jpeg_becomes_rgb_without_loss(
     ],
 )
 def test_what_stands_around_the_picture_does_not_matter(jpeg: bytes) -> None:
-    image = convert(jpeg, ImageOptions())
+    image = to_stored_image(jpeg, ImageOptions())
     assert image.reencoded == "gray_lossless"
-    assert convert(image.jpeg, ImageOptions()).reencoded is None
+    assert to_stored_image(image.jpeg, ImageOptions()).reencoded is None
     require_same_pixels(jpeg, image.jpeg, [3, 5, 20, 30])
 
 
@@ -104,7 +105,7 @@ def test_what_is_said_beside_the_picture_stays_unless_it_is_no_longer_true() -> 
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     jpeg = before_scan(encoded(GRAY, comment=b"by hand", icc_profile=b"of gray", exif=exif, dpi=(72, 72)), ADOBE)
-    image = convert(jpeg + b"trailer", ImageOptions(exif="keep"))
+    image = to_stored_image(jpeg + b"trailer", ImageOptions(exif="keep"))
     assert image.reencoded == "gray_lossless"
     with Image.open(io.BytesIO(image.jpeg)) as stored:
         assert stored.getexif()[ORIENTATION] == 6

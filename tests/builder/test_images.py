@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from shardtune.builder.images import MAX_BYTES, MAX_SIDE, ORIENTATION, ImageOptions, RejectedError, StoredImage, convert, read
+from shardtune.builder.images import StoredImage, to_stored_image
+from shardtune.builder.pixels import MAX_SIDE, ORIENTATION, ImageOptions
+from shardtune.builder.source import MAX_BYTES, RejectedError, read_image_bytes
 from tests.builder.handmade import ARITHMETIC_JPEG, before_scan, gray_tiff, png, with_frame, without_segment, ycck_jpeg
 from tests.launching import ENVIRONMENT
 from tests.pictures import encoded, picture
@@ -239,7 +241,7 @@ REJECTED: dict[str, tuple[bytes, str, str]] = {
 @pytest.mark.parametrize("kind", CLEAN)
 def test_a_clean_rgb_jpeg_keeps_its_bytes(kind: str) -> None:
     content = CLEAN[kind]
-    image = convert(content, ImageOptions())
+    image = to_stored_image(content, ImageOptions())
     assert image.jpeg == content
     assert image.reencoded is None
     decoded(image)
@@ -251,19 +253,19 @@ def test_a_clean_rgb_jpeg_keeps_its_bytes(kind: str) -> None:
 @pytest.mark.parametrize("kind", REENCODED)
 def test_all_else_becomes_one(kind: str) -> None:
     content, reason, expected = REENCODED[kind]
-    image = convert(content, ImageOptions())
+    image = to_stored_image(content, ImageOptions())
     assert image.reencoded == reason
     seen = decoded(image)
     assert seen.shape == expected.shape
     assert np.abs(seen - expected).mean() < CLOSE
-    assert convert(image.jpeg, ImageOptions()).reencoded is None
+    assert to_stored_image(image.jpeg, ImageOptions()).reencoded is None
 
 
 @pytest.mark.parametrize("kind", REJECTED)
 def test_what_cannot_be_stored_is_rejected_with_its_reason(kind: str) -> None:
     content, code, detail = REJECTED[kind]
     with pytest.raises(RejectedError, match=detail or None) as rejected:
-        convert(content, ImageOptions())
+        to_stored_image(content, ImageOptions())
     assert rejected.value.code == code
     assert " at 0x" not in rejected.value.detail  # equal runs write equal rejects.jsonl
 
@@ -276,7 +278,7 @@ def sparse(path: Path) -> None:
 def test_files_are_read_whole(tmp_path: Path) -> None:
     (tmp_path / "image.jpg").write_bytes(JPEG)
     (tmp_path / "link.jpg").symlink_to("image.jpg")
-    assert read(tmp_path / "image.jpg") == read(tmp_path / "link.jpg") == JPEG
+    assert read_image_bytes(tmp_path / "image.jpg") == read_image_bytes(tmp_path / "link.jpg") == JPEG
 
 
 @pytest.mark.parametrize(
@@ -296,31 +298,31 @@ def test_files_are_read_whole(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_rejected(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
     make(tmp_path / "image.jpg")
     with pytest.raises(RejectedError, match=f"^{message}"):
-        read(tmp_path / "image.jpg")
+        read_image_bytes(tmp_path / "image.jpg")
 
 
 def test_check_header_trusts_what_lies_between_the_markers_of_a_clean_jpeg() -> None:
     header = ImageOptions(check="header")
     undecodable = REJECTED["bogus Huffman tables"][0]
-    assert convert(undecodable, header) == StoredImage(undecodable, 36, 48, None)
+    assert to_stored_image(undecodable, header) == StoredImage(undecodable, 36, 48, None)
     for kind, content in CLEAN.items():
-        assert convert(content, header) == convert(content, ImageOptions()), kind
+        assert to_stored_image(content, header) == to_stored_image(content, ImageOptions()), kind
     for kind, (content, reason, _) in REENCODED.items():
-        assert convert(content, header).reencoded == reason, kind
+        assert to_stored_image(content, header).reencoded == reason, kind
     for kind in ("jpeg, cut at 50 %", "png, cut at 99 %", "two frames", "something amid the compressed data"):
         with pytest.raises(RejectedError):
-            convert(REJECTED[kind][0], header)
+            to_stored_image(REJECTED[kind][0], header)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_exif_keep_leaves_tag_and_pixels(kind: str) -> None:
     content = oriented(kind, 6)
-    image = convert(content, ImageOptions(exif="keep"))
+    image = to_stored_image(content, ImageOptions(exif="keep"))
     assert (image.jpeg == content) == (kind == "JPEG")
     assert np.abs(decoded(image) - pixels(RGB)).mean() < CLOSE
     with Image.open(io.BytesIO(image.jpeg)) as stored:
         assert stored.getexif()[ORIENTATION] == 6
-    upright = convert(content, ImageOptions())
+    upright = to_stored_image(content, ImageOptions())
     assert np.abs(decoded(upright) - np.rot90(pixels(RGB), -1)).mean() < CLOSE
     with Image.open(io.BytesIO(upright.jpeg)) as stored:
         assert not stored.getexif()
@@ -331,7 +333,7 @@ def test_exif_keep_leaves_tag_and_pixels(kind: str) -> None:
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_max_side_scales_down_and_never_up(kind: str, longest: int, size: tuple[int, int]) -> None:
-    image = convert(encoded(RGB, kind), ImageOptions(max_side=longest))
+    image = to_stored_image(encoded(RGB, kind), ImageOptions(max_side=longest))
     assert (image.width, image.height) == size
     assert image.reencoded == (kind.lower() if kind != "JPEG" else "max_side" if longest < 48 else None)
     expected = seen_by_tensorflow(encoded(RGB.resize(size, Image.Resampling.LANCZOS), quality=95))
@@ -340,28 +342,29 @@ def test_max_side_scales_down_and_never_up(kind: str, longest: int, size: tuple[
 
 def test_max_side_of_a_large_turned_jpeg() -> None:
     large = picture(RNG, 1200, 370)
-    image = convert(encoded(large, exif=exif(6)), ImageOptions(max_side=100))
+    image = to_stored_image(encoded(large, exif=exif(6)), ImageOptions(max_side=100))
     assert (image.width, image.height, image.reencoded) == (31, 100, "orientation")
     expected = large.resize((100, 31), Image.Resampling.LANCZOS).transpose(Image.Transpose.ROTATE_270)
     assert np.abs(decoded(image) - pixels(expected)).mean() < CLOSE
 
 
 def test_max_side_makes_a_jpeg_of_a_longer_side_than_any_has() -> None:
-    image = convert(REJECTED["side that no jpeg has"][0], ImageOptions(max_side=1000))
+    image = to_stored_image(REJECTED["side that no jpeg has"][0], ImageOptions(max_side=1000))
     assert decoded(image).shape == (1, 1000, 3)
 
 
 def test_quality_is_that_of_what_is_reencoded() -> None:
-    sizes = [len(convert(encoded(RGB, "PNG"), ImageOptions(quality=quality)).jpeg) for quality in (10, 50, 95)]
+    sizes = [len(to_stored_image(encoded(RGB, "PNG"), ImageOptions(quality=quality)).jpeg) for quality in (10, 50, 95)]
     assert sizes == sorted(set(sizes))
-    assert convert(JPEG, ImageOptions(quality=10)).jpeg == JPEG
+    assert to_stored_image(JPEG, ImageOptions(quality=10)).jpeg == JPEG
 
 
 def test_a_clean_jpeg_imports_no_other_format() -> None:
     code = f"""
 import sys
-from shardtune.builder.images import ImageOptions, convert
-convert({JPEG!r}, ImageOptions())
+from shardtune.builder.images import to_stored_image
+from shardtune.builder.pixels import ImageOptions
+to_stored_image({JPEG!r}, ImageOptions())
 print([name for name in sys.modules if name.startswith("PIL.") and name.endswith("Plugin")])
 """
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
@@ -391,7 +394,7 @@ def damage(draw: st.DrawFn) -> bytes:
 @settings(max_examples=300)
 def test_whatever_is_stored_of_damaged_files_is_decoded_by_tensorflow(content: bytes) -> None:
     try:
-        image = convert(content, ImageOptions())
+        image = to_stored_image(content, ImageOptions())
     except RejectedError as rejected:
         code, detail = rejected.code, rejected.detail
     else:
@@ -406,4 +409,4 @@ def test_whatever_is_stored_of_damaged_files_is_decoded_by_tensorflow(content: b
 @settings(max_examples=50)
 def test_check_header_raises_nothing_but_a_rejection(content: bytes) -> None:
     with contextlib.suppress(RejectedError):
-        convert(content, ImageOptions(check="header"))
+        to_stored_image(content, ImageOptions(check="header"))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.builder.ignored import Ignored
-from shardtune.builder.labels import class_folders, read_labels, require_same
+from shardtune.builder.labels import check_class_folders, class_folders, read_labels
 from shardtune.errors import DataError
 
 
@@ -20,7 +20,7 @@ def test_classes_are_the_visible_folders_sorted(tmp_path: Path) -> None:
 
 
 def test_no_classes_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"no directory {tmp_path / 'nowhere'}"):
+    with pytest.raises(DataError, match=f"image directory {tmp_path / 'nowhere'} does not exist"):
         class_folders(tmp_path / "nowhere", Ignored())
     folders(tmp_path, ".hidden")
     with pytest.raises(DataError, match=f"{tmp_path} has no sub-folders"):
@@ -30,7 +30,7 @@ def test_no_classes_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [b"two\nlines", "two\u2028lines".encode(), b"latin-1-\xe9"])
 def test_a_class_name_is_one_line_of_text(tmp_path: Path, name: bytes) -> None:
     (Path(str(tmp_path)) / name.decode("utf-8", "surrogateescape")).mkdir()
-    with pytest.raises(DataError, match=r"one line of UTF-8, but .*rename these"):
+    with pytest.raises(DataError, match=r"whose names are not one line of UTF-8: .*Rename these"):
         class_folders(tmp_path, Ignored())
 
 
@@ -69,22 +69,22 @@ def test_a_labels_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["a", "b", "c"], "lacks c: rename"),
-        (["a"], "has b besides: rename"),
-        (["a", "c", "d"], "lacks c, d and has b besides: rename"),
+        (["a", "b", "c"], r"has no folder for c\. Rename"),
+        (["a"], r"has folders that are no class: b\. Rename"),
+        (["a", "c", "d"], r"has no folder for c, d and has folders that are no class: b\. Rename"),
     ],
 )
 def test_folders_and_labels_that_differ(tmp_path: Path, labels: list[str], message: str) -> None:
-    require_same(["b", "a"], ["a", "b"], tmp_path, ignore_unlisted=False)
+    check_class_folders(["b", "a"], ["a", "b"], tmp_path, ignore_unlisted=False)
     with pytest.raises(DataError, match=message):
-        require_same(labels, ["a", "b"], tmp_path, ignore_unlisted=False)
+        check_class_folders(labels, ["a", "b"], tmp_path, ignore_unlisted=False)
 
 
 def test_folders_may_be_fewer_or_more_where_that_is_allowed(tmp_path: Path) -> None:
-    require_same(["a", "b", "c"], ["a", "b"], tmp_path, ignore_unlisted=False, may_lack=True)
-    require_same(["a"], ["a", "b"], tmp_path, ignore_unlisted=True)
-    with pytest.raises(DataError, match="has b besides: rename"):
-        require_same(["a", "c"], ["a", "b"], tmp_path, ignore_unlisted=False, may_lack=True)
+    check_class_folders(["a", "b", "c"], ["a", "b"], tmp_path, ignore_unlisted=False, allow_missing=True)
+    check_class_folders(["a"], ["a", "b"], tmp_path, ignore_unlisted=True)
+    with pytest.raises(DataError, match=r"has folders that are no class: b\. Rename"):
+        check_class_folders(["a", "c"], ["a", "b"], tmp_path, ignore_unlisted=False, allow_missing=True)
 
 
 def test_a_class_name_is_composed_and_without_spaces_at_its_ends(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_class_name_is_composed_and_without_spaces_at_its_ends(tmp_path: Path)
     with pytest.raises(DataError, match="twice"):
         read_labels(tmp_path / "labels")
     folders(tmp_path / "images", composed)
-    with pytest.raises(DataError, match=r"one folder, but .* has 'Ga\\u0308nse' and 'G\\xe4nse' for Gänse: rename one"):
+    with pytest.raises(DataError, match=r"two folders for the class Gänse: 'Ga\\u0308nse' and 'G\\xe4nse'\. Rename one"):
         class_folders(tmp_path / "images", Ignored())
 
 
@@ -112,8 +112,7 @@ def test_images_beside_the_folders_are_an_error(tmp_path: Path) -> None:
     assert list(class_folders(tmp_path, Ignored())) == ["a"]
     for name in ("1.JPG", "2.png"):
         (tmp_path / name).touch()
-    with pytest.raises(
-        DataError, match=rf"{tmp_path} itself holds 2 \(first 1.JPG\).* give --train_directory {tmp_path.parent}\."
-    ):
+    message = rf"{tmp_path} holds 2 image\(s\) outside of class folders \(first 1\.JPG\)\. .*"
+    with pytest.raises(DataError, match=rf"{message} give --train_directory {tmp_path.parent}\."):
         class_folders(tmp_path, Ignored())
     assert list(class_folders(tmp_path, Ignored(["?.JPG", "2.png"]))) == ["a"]

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from shardtune.builder.duplicates import digest
 from shardtune.builder.partition import DIGEST_BYTES, ShardPlan
-from shardtune.builder.receipts import RECEIPTS_NAME, finished_shard
+from shardtune.builder.receipts import RECEIPTS_NAME, load_valid_receipt
 from shardtune.dataset.manifest import SCHEMA_VERSION, WORK_NAME
 from shardtune.runtime.sealed import write_sealed
 from tests.builder.leftovers import SHARD, output_directory, reject, write_shard
@@ -26,46 +26,46 @@ def planned(*paths: str, root: Path = Path("images")) -> ShardPlan:
 
 
 def test_a_shard_is_finished_while_it_is_what_was_written(output: Path) -> None:
-    assert finished_shard(output, planned()) is None
+    assert load_valid_receipt(output, planned()) is None
     shard = write_shard(output, "a/1", reencoded={"png": 1})
-    assert finished_shard(output, planned("a/1")) == shard
+    assert load_valid_receipt(output, planned("a/1")) == shard
     (output / SHARD).write_bytes(b"The bytes of a shard")
-    assert finished_shard(output, planned()) is None
+    assert load_valid_receipt(output, planned()) is None
     (output / SHARD).unlink()
-    assert finished_shard(output, planned()) is None
+    assert load_valid_receipt(output, planned()) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 20, b'{"sha256": "', b"\xff", b"[" * 10_000])
-def test_a_receipt_that_a_crash_of_the_machine_spoilt_is_none(output: Path, content: bytes) -> None:
+def test_a_receipt_damaged_by_a_crash_of_the_machine_is_none(output: Path, content: bytes) -> None:
     write_shard(output)
     (output / WORK_NAME / RECEIPTS_NAME / f"{SHARD}.json").write_bytes(content)
-    assert finished_shard(output, planned()) is None
+    assert load_valid_receipt(output, planned()) is None
 
 
 def test_a_receipt_of_another_version_or_shard_is_none(output: Path) -> None:
     shard, path = asdict(write_shard(output)), output / WORK_NAME / RECEIPTS_NAME / f"{SHARD}.json"
     for receipt in ({**shard, "name": "train-00001-of-00002"}, {}):
         write_sealed(path, SCHEMA_VERSION, receipt)
-        assert finished_shard(output, planned()) is None
+        assert load_valid_receipt(output, planned()) is None
     for version in (1, SCHEMA_VERSION + 1):
         write_sealed(path, version, {"other": "fields"})
-        assert finished_shard(output, planned()) is None
+        assert load_valid_receipt(output, planned()) is None
     path.write_text(json.dumps(shard))  # as in version 1
-    assert finished_shard(output, planned()) is None
+    assert load_valid_receipt(output, planned()) is None
 
 
 @pytest.mark.parametrize("paths", [(), ("a/1",), ("a/1", "a/3"), ("a/1", "a/2", "a/3"), ("a/2", "a/1")])
 def test_a_shard_of_other_images_is_not_finished(output: Path, paths: tuple[str, ...]) -> None:
     write_shard(output, "a/1", "a/2")
-    assert finished_shard(output, planned(*paths)) is None
+    assert load_valid_receipt(output, planned(*paths)) is None
 
 
 def test_a_shard_is_written_again_when_what_could_not_be_read_can_be(output: Path, tmp_path: Path) -> None:
     shard = write_shard(output, "a/2", rejects={"a/1": bytes(DIGEST_BYTES)})
-    assert finished_shard(output, planned("a/1", "a/2", root=tmp_path)) == shard
+    assert load_valid_receipt(output, planned("a/1", "a/2", root=tmp_path)) == shard
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1").write_bytes(b"now it is there")
-    assert finished_shard(output, planned("a/1", "a/2", root=tmp_path)) is None
+    assert load_valid_receipt(output, planned("a/1", "a/2", root=tmp_path)) is None
 
 
 def test_a_shard_whose_rejected_images_are_gone_is_finished_without_them(output: Path, tmp_path: Path) -> None:
@@ -74,16 +74,16 @@ def test_a_shard_whose_rejected_images_are_gone_is_finished_without_them(output:
     for path, content in bad.items():
         (tmp_path / path).write_bytes(content)
     shard = write_shard(output, "a/8", "a/9", rejects={path: digest(content) for path, content in bad.items()})
-    assert finished_shard(output, planned(*bad, "a/8", "a/9", root=tmp_path)) == shard
-    left = finished_shard(output, planned("a/1", "a/8", "a/9", root=tmp_path))
+    assert load_valid_receipt(output, planned(*bad, "a/8", "a/9", root=tmp_path)) == shard
+    left = load_valid_receipt(output, planned("a/1", "a/8", "a/9", root=tmp_path))
     digests = [digest(content).hex() for content in (bad["a/1"], b"a/8", b"a/9")]
     assert left == replace(shard, rejects=[reject("a/1")], rejected_at=[0], digests="".join(digests))
     (tmp_path / "a" / "1").write_bytes(b"mended")
-    assert finished_shard(output, planned("a/1", "a/8", "a/9", root=tmp_path)) is None
+    assert load_valid_receipt(output, planned("a/1", "a/8", "a/9", root=tmp_path)) is None
 
 
 @given(value=json_values())
 def test_any_value_in_place_of_a_receipt_is_none(output: Path, value: Any) -> None:
     write_shard(output)
     (output / WORK_NAME / RECEIPTS_NAME / f"{SHARD}.json").write_text(json.dumps(value))
-    assert finished_shard(output, planned()) is None
+    assert load_valid_receipt(output, planned()) is None

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from shardtune.builder.images import ImageOptions
 from shardtune.builder.partition import ShardPlan
+from shardtune.builder.pixels import ImageOptions
 from shardtune.builder.shard import write_shard
 from shardtune.builder.tracker import BuildTracker
 from shardtune.runtime.world import World
@@ -17,8 +17,8 @@ def test_an_error_that_nobody_expected_names_the_image_and_leaves_no_shard(tmp_p
     output.mkdir()
     shard = ShardPlan("train", "train-00000-of-00001", root, listing_of(["a/a-00.jpg", "a/a-01.jpg"]), {})
     wrong: Any = None
-    account = BuildTracker(World(), 2, lambda rejects: None)
+    tracker = BuildTracker(World(), 2, lambda rejects: None)
     with pytest.raises(RuntimeError, match=r"images/a/a-00\.jpg: AttributeError"):
-        write_shard(shard, output, ["a"], wrong, account)
+        write_shard(shard, output, ["a"], wrong, tracker)
     assert not list(output.iterdir())
-    assert len(write_shard(shard, output, ["a"], ImageOptions(), account).offsets) == 2
+    assert len(write_shard(shard, output, ["a"], ImageOptions(), tracker).offsets) == 2

@@ -1,6 +1,7 @@
 """Builds on several ranks whose input is not as it should be: all end, with one sentence, and what is finished stays."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -39,8 +40,8 @@ def test_a_rank_that_sees_other_images_is_named(tmp_path: Path, view: str) -> No
     done = run(words, launcher="mpirun", ranks=3, timeout=60)
     assert done.returncode == 1, done.stdout
     [complaint] = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
-    assert complaint.startswith("shardtune: All ranks read the same images, but rank 1 of 3 on ")
-    assert "sees other ones in train_directory images than rank 0" in complaint
+    assert complaint.startswith("shardtune: rank 1 of 3 on ")
+    assert "sees other images than rank 0 in train_directory images." in complaint
     assert not (tmp_path / "data").exists()
 
 
@@ -56,7 +57,7 @@ def test_too_many_rejects_end_all_ranks_and_may_be_removed(tmp_path: Path) -> No
         if done.returncode:
             assert done.returncode == 1, done.stdout
             [complaint] = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
-            assert complaint.startswith("shardtune: At most 2 images may be unusable, but ")
+            assert re.match(r"shardtune: \d+ image\(s\) cannot be stored, but --max_rejects is 2 \(first ", complaint)
             rejects = [json.loads(line)["path"] for line in (output / REJECTS_NAME).read_text().splitlines()]
             assert len(rejects) >= 3
             for path in rejects:

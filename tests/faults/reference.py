@@ -7,7 +7,7 @@ from typing import Any
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.receipts import RECEIPTS_NAME, read_receipt
+from shardtune.builder.receipts import RECEIPTS_NAME, load_receipt
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
 from shardtune.runtime.files import sha256_file
 from shardtune.runtime.world import World
@@ -51,7 +51,7 @@ class Reference:
             manifest = Manifest.load(output)
             return identities(output, [shard.name for split in SPLITS for shard in manifest.splits[split]])
         paths = (output / WORK_NAME / RECEIPTS_NAME).glob("[!.]*.json")
-        receipts = {path.stem: read_receipt(output, path.stem) for path in paths}
+        receipts = {path.stem: load_receipt(output, path.stem) for path in paths}
         for name, receipt in receipts.items():
             assert receipt is not None
             assert receipt.sha256 == sha256_file(output / name)

@@ -1,6 +1,6 @@
-"""Bounding boxes from a CSV file, as research/inception's build_imagenet_data.py took them, and the images they belong to.
+"""Read bounding boxes from a CSV file like that of research/inception's build_imagenet_data.py, and find their images.
 
-Each line is `filename,xmin,ymin,xmax,ymax` and may end in a label. A first line of just these names is left out.
+Each line is `filename,xmin,ymin,xmax,ymax`, optionally followed by a label. A header of these names may come first.
 """
 
 import csv
@@ -14,7 +14,7 @@ import numpy as np
 from shardtune.errors import DataError
 
 HEADER = ["filename", "xmin", "ymin", "xmax", "ymax", "label"]
-LINES_TOLD = 10
+MAX_LINES_LISTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Box:
     """One object in an image.
 
     Attributes:
-        xmin, ymin, xmax, ymax: from the left and from the top of the upright image, as shares of its width and height;
-            values of 32-bit floats.
+        xmin, ymin, xmax, ymax: distances from the left and from the top of the upright image, as fractions of its width and
+            height, rounded to 32-bit floats.
         label: class number, or None for the label of the image.
-        filename: of the image, as the CSV file has it.
-        line: where in the CSV file, from 1.
+        filename: the image's name in the CSV file.
+        line: line number in the CSV file, from 1.
     """
 
     xmin: float
@@ -37,37 +37,40 @@ class Box:
     filename: str
     line: int
 
-    def is_like(self, other: "Box", label: int) -> bool:
-        """Whether both mark the same in one image, whose label is `label`."""
+    def is_equivalent(self, other: "Box", label: int) -> bool:
+        """Whether both boxes have the same sides and label in an image whose label is `label`."""
         labels = {label if box.label is None else box.label for box in (self, other)}
         sides = {(box.xmin, box.ymin, box.xmax, box.ymax) for box in (self, other)}
         return len(labels) == len(sides) == 1
 
 
 def read_boxes(path: Path, names: Sequence[str]) -> list[Box]:
-    """The boxes of a CSV file in its order; `names` are those of the classes, the first has number 1.
+    """The boxes of a CSV file, in its order.
+
+    Args:
+        names: class names; the first has number 1.
 
     Raises:
-        DataError: the file cannot be read, or lines of it are no boxes; names up to 10 of them.
+        DataError: the file cannot be read, or has lines that are not boxes, of which it lists up to 10.
     """
     numbers = {str(number): number for number in range(1, len(names) + 1)}
-    numbers |= {name: number for number, name in enumerate(names, start=1)}  # last: a class named 3 is what "3" means
-    boxes, wrong = [], []
+    numbers |= {name: number for number, name in enumerate(names, start=1)}  # last: "3" is first of all a name
+    boxes, errors = [], []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file)
             for row in lines:
                 if row and not (lines.line_num == 1 and row in (HEADER, HEADER[:-1])):
                     try:
-                        boxes.append(_box(row, numbers, lines.line_num))
+                        boxes.append(_parse_box(row, numbers, lines.line_num))
                     except ValueError as error:
-                        wrong.append(f"line {lines.line_num}: {error}")
+                        errors.append(f"line {lines.line_num}: {error}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"A bounding box file is CSV in UTF-8, but {path} cannot be read: {error}.") from error
-    if wrong:
+        raise DataError(f"The bounding box file {path} cannot be read: {error}.", "Give a CSV file in UTF-8.") from error
+    if errors:
         raise DataError(
-            f"A bounding box is filename,xmin,ymin,xmax,ymax[,label] with 0 <= min < max <= 1, but {path} has {_some(wrong)}: "
-            f"correct or remove what is wrong."
+            f"{path} has lines that are not bounding boxes: {_join_first(errors)}.",
+            "Correct or remove them. A box is filename,xmin,ymin,xmax,ymax[,label] with 0 <= min < max <= 1.",
         )
     return boxes
 
@@ -75,51 +78,53 @@ def read_boxes(path: Path, names: Sequence[str]) -> list[Box]:
 def match_boxes(boxes: Sequence[Box], paths: Iterable[str]) -> dict[str, list[Box]]:
     """The boxes of each path that has any.
 
+    A box names an image by its path or by the last part of it, with or without the extension, in any Unicode normal form. If a
+    name matches several images in different ways, the most specific way counts: the whole path, the path without extension,
+    the last part, the last part without extension.
+
     Args:
-        boxes: in any order; those of one path keep theirs.
-        paths: of all images of all splits, relative to their split's directory. A box names one by its path
-            or by its last part, with or without the extension, however its letters are composed; where several fit,
-            the fullest name counts.
+        boxes: in any order; the boxes of one path keep theirs.
+        paths: of all images of all splits, relative to their split's directory.
 
     Raises:
-        DataError: boxes name no image, or more than one; tells the lines of up to 10.
+        DataError: boxes match no image, or several; it lists up to 10 of them.
     """
-    fitting: dict[str, list[tuple[int, str]]] = {_composed(box.filename): [] for box in boxes}
+    matches_of: dict[str, list[tuple[int, str]]] = {_normalize(box.filename): [] for box in boxes}  # (way, path), 0 is best
     for path in paths:
-        whole = _composed(path)
-        folder, slash, name = whole.rpartition("/")
+        full = _normalize(path)
+        folder, slash, name = full.rpartition("/")
         stem = name.rpartition(".")[0] or name
-        for rank, form in enumerate((whole, f"{folder}{slash}{stem}", name, stem)):
-            if form in fitting:
-                fitting[form].append((rank, path))
-    found: dict[str, list[Box]] = {}
-    wrong = []
+        for way, form in enumerate((full, f"{folder}{slash}{stem}", name, stem)):
+            if form in matches_of:
+                matches_of[form].append((way, path))
+    boxes_of: dict[str, list[Box]] = {}
+    errors = []
     for box in boxes:
-        fits = fitting[_composed(box.filename)]
-        fullest = min(fits, default=(0, ""))[0]
-        meant = [path for rank, path in fits if rank == fullest]
-        if len(meant) == 1:
-            found.setdefault(meant[0], []).append(box)
+        matches = matches_of[_normalize(box.filename)]
+        best = min(matches, default=(0, ""))[0]
+        best_paths = [path for way, path in matches if way == best]
+        if len(best_paths) == 1:
+            boxes_of.setdefault(best_paths[0], []).append(box)
         else:
-            wrong.append(f"line {box.line}: {box.filename!r} is {' and '.join(meant[:2]) or 'none of them'}")
-    if wrong:
+            errors.append(f"line {box.line}: {box.filename!r} matches {' and '.join(best_paths[:2]) or 'no image'}")
+    if errors:
         raise DataError(
-            f"A bounding box belongs to one image of train_directory or validation_directory, but in bounding_box_file "
-            f"{_some(wrong)}: give a path that only one image has, or remove these lines."
+            f"bounding_box_file has boxes that do not match exactly one image: {_join_first(errors)}.",
+            "Give a path that only one image of train_directory and validation_directory has, or remove these lines.",
         )
-    return found
+    return boxes_of
 
 
-def _box(row: list[str], numbers: dict[str, int], line: int) -> Box:
-    """The box of one line.
+def _parse_box(row: list[str], numbers: dict[str, int], line: int) -> Box:
+    """The box of one line of the file.
 
     Raises:
-        ValueError: says what is wrong with it.
+        ValueError: the line is not a box.
     """
     if len(row) not in (5, 6):
         raise ValueError(f"{len(row)} columns")
-    with np.errstate(over="ignore"):  # infinity is out of range too
-        # Rounded as they will be stored: a box that is not empty here is not empty there.
+    with np.errstate(over="ignore"):  # the result, infinity, is refused below
+        # Rounded as when stored: a box that is not empty now is not empty then.
         xmin, ymin, xmax, ymax = (float(np.float32(value)) for value in row[1:5])
     for low, high, axis in ((xmin, xmax, "x"), (ymin, ymax, "y")):
         if not 0 <= low < high <= 1:
@@ -130,11 +135,12 @@ def _box(row: list[str], numbers: dict[str, int], line: int) -> Box:
     return Box(xmin, ymin, xmax, ymax, numbers[label] if label else None, row[0], line)
 
 
-def _composed(name: str) -> str:
-    """File systems and editors write an accent as part of its letter, or behind it."""
+def _normalize(name: str) -> str:
+    """The composed form (NFC): some file systems and editors write an accent separately from its letter."""
     return unicodedata.normalize("NFC", name)
 
 
-def _some(wrong: list[str]) -> str:
-    """The first of them, and how many more there are."""
-    return ", ".join(wrong[:LINES_TOLD]) + (f" and {len(wrong) - LINES_TOLD} more" if len(wrong) > LINES_TOLD else "")
+def _join_first(errors: list[str]) -> str:
+    """The first errors, and how many more there are."""
+    more = len(errors) - MAX_LINES_LISTED
+    return ", ".join(errors[:MAX_LINES_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Files with identical bytes: found before the plan is made where it must keep them together, and reported afterwards."""
+"""Find files with identical bytes: before the plan is made, if it must keep them together, and afterwards for the report."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,131 +9,152 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from shardtune.builder import images
 from shardtune.builder.listing import FileTable
-from shardtune.builder.partition import DIGEST_BYTES, Digests, Indices, as_digests, group
+from shardtune.builder.partition import DIGEST_BYTES, Digests, Indices, group_by_digest, to_digests
+from shardtune.builder.source import RejectedError, read_source
+from shardtune.dataset.manifest import Split
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.world import RootOnly, World
 
-MAGIC = b"shardtune digests 2\n"  # with the version of the layout
-AT_ONCE = 1 << 16  # files: of a million, copies take memory
+MAGIC = b"shardtune digests 2\n"  # includes the version of the layout
+CHUNK_FILES = 1 << 16  # so that temporary arrays stay small with a million files
 
 
 def digest(data: bytes | memoryview) -> bytes:
-    """What two files have in common only if they are identical, barring malice: XXH3 of their bytes, 128 bits."""
+    """XXH3 of the bytes of a file, 128 bits: equal for identical files only, unless somebody constructs a collision."""
     return xxhash.xxh3_128_digest(data)
 
 
 def placeholder_digest(path: Path) -> bytes:
-    """What stands for the digest of a file that cannot be read: it is like no other, and the build will reject it."""
+    """Stands for the digest of a file that cannot be read. It differs from all others, and the build will reject the file."""
     return digest(b"unreadable\0" + os.fsencode(path))
 
 
-def digest_files(root: Path, listing: Callable[[], FileTable], cache: Path, world: World) -> RootOnly[Digests]:
-    """Digests of all files of a listing, which the ranks share out by bytes, [files, 2]. For all ranks to call.
+def digest_tables(
+    directories: dict[Split, Path], tables: RootOnly[dict[Split, FileTable]], cache_path: Path, world: World
+) -> RootOnly[dict[Split, Digests]]:
+    """Digests of all files of each table, uint64 [files, 2]; the ranks read equal numbers of bytes. All ranks must call it.
 
-    Only rank 0 asks for the listing, and only it gets the digests. Files whose path, size and time are in `cache` are not read.
+    Files whose path, size and time are in the cache are not read.
+
+    Args:
+        directories: the directory of each table.
+        cache_path: the cache; updated.
     """
-    known = world.run_on_root(lambda: _DigestCache(root, listing(), cache))
-    everything = world.allgather(
-        _digests_of(root, world.scatter(known.get().misses_by_rank(world.size) if world.is_root else ()), world)
-    )
-    return world.run_on_root(lambda: known.get().merge_and_save(b"".join(everything)))
+    digests = {split: _digest_table(path, split, tables, cache_path, world) for split, path in directories.items()}
+    return world.run_on_root(lambda: {split: of_split.get() for split, of_split in digests.items()})
 
 
-def _digests_of(root: Path, listing: FileTable, world: World) -> bytes:
-    digests = bytearray()  # join would first make a list of them
-    for index in range(len(listing)):
+def _digest_table(
+    directory: Path, split: Split, tables: RootOnly[dict[Split, FileTable]], cache_path: Path, world: World
+) -> RootOnly[Digests]:
+    cache = world.run_on_root(lambda: _DigestCache(directory, tables.get()[split], cache_path))
+    misses = world.scatter(cache.get().misses_by_rank(world.size) if world.is_root else ())
+    digests = world.allgather(_digest_all(directory, misses, world))
+    return world.run_on_root(lambda: cache.get().merge_and_save(b"".join(digests)))
+
+
+def _digest_all(directory: Path, files: FileTable, world: World) -> bytes:
+    digests = bytearray()  # not join, which would first make a list of them
+    for index in range(len(files)):
         world.guard.heartbeat("looking for identical images", step=index)
-        digests += _digest_or_none(root, listing.path(index))
+        digests += _digest_or_zeros(directory, files.path(index))
     return bytes(digests)
 
 
-def _digest_or_none(root: Path, path: str) -> bytes:
+def _digest_or_zeros(directory: Path, path: str) -> bytes:
     """The digest of a file, or zeros if it cannot be read."""
     try:
-        return digest(images.read_source(root, path))
-    except images.RejectedError:
+        return digest(read_source(directory, path))
+    except RejectedError:
         return bytes(DIGEST_BYTES)
 
 
 class _DigestCache:
-    """The cache, and which files it lacks. On disk: `MAGIC`, (digest of root, path, size and time; digest of content) end to
-    end, and the digest of all this; a file that is otherwise is as none."""
+    """Digests of files that earlier builds read, and the files of a table that are not among them.
 
-    def __init__(self, root: Path, listing: FileTable, cache: Path) -> None:
-        self._root, self._listing, self._cache = root, listing, cache
+    On disk: `MAGIC`; for each file the digest of (directory, path, size, time) and the digest of its content; the digest of all
+    this. A file of another form counts as an empty cache.
+    """
+
+    def __init__(self, directory: Path, files: FileTable, cache_path: Path) -> None:
+        self._directory, self._files, self._path = directory, files, cache_path
         keys = bytearray()
-        place = os.fsencode(root.resolve())
-        for index in range(len(listing)):
-            status = f"\0{listing.sizes[index]}\0{listing.mtimes[index]}".encode()
-            keys += digest(b"\0".join((place, listing.name(index))) + status)
-        self._keys = as_digests(bytes(keys))
-        data = memoryview(cache.read_bytes() if cache.exists() else b"")
+        resolved = os.fsencode(directory.resolve())
+        for index in range(len(files)):
+            status = f"\0{files.sizes[index]}\0{files.mtimes[index]}".encode()
+            keys += digest(b"\0".join((resolved, files.name(index))) + status)
+        self._keys = to_digests(bytes(keys))
+        data = memoryview(cache_path.read_bytes() if cache_path.exists() else b"")
         rows = data[len(MAGIC) : -DIGEST_BYTES]
-        whole = data[: len(MAGIC)] == MAGIC and data[-DIGEST_BYTES:] == digest(data[:-DIGEST_BYTES])
-        self._old = as_digests(rows if whole else b"").reshape(-1, 4)
+        is_intact = data[: len(MAGIC)] == MAGIC and data[-DIGEST_BYTES:] == digest(data[:-DIGEST_BYTES])
+        self._old = to_digests(rows if is_intact else b"").reshape(-1, 4)
         self._digests = np.zeros_like(self._keys)
-        # Searched by the first half of the key, then compared whole: of two with one first half, one is read again.
+        # Searched by the first half of the key, then compared in full. If two share the first half, one is read again.
         self._old = self._old[np.argsort(self._old[:, 0], kind="stable")]
-        hit = np.zeros(len(listing), bool)
+        is_hit = np.zeros(len(files), bool)
         if len(self._old):
             at = np.searchsorted(self._old[:, 0], self._keys[:, 0]).clip(max=len(self._old) - 1)
-            hit = np.all(self._old[at, :2] == self._keys, axis=1)
-            self._digests[hit] = self._old[at[hit], 2:]
-        self._missing: Indices = np.flatnonzero(~hit)
+            is_hit = np.all(self._old[at, :2] == self._keys, axis=1)
+            self._digests[is_hit] = self._old[at[is_hit], 2:]
+        self._misses: Indices = np.flatnonzero(~is_hit)
 
     def misses_by_rank(self, ranks: int) -> Iterator[FileTable]:
-        """The files to read, in order, cut where the ranks get about equal numbers of bytes."""
-        ends = np.cumsum(self._listing.sizes[self._missing])
+        """The files to read, in order, split so that the ranks get about equal numbers of bytes."""
+        ends = np.cumsum(self._files.sizes[self._misses])
         total = int(ends[-1]) if len(ends) else 0
         cuts = np.searchsorted(ends, [total * rank / ranks for rank in range(1, ranks)], side="right")
-        for part in np.split(self._missing, cuts):
-            yield self._listing.take(part)
+        for rows in np.split(self._misses, cuts):
+            yield self._files.take(rows)
 
     def merge_and_save(self, digests: bytes) -> Digests:
-        """Digests of all files, from those of the unknown ones. What cannot be read is not kept: next time it may be."""
-        found = as_digests(digests)
-        self._digests[self._missing] = found
-        readable = found.any(axis=1)
-        if readable.any():
-            whole = xxhash.xxh3_128()
-            with atomic_write(self._cache) as file:
-                for piece in self._pieces(found, readable):
-                    file.write(piece)
-                    whole.update(piece)
-                file.write(whole.digest())
-        for index in self._missing[~readable]:
-            self._digests[index] = as_digests(placeholder_digest(self._root / self._listing.path(index)))
+        """Add the digests of the misses, save the cache, and return the digests of all files.
+
+        Files that cannot be read are not saved, because they may be readable next time.
+        """
+        new = to_digests(digests)
+        self._digests[self._misses] = new
+        is_readable = new.any(axis=1)
+        if is_readable.any():
+            file_digest = xxhash.xxh3_128()
+            with atomic_write(self._path) as file:
+                for chunk in self._chunks(new, is_readable):
+                    file.write(chunk)
+                    file_digest.update(chunk)
+                file.write(file_digest.digest())
+        for index in self._misses[~is_readable]:
+            self._digests[index] = to_digests(placeholder_digest(self._directory / self._files.path(index)))
         return self._digests
 
-    def _pieces(self, found: Digests, readable: npt.NDArray[np.bool_]) -> Iterator[bytes]:
-        """The content of the new cache, up to its own digest."""
+    def _chunks(self, new: Digests, is_readable: npt.NDArray[np.bool_]) -> Iterator[bytes]:
+        """The content of the new cache, without its own digest."""
         yield MAGIC
-        for first in range(0, len(self._old), AT_ONCE):
-            yield self._old[first : first + AT_ONCE].astype(">u8").tobytes()
-        for first in range(0, len(found), AT_ONCE):
-            part = slice(first, first + AT_ONCE)
-            new = np.concatenate([self._keys[self._missing[part]], found[part]], axis=1)[readable[part]]
-            yield new.astype(">u8").tobytes()
+        for first in range(0, len(self._old), CHUNK_FILES):
+            yield self._old[first : first + CHUNK_FILES].astype(">u8").tobytes()
+        for first in range(0, len(new), CHUNK_FILES):
+            chunk = slice(first, first + CHUNK_FILES)
+            rows = np.concatenate([self._keys[self._misses[chunk]], new[chunk]], axis=1)[is_readable[chunk]]
+            yield rows.astype(">u8").tobytes()
 
 
-def report(digests: Digests, describe: Callable[[int], dict[str, Any]]) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Groups of identical images: figures for the manifest, and the files of each group.
+def find_duplicate_groups(
+    digests: Digests, describe: Callable[[int], dict[str, Any]]
+) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Groups of identical images: statistics for the manifest, and the files of each group.
 
     Args:
         digests: of all images, [n, 2].
-        describe: from the number of an image to its "split", "path", "label" and whether it is "stored".
+        describe: returns "split", "path", "label" and whether it is "stored" of the image with a number.
     """
-    groups = group(digests)
+    groups = group_by_digest(digests)
     members: dict[int, list[dict[str, Any]]] = {}
     for index in np.flatnonzero(np.bincount(groups)[groups] > 1).tolist():
         members.setdefault(int(groups[index]), []).append(describe(index))
-    found = list(members.values())
-    figures = {
-        "groups": len(found),
-        "images": sum(len(files) for files in found),
-        "groups_across_splits": sum(len({file["split"] for file in files}) > 1 for files in found),
-        "groups_across_labels": sum(len({file["label"] for file in files}) > 1 for files in found),
+    duplicates = list(members.values())
+    stats = {
+        "groups": len(duplicates),
+        "images": sum(len(files) for files in duplicates),
+        "groups_across_splits": sum(len({file["split"] for file in files}) > 1 for files in duplicates),
+        "groups_across_labels": sum(len({file["label"] for file in files}) > 1 for files in duplicates),
     }
-    return figures, [{"identical": files} for files in found]
+    return stats, [{"identical": files} for files in duplicates]

@@ -1,5 +1,5 @@
-"""The example of one image: the fields of research/inception's build_image_data.py and, for boxes, build_imagenet_data.py, and
-image/path."""
+"""The example of one image: the fields of research/inception's build_image_data.py, for boxes those of its
+build_imagenet_data.py, and image/path."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ def image_example(image: StoredImage, path: str, label: int, text: str, boxes: S
     """The serialized example of one image.
 
     Args:
-        image: what to store.
-        path: relative to the split's directory; goes to image/path, and so traces the example to its file.
+        image: the JPEG to store.
+        path: relative to the split's directory; stored as image/path, which traces the example to its file.
         label: class number, from 1.
         text: class name.
-        boxes: of objects in the image; those without a label of their own get the image's.
+        boxes: objects in the image; boxes without a label get the image's label.
     """
     features: dict[str, Feature] = {
         "image/height": [image.height],

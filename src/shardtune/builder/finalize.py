@@ -1,17 +1,17 @@
-"""The account of a build: every image stored, rejected or skipped; the files that tell it; the manifest, last."""
+"""Complete a data set: account for every image (stored, rejected or skipped), write the reports, then the manifest."""
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shardtune.builder import duplicates
-from shardtune.builder.listing import printable_path
-from shardtune.builder.partition import Plan, as_digests
+from shardtune.builder.duplicates import find_duplicate_groups
+from shardtune.builder.listing import FileTable, printable_path
+from shardtune.builder.partition import Indices, Plan, to_digests
 from shardtune.builder.receipts import Reject, ShardReceipt
 from shardtune.dataset.manifest import LABELS_NAME, RECORD_DTYPE, SPLITS, Manifest, RecordIndex, Shard, Split, save_record_index
 from shardtune.errors import DataError
@@ -21,48 +21,47 @@ REJECTS_NAME = "rejects.jsonl"
 DUPLICATES_NAME = "duplicates.jsonl"
 
 
-def finish(directory: Path, planned: Plan, options: dict[str, Any], written: list[ShardReceipt]) -> Manifest:
-    """Write rejects, duplicates, labels, the places of records and, when all is right, the manifest.
+def write_manifest(directory: Path, plan: Plan, options: dict[str, Any], receipts: list[ShardReceipt]) -> Manifest:
+    """Write the lists of rejects and duplicates, labels and record index, and at last the manifest.
 
     Args:
-        options: what was asked, for the manifest: nothing that depends on ranks, the clock, or where folders lie.
-        written: every shard of the plan, in its order.
+        options: the options of the build, for the manifest; nothing that depends on ranks, the clock or paths of directories.
+        receipts: of every shard of the plan, in its order.
 
     Raises:
-        DataError: all training images of a class are unusable. The shards stay.
+        DataError: a class has no training image left. The shards stay.
     """
-    rejects = [reject for shard in written for reject in shard.rejects]
-    figures, groups = _identical(planned, written)
-    stored = sum(len(shard.offsets) for shard in written)
+    rejects = [reject for receipt in receipts for reject in receipt.rejects]
+    duplicate_stats, groups = _find_duplicates(plan, receipts)
     reports = {
-        name: _write_lines(directory / name, lines) for name, lines in ((REJECTS_NAME, rejects), (DUPLICATES_NAME, groups))
+        REJECTS_NAME: _write_lines(directory / REJECTS_NAME, rejects),
+        DUPLICATES_NAME: _write_lines(directory / DUPLICATES_NAME, groups),
     }
-    counts: dict[str, list[int]] = {
-        split: _class_counts((s for s in written if s.split == split), len(planned.labels)) for split in SPLITS
-    }
+    counts: dict[str, list[int]] = {split: _class_counts(receipts, split, len(plan.labels)) for split in SPLITS}
     if 0 in counts["train"]:
-        name = planned.labels[counts["train"].index(0)]
+        name = plan.labels[counts["train"].index(0)]
         raise DataError(
-            f"Each class has at least one image to train on, but all of {name} were rejected or skipped: see "
-            f"{REJECTS_NAME} and {DUPLICATES_NAME} in {directory}, add images, or leave the class out."
+            f"The class {name} has no image to train on, because all were rejected or skipped.",
+            f"See {REJECTS_NAME} and {DUPLICATES_NAME} in {directory}, then add images or leave the class out.",
         )
     with atomic_write(directory / LABELS_NAME) as file:
-        file.write("".join(f"{name}\n" for name in planned.labels).encode())
-    skipped = sum(len(files) for files, _ in planned.skipped.values())
+        file.write("".join(f"{name}\n" for name in plan.labels).encode())
+    stored = sum(len(receipt.offsets) for receipt in receipts)
+    skipped = sum(len(split.skipped) for split in plan.splits.values())
     manifest = Manifest(
-        labels=planned.labels,
-        splits={split: [_entry(s) for s in written if s.split == split] for split in SPLITS},
+        labels=plan.labels,
+        splits={split: [_shard_entry(receipt) for receipt in receipts if receipt.split == split] for split in SPLITS},
         class_counts=counts,
-        records_sha256=save_record_index(directory, np.concatenate([_records(shard) for shard in written])),
+        records_sha256=save_record_index(directory, np.concatenate([_record_index(receipt) for receipt in receipts])),
         provenance={
             **options,
             "scanned": stored + len(rejects) + skipped,
             "written": stored,
-            "reencoded": dict(sorted(sum((Counter(shard.reencoded) for shard in written), Counter[str]()).items())),
+            "reencoded": dict(sorted(sum((Counter(receipt.reencoded) for receipt in receipts), Counter[str]()).items())),
             "rejected": dict(sorted(Counter(reject["reason"] for reject in rejects).items())),
             "skipped": skipped,
-            "duplicates": figures,
-            "boxes": _box_figures(planned, rejects),
+            "duplicates": duplicate_stats,
+            "boxes": _box_stats(plan, rejects),
             "imbalance": round(max(counts["train"]) / min(counts["train"]), 4),
         },
         reports=reports,
@@ -71,80 +70,76 @@ def finish(directory: Path, planned: Plan, options: dict[str, Any], written: lis
     return manifest
 
 
-def require_few(rejects: list[Reject], most: int, directory: Path) -> None:
-    """Check that no more images are unusable than may be; if so, those that are known are listed in rejects.jsonl.
+def check_rejects(rejects: list[Reject], max_rejects: int, directory: Path) -> None:
+    """Check that no more images are rejected than allowed. If there are more, list those known so far in rejects.jsonl.
 
     Raises:
-        DataError: says what to do.
+        DataError: there are more.
     """
-    if len(rejects) > most:
+    if len(rejects) > max_rejects:
         _write_lines(directory / REJECTS_NAME, rejects)
         first = rejects[0]
         raise DataError(
-            f"At most {most} images may be unusable, but {len(rejects)} are that were looked at so far (first {first['path']}: "
-            f"{first['reason']}, {first['detail']}): see {directory / REJECTS_NAME}, mend or remove them, or give a higher "
-            f"--max_rejects; the same command then goes on from here."
+            f"{len(rejects)} image(s) cannot be stored, but --max_rejects is {max_rejects} (first {first['path']}: "
+            f"{first['reason']}, {first['detail']}).",
+            f"See {directory / REJECTS_NAME}, repair or remove the images, or give a higher --max_rejects. The same command "
+            f"then resumes the build.",
         )
 
 
-def _identical(planned: Plan, written: list[ShardReceipt]) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Groups of identical files among all that were found; what cannot be read is like no other."""
-    rejected = {(reject["split"], reject["path"]) for shard in written for reject in shard.rejects}
-    files: list[tuple[Split, Any, bool]] = []
+def _find_duplicates(plan: Plan, receipts: list[ShardReceipt]) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Statistics and groups of identical files among all that were found. A file that cannot be read is in no group."""
+    rejected = {(reject["split"], reject["path"]) for receipt in receipts for reject in receipt.rejects}
+    parts: list[tuple[Split, FileTable, Indices, bool]] = []  # split, table, rows, and whether they are to be stored
     digests = []
-    for split, listing in planned.sources.items():
-        files.append((split, listing, True))
-        digests.append(as_digests(bytes.fromhex("".join(shard.digests for shard in written if shard.split == split))))
-    for split, (listing, of_files) in planned.skipped.items():
-        files.append((split, listing, False))
-        digests.append(of_files)
-    starts = np.cumsum([0] + [len(listing) for _, listing, _ in files])
+    for name, split in plan.splits.items():
+        parts.append((name, split.files, split.stored, True))
+        digests.append(to_digests(bytes.fromhex("".join(receipt.digests for receipt in receipts if receipt.split == name))))
+    for name, split in reversed(plan.splits.items()):  # the order of the files in duplicates.jsonl: validation first
+        parts.append((name, split.files, split.skipped, False))
+        digests.append(split.skipped_digests)
+    starts = np.cumsum([0] + [len(rows) for _, _, rows, _ in parts])
 
     def describe(index: int) -> dict[str, Any]:
         part = int(np.searchsorted(starts, index, side="right")) - 1
-        split, listing, kept = files[part]
-        at = index - int(starts[part])
-        path = printable_path(listing.path(at))
-        stored = kept and (split, path) not in rejected
-        return {"split": split, "path": path, "label": int(listing.labels[at]), "stored": stored}
+        name, files, rows, is_kept = parts[part]
+        row = int(rows[index - int(starts[part])])
+        path = printable_path(files.path(row))
+        is_stored = is_kept and (name, path) not in rejected
+        return {"split": name, "path": path, "label": int(files.labels[row]), "stored": is_stored}
 
-    return duplicates.report(np.concatenate(digests), describe)
+    return find_duplicate_groups(np.concatenate(digests), describe)
 
 
-def _box_figures(planned: Plan, rejects: list[dict[str, str]]) -> dict[str, int]:
-    """The account of the boxes, if there are any: given = stored + repeated + rejected."""
-    if not planned.boxes:
+def _box_stats(plan: Plan, rejects: list[Reject]) -> dict[str, int]:
+    """The numbers of boxes, if there are any: given = stored + repeated + rejected."""
+    if not plan.boxes:
         return {}
-    without = {(reject["split"], reject["path"]) for reject in rejects}
-    rejected = sum(len(boxes) for image, boxes in planned.boxes.items() if image in without)
-    stored = sum(map(len, planned.boxes.values())) - rejected
-    repeated = planned.box_counts["repeated"]
-    return {
-        "given": stored + repeated + rejected,
-        "stored": stored,
-        "moved": planned.box_counts["moved"],
-        "repeated": repeated,
-        "rejected": rejected,
-    }
+    rejected_images = {(reject["split"], reject["path"]) for reject in rejects}
+    rejected = sum(len(boxes) for image, boxes in plan.boxes.items() if image in rejected_images)
+    stored = sum(map(len, plan.boxes.values())) - rejected
+    moved, repeated = plan.box_counts.get("moved", 0), plan.box_counts.get("repeated", 0)
+    given = stored + repeated + rejected
+    return {"given": given, "stored": stored, "moved": moved, "repeated": repeated, "rejected": rejected}
 
 
-def _entry(shard: ShardReceipt) -> Shard:
-    return Shard(shard.name, len(shard.offsets), shard.bytes, shard.sha256)
+def _shard_entry(receipt: ShardReceipt) -> Shard:
+    return Shard(receipt.name, len(receipt.offsets), receipt.bytes, receipt.sha256)
 
 
-def _records(shard: ShardReceipt) -> RecordIndex:
-    records = np.empty(len(shard.offsets), RECORD_DTYPE)
-    records["start"], records["crc"] = shard.offsets, np.frombuffer(bytes.fromhex(shard.crcs), "<u4")
+def _record_index(receipt: ShardReceipt) -> RecordIndex:
+    records = np.empty(len(receipt.offsets), RECORD_DTYPE)
+    records["start"], records["crc"] = receipt.offsets, np.frombuffer(bytes.fromhex(receipt.crcs), "<u4")
     return records
 
 
-def _class_counts(shards: Iterable[ShardReceipt], classes: int) -> list[int]:
-    counts = Counter(label for shard in shards for label in shard.labels)
+def _class_counts(receipts: list[ShardReceipt], split: Split, classes: int) -> list[int]:
+    counts = Counter(label for receipt in receipts if receipt.split == split for label in receipt.labels)
     return [counts[label] for label in range(1, classes + 1)]
 
 
-def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> str:
-    """Write each value as JSON on a line; returns the SHA-256 of the file."""
+def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> str:
+    """Write each value as a line of JSON. Returns the SHA-256 of the file."""
     digest = hashlib.sha256()
     with atomic_write(path) as file:
         for value in values:

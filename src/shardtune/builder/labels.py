@@ -15,105 +15,106 @@ _TRAIN, _VALIDATION = ("train", "training"), ("validation", "valid", "val", "tes
 def class_folders(directory: Path, ignored: Ignored) -> dict[str, str]:
     """The folder of each class in `directory`, sorted by class name.
 
-    A class name is its folder's name in Unicode's composed form (NFC), without spaces at its ends: as a labels file has it,
-    whatever file system the folder comes from.
+    A class name is its folder's name in Unicode's composed form (NFC), without leading and trailing spaces, so that it equals
+    a line of a labels file on every file system.
 
     Raises:
-        DataError: there is no such directory, or it holds no folders, images beside them, or folders whose names are no
-            class names or the same one.
+        DataError: there is no such directory, it has no folders, it has images beside them, a folder's name is no class name,
+            or two folders have the same class name.
     """
     if not directory.is_dir():
-        raise DataError(f"Images lie in folders named by class, but there is no directory {directory}: check the path.")
+        raise DataError(f"The image directory {directory} does not exist.", "Check the path.")
     entries = sorted(entry for entry in directory.iterdir() if not ignored.covers(entry.name))
     images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir()]
     if images:
         raise DataError(
-            f"Images lie in folders named by class, but {directory} itself holds {len(images)} (first {images[0].name}): move "
-            f"them into such a folder, or leave them out with --ignore. If {directory.name} is the class, give "
-            f"--train_directory {directory.resolve().parent}."
+            f"{directory} holds {len(images)} image(s) outside of class folders (first {images[0].name}).",
+            f"Move them into a folder named by their class, or leave them out with --ignore. If {directory.name} is the class, "
+            f"give --train_directory {directory.resolve().parent}.",
         )
     folders = [entry.name for entry in entries if entry.is_dir()]
     if not folders:
-        raise DataError(f"Images lie in folders named by class, but {directory} has no sub-folders: make one for each class.")
-    wrong = [name for name in folders if not _is_class_name(name)]
-    if wrong:
+        raise DataError(f"{directory} has no sub-folders.", "Make one for each class and put its images there.")
+    invalid = [printable_path(name) for name in folders if not _is_class_name(name)]
+    if invalid:
         raise DataError(
-            f"A class name is one line of UTF-8, but {directory} has {', '.join(map(repr, map(printable_path, wrong)))}: "
-            f"rename these folders."
+            f"{directory} has folders whose names are not one line of UTF-8: {', '.join(map(repr, invalid))}.",
+            "Rename these folders.",
         )
     by_name: dict[str, str] = {}
     for folder in folders:
-        twin = by_name.setdefault(class_name(folder), folder)
-        if twin != folder:
+        first = by_name.setdefault(class_name(folder), folder)
+        if first != folder:
             raise DataError(
-                f"Each class has one folder, but {directory} has {twin!a} and {folder!a} for {class_name(folder)}: "
-                f"rename one, or move its images into the other."
+                f"{directory} has two folders for the class {class_name(folder)}: {first!a} and {folder!a}.",
+                "Rename one of them, or move its images into the other.",
             )
     return dict(sorted(by_name.items()))
 
 
 def class_name(text: str) -> str:
-    """The class that a folder's name or a line of a labels file means."""
+    """The class that a folder's name or a line of a labels file stands for."""
     return unicodedata.normalize("NFC", text.strip())
 
 
 def read_labels(path: Path) -> list[str]:
-    """Class names of a labels file, one a line: the first has label 1.
+    """The class names of a labels file, one per line; the first has label 1.
 
     Raises:
-        DataError: it cannot be read, is empty, or names a class twice.
+        DataError: the file cannot be read, is empty, or names a class twice.
     """
     try:
         names = [class_name(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"A labels file holds one class name a line in UTF-8, but {path} cannot be read: {error}.") from error
+        raise DataError(f"The labels file {path} cannot be read: {error}.", "Give a file of class names in UTF-8.") from error
     if not names:
-        raise DataError(f"A labels file holds one class name a line, but {path} is empty: list the classes.")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"A labels file names each class once, but {path} has {twice[0]!r} twice: remove one.")
+        raise DataError(f"The labels file {path} is empty.", "List the class names in it, one per line.")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(f"The labels file {path} has {repeated[0]!r} twice.", "Remove one of the two lines.")
     return names
 
 
-def require_same(
-    labels: Sequence[str], folders: Collection[str], directory: Path, *, ignore_unlisted: bool, may_lack: bool = False
+def check_class_folders(
+    labels: Sequence[str], folders: Collection[str], directory: Path, *, ignore_unlisted: bool, allow_missing: bool = False
 ) -> None:
     """Check that the classes that have `folders` in `directory` are exactly the labels.
 
     Args:
-        ignore_unlisted: there may be more.
-        may_lack: there may be fewer.
+        ignore_unlisted: allow folders of other classes.
+        allow_missing: allow classes without a folder.
 
     Raises:
-        DataError: names the folders that are missing or too many.
+        DataError: folders are missing, or there are others.
     """
-    missing, extra = sorted(set(labels) - set(folders)), sorted(set(folders) - set(labels))
-    missing = [] if may_lack else missing
-    if missing or (extra and not ignore_unlisted):
-        found = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(extra)} besides"] * bool(extra)
-        raise DataError(f"Each class has one folder, but {directory} {' and '.join(found)}: rename, add or remove folders.")
+    missing = [] if allow_missing else sorted(set(labels) - set(folders))
+    unlisted = [] if ignore_unlisted else sorted(set(folders) - set(labels))
+    if missing or unlisted:
+        problems = [f"has no folder for {', '.join(missing)}"] * bool(missing)
+        problems += [f"has folders that are no class: {', '.join(unlisted)}"] * bool(unlisted)
+        raise DataError(f"{directory} {' and '.join(problems)}.", "Rename, add or remove folders.")
 
 
-def require_no_splits(directory: Path, folders: Collection[str], output: Path) -> None:
-    """Check that the folders of `directory` are not those of splits, with the classes one level below.
+def check_no_split_folders(directory: Path, folders: Collection[str], output: Path) -> None:
+    """Check that the folders of `directory` are not splits, with the classes one level below.
 
-    They are if all of them have names of splits, one that of training images, and none holds files.
+    They are taken for splits if all have names of splits, one is that of training images, and none holds files.
 
     Raises:
-        DataError: gives the command that was probably meant.
+        DataError: they are; it gives the command that was probably meant.
     """
     train = [name for name in folders if name.lower() in _TRAIN]
     others = sorted((name for name in folders if name.lower() in _VALIDATION), key=lambda name: _VALIDATION.index(name.lower()))
     if not train or len(train) + len(others) < len(folders):
         return
     ignored = Ignored()
-    below = [e for name in folders for e in (directory / name).iterdir() if not ignored.covers(e.name)]
-    if all(entry.is_dir() for entry in below):
+    entries = [entry for name in folders for entry in (directory / name).iterdir() if not ignored.covers(entry.name)]
+    if all(entry.is_dir() for entry in entries):
         validation = f"--validation_directory {directory / others[0]} " if others else ""
         raise DataError(
-            f"The folders in train_directory are classes, but those of {directory} ({', '.join(folders)}) hold nothing but "
-            f"folders: did you mean shardtune build --train_directory {directory / train[0]} {validation}--output_directory "
-            f"{output}? (If these are classes, list them in a --labels_file.)"
+            f"The folders of {directory} ({', '.join(folders)}) hold only folders, so they are splits rather than classes.",
+            f"Did you mean shardtune build --train_directory {directory / train[0]} {validation}--output_directory {output}? "
+            f"If they are classes, list them in a --labels_file.",
         )
 
 

@@ -1,4 +1,4 @@
-"""The image files of a data set, as columns: a million objects would take a gigabyte, and these take 70 MB."""
+"""The image files of a data set as a table of columns: of a million files it takes 70 MB, objects would take a gigabyte."""
 
 import os
 import stat
@@ -23,8 +23,8 @@ class FileTable:
     """Files below one directory.
 
     Attributes:
-        names: their paths relative to the directory, with forward slashes, as the file system has them, end to end.
-        ends: where each path ends in `names`, int64 [files].
+        names: their paths relative to the directory, with forward slashes, in the file system's bytes, concatenated.
+        ends: offset in `names` at which each path ends, int64 [files].
         labels: class numbers from 1, int32 [files].
         sizes: bytes, int64 [files].
         mtimes: modification times in nanoseconds, int64 [files].
@@ -40,14 +40,15 @@ class FileTable:
         return len(self.ends)
 
     def name(self, index: int) -> bytes:
+        """The path of a file in the file system's bytes."""
         return bytes(self.names[self.ends[index - 1] if index else 0 : self.ends[index]])
 
     def path(self, index: int) -> str:
-        """As the calls of the system take it; see `printable_path`."""
+        """The path of a file as functions of `os` take it; it may not be text (see `printable_path`)."""
         return os.fsdecode(self.name(index))
 
     def take(self, indices: npt.NDArray[Any]) -> "FileTable":
-        """The files numbered `indices`, in that order."""
+        """A table of the files in rows `indices`, in that order."""
         names = bytearray()
         ends = np.empty(len(indices), np.int64)
         for position, index in enumerate(indices):
@@ -57,35 +58,35 @@ class FileTable:
 
 
 def printable_path(path: str) -> str:
-    """A path as UTF-8 text: bytes of it that are none become \\xNN."""
+    """A path as UTF-8 text: bytes that are not UTF-8 become \\xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class Walk:
-    """A walk through the folders of classes that enters each folder once, whatever links lead there.
+    """Lists the files of class folders and enters each folder once, however many links lead to it.
 
     Args:
-        roots: the directories of all splits. A link to one of them, or to a folder above, is not followed.
+        roots: the directories of all splits. Links to one of them, or to a folder above it, are not followed.
         ignored: which files and folders to leave out.
     """
 
     def __init__(self, roots: Iterable[Path], ignored: Ignored) -> None:
         folders = {folder for root in map(Path.resolve, roots) for folder in (root, *root.parents)}
-        self._above = {_identity(folder.stat()) for folder in folders}
+        self._ancestors = {_identity(folder.stat()) for folder in folders}
         self._ignored = ignored
         self._entered: dict[tuple[int, int], tuple[Path, str, str]] = {}
 
     def files(self, root: Path, class_folder: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Path from `root` and status of each file in a class folder and below.
+        """Path relative to `root`, and status, of each file in a class folder and below.
 
-        Of several ways to a folder, one without links counts, or else the first of them in alphabetical order.
+        If several paths lead to a folder, the one without links is used, or else the first in alphabetical order.
 
         Raises:
-            DataError: a folder is in another class too, or in another split.
+            DataError: a folder belongs to another class too, or to another split.
         """
-        waiting = [(False, class_folder)]  # a heap: whether a link leads there, and the path
-        while waiting:
-            _, path = heappop(waiting)
+        queue = [(False, class_folder)]  # a heap of: is it a link, its path
+        while queue:
+            _, path = heappop(queue)
             if self._enter(root, class_folder, path):
                 with os.scandir(root / path) as entries:
                     for entry in entries:
@@ -94,22 +95,26 @@ class Walk:
                             continue
                         status = _status(entry)
                         if stat.S_ISDIR(status.st_mode) and not entry.name.lower().endswith(IMAGE_SUFFIXES):
-                            heappush(waiting, (entry.is_symlink(), name))
+                            heappush(queue, (entry.is_symlink(), name))
                         else:
                             yield name, status
 
     def _enter(self, root: Path, class_folder: str, path: str) -> bool:
-        """Whether to; a folder of the same class that was entered before is not entered again."""
+        """Whether to list this folder: not if it was entered before by another path.
+
+        Raises:
+            DataError: it was entered as a folder of another class or split.
+        """
         identity = _identity((root / path).stat())
-        if identity in self._above:
+        if identity in self._ancestors:
             return False
-        before = self._entered.setdefault(identity, (root, class_folder, path))
-        if before[:2] != (root, class_folder):
+        first_root, first_class, first_path = self._entered.setdefault(identity, (root, class_folder, path))
+        if (first_root, first_class) != (root, class_folder):
             raise DataError(
-                f"A folder of images belongs to one class of one split, but {before[0] / before[2]} and {root / path} are the "
-                f"same folder: remove one of them."
+                f"{first_root / first_path} and {root / path} are the same folder, in two classes or splits.",
+                "Remove one of them.",
             )
-        return before[2] == path
+        return first_path == path
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -120,7 +125,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
     try:
         return entry.stat()
     except OSError:
-        return entry.stat(follow_symlinks=False)  # of a link that leads nowhere
+        return entry.stat(follow_symlinks=False)  # the link's own: its target does not exist
 
 
 def scan(
@@ -128,33 +133,33 @@ def scan(
     folders: Sequence[str | None],
     walk: Walk,
     *,
-    may_lack: bool = False,
-    beat: Callable[[], None] = lambda: None,
+    allow_missing: bool = False,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> FileTable:
-    """Every file in the class folders of `directory` and below, in no particular order.
+    """List every file in the class folders of `directory` and below, in no particular order.
 
-    A folder that is named like an image is listed like one, so that it is rejected and not overlooked.
+    A folder that is named like an image is listed as a file, so that it is rejected and not overlooked.
 
     Args:
-        folders: of each class in the order of labels, or None where it has none here.
-        may_lack: classes may have no files, but not all of them.
-        beat: called for each file.
+        folders: the folder of each class in the order of labels, or None if the class has none here.
+        allow_missing: classes may have no files, but not all of them.
+        heartbeat: called for each file.
 
     Raises:
-        DataError: a class has no files, or two classes have the same ones.
+        DataError: a class has no files, or two classes share a folder.
     """
     names, ends = bytearray(), array("q")
     columns = array("i"), array("q"), array("q")
     for label, folder in enumerate(folders, start=1):
         before = len(ends)
         for path, status in walk.files(directory, folder) if folder else ():
-            beat()
+            heartbeat()
             names += os.fsencode(path)
             ends.append(len(names))
             for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
                 column.append(value)
-        if len(ends) == before and folder and not may_lack:
-            raise DataError(f"Each class has at least one image, but {directory / folder} is empty: add images or remove it.")
+        if len(ends) == before and folder and not allow_missing:
+            raise DataError(f"The class folder {directory / folder} holds no images.", "Add images, or remove the folder.")
     if not ends:
-        raise DataError(f"One class at least has images, but {directory} has none: add images, or do not give it.")
+        raise DataError(f"No class folder in {directory} holds images.", "Add images, or leave out the flag that names it.")
     return FileTable(names, np.array(ends, np.int64), *(np.array(column) for column in columns))

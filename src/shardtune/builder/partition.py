@@ -1,8 +1,7 @@
-"""Which image goes into which shard: pure functions of the listing and the options."""
+"""Which image goes into which shard: pure functions of the files and the options."""
 
 import hashlib
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ Digests = npt.NDArray[np.uint64]  # [n, 2]: n digests of DIGEST_BYTES bytes
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """The images, in order, that one shard is to hold, and the boxes in them; their paths are relative to `root`."""
+    """The images of one shard, in order, and the boxes in them. Paths are relative to `root`."""
 
     split: Split
     name: str
@@ -31,130 +30,177 @@ class ShardPlan:
 
 
 @dataclass(frozen=True)
+class ShardRange:
+    """Which of the stored images of its split a shard holds: `rows` are positions in `SplitPlan.stored`."""
+
+    split: Split
+    name: str
+    rows: range
+
+
+def _no_rows() -> Indices:
+    return np.empty(0, np.int64)
+
+
+def _no_digests() -> Digests:
+    return np.empty((0, 2), np.uint64)
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """The images of one split.
+
+    Attributes:
+        source: the split whose directory they are in: "train" for validation images that are held out.
+        directory: that directory.
+        files: all images of that directory, in the order of the data set.
+        stored: rows of `files` to store, in order.
+        skipped: rows of `files` that are left out because an identical image is stored.
+        skipped_digests: digests of these.
+    """
+
+    source: Split
+    directory: Path
+    files: FileTable
+    stored: Indices
+    skipped: Indices = field(default_factory=_no_rows)
+    skipped_digests: Digests = field(default_factory=_no_digests)
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What a build is to write.
+    """What a build writes.
 
     Attributes:
         labels: class names; the name at index i has label i + 1.
-        roots: the directory of each split's images.
-        sources: the images of each split, in the order in which they are stored.
-        skipped: images of each split that are left out because an identical one is stored, and their digests.
-        boxes: of each split and path that has any, those of identical images that are skipped included.
-        shards: of all splits, in order: split, name, and the range of `sources[split]` that it holds.
-        box_counts: how many boxes of images that are skipped were "moved" to the identical one that is stored, and how many
-            were not, because it has an equal one: "repeated".
+        splits: the images of each split that has any.
+        boxes: by split and path of a stored image, including the boxes of identical images that are skipped.
+        shards: of all splits, in order.
+        box_counts: how many boxes of skipped images were "moved" to the identical stored image, and how many were not because
+            it already has an equal box: "repeated".
     """
 
     labels: list[str]
-    roots: dict[Split, Path]
-    sources: dict[Split, FileTable]
-    skipped: dict[Split, tuple[FileTable, Digests]]
+    splits: dict[Split, SplitPlan]
     boxes: dict[tuple[Split, str], list[Box]]
-    shards: list[tuple[Split, str, range]]
-    box_counts: Mapping[str, int] = field(default_factory=Counter)
+    shards: list[ShardRange]
+    box_counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
-        """How many are to be stored."""
-        return sum(map(len, self.sources.values()))
+        """How many images are to be stored."""
+        return sum(len(split.stored) for split in self.splits.values())
 
-    def shard(self, number: int) -> ShardPlan:
-        split, name, where = self.shards[number]
-        sources = self.sources[split].take(np.array(where, np.int64))
+    def shard_plan(self, shard: ShardRange) -> ShardPlan:
+        split = self.splits[shard.split]
+        sources = split.files.take(self.rows(shard))
         paths = map(sources.path, range(len(sources)))
-        boxes = {path: self.boxes[split, path] for path in paths if (split, path) in self.boxes}
-        return ShardPlan(split, name, self.roots[split], sources, boxes)
+        boxes = {path: self.boxes[shard.split, path] for path in paths if (shard.split, path) in self.boxes}
+        return ShardPlan(shard.split, shard.name, split.directory, sources, boxes)
 
-    def bytes_of(self, number: int) -> int:
-        split, _, where = self.shards[number]
-        return int(self.sources[split].sizes[where.start : where.stop].sum())
+    def source_bytes(self, shard: ShardRange) -> int:
+        """Bytes of the source files of a shard."""
+        return int(self.splits[shard.split].files.sizes[self.rows(shard)].sum())
+
+    def rows(self, shard: ShardRange) -> Indices:
+        """Rows of the shard's images in the table of its split."""
+        return self.splits[shard.split].stored[shard.rows.start : shard.rows.stop]
 
 
-def as_digests(digests: bytes | memoryview) -> Digests:
-    """Digests that lie end to end, as numbers that can be sorted and compared."""
+def to_digests(digests: bytes | memoryview) -> Digests:
+    """Concatenated digests as numbers that can be sorted and compared."""
     return np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
-def hash_shuffle(listing: FileTable, seed: int) -> FileTable:
-    """The order of the data set: by BLAKE2b of (seed, path), so that neither listing order nor size of the tree matters."""
+def hash_shuffle(files: FileTable, seed: int) -> FileTable:
+    """The files in the order of the data set: by BLAKE2b of (seed, path), which does not depend on their order or number."""
     digests = bytearray()
-    for index in range(len(listing)):
-        digests += _digest(listing, index, seed)
-    high, low = as_digests(bytes(digests)).T
-    return listing.take(np.lexsort((low, high)))
+    for index in range(len(files)):
+        digests += _order_digest(files, index, seed)
+    high, low = to_digests(bytes(digests)).T
+    return files.take(np.lexsort((low, high)))
 
 
-def _digest(listing: FileTable, index: int, seed: int) -> bytes:
+def _order_digest(files: FileTable, index: int, seed: int) -> bytes:
     key = seed.to_bytes(8, "little", signed=True)
-    return hashlib.blake2b(listing.name(index), digest_size=DIGEST_BYTES, key=key).digest()
+    return hashlib.blake2b(files.name(index), digest_size=DIGEST_BYTES, key=key).digest()
 
 
-def group(digests: Digests) -> Indices:
-    """A number for each distinct digest, int64 [n]: equal digests have equal numbers."""
+def group_by_digest(digests: Digests) -> Indices:
+    """A group number for each digest, int64 [n]: equal digests have equal numbers."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))
-    ordered = digests[order]
-    starts = np.any(ordered[1:] != ordered[:-1], axis=1)
+    in_order = digests[order]
+    differs = np.any(in_order[1:] != in_order[:-1], axis=1)
     groups = np.empty(len(digests), np.int64)
-    groups[order] = np.concatenate([[0], np.cumsum(starts)])[: len(digests)]
+    groups[order] = np.concatenate([[0], np.cumsum(differs)])[: len(digests)]
     return groups
 
 
 def is_first_occurrence(groups: Indices) -> npt.NDArray[np.bool_]:
-    """True for the first member of each group."""
-    first = np.zeros(len(groups), bool)
-    first[np.unique(groups, return_index=True)[1]] = True
-    return first
+    """True for the first member of each group, [n]."""
+    is_first = np.zeros(len(groups), bool)
+    is_first[np.unique(groups, return_index=True)[1]] = True
+    return is_first
 
 
-def shares(counts: Sequence[int], total: int) -> list[int]:
-    """How many images of each class to hold out, `total` in all, in proportion to the classes' sizes.
+def holdout_counts(counts: Sequence[int], total: int) -> list[int]:
+    """How many images of each class to hold out, `total` in all, in proportion to the sizes of the classes.
 
-    Largest remainders get what rounding leaves, and what a class cannot give: one image of each is left for training.
+    What rounding leaves over, and what a class cannot give, goes to the classes with the largest remainders. One image of each
+    class is left for training.
+
+    Args:
+        counts: images of each class.
+        total: images to hold out.
     """
-    most = [max(0, count - 1) for count in counts]
+    limits = [max(0, count - 1) for count in counts]
     exact = [total * count / max(1, sum(counts)) for count in counts]
-    held = [min(int(part), limit) for part, limit in zip(exact, most, strict=True)]
-    while (lacking := min(total, sum(most)) - sum(held)) > 0:
-        can_give = [i for i in range(len(counts)) if held[i] < most[i]]
-        for i in sorted(can_give, key=lambda i: (held[i] - exact[i], i))[:lacking]:
-            held[i] += 1
-    return held
+    result = [min(int(share), limit) for share, limit in zip(exact, limits, strict=True)]
+    while (lacking := min(total, sum(limits)) - sum(result)) > 0:
+        below_limit = [i for i in range(len(counts)) if result[i] < limits[i]]
+        for i in sorted(below_limit, key=lambda i: (result[i] - exact[i], i))[:lacking]:
+            result[i] += 1
+    return result
 
 
-def select_holdout(labels: npt.NDArray[np.int32], groups: Indices, wanted: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Which of these images, in their order, are for validation.
+def select_holdout(labels: npt.NDArray[np.int32], groups: Indices, counts: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which of these images, in their order, are held out for validation, [n].
 
-    Identical images (of one group) stay together; those that stand under several labels are trained on. The first
-    groups of each class that fit are held out, so a class may have a few less than wanted, and never all of its images.
+    Identical images (one group) stay together. Groups with several labels are not held out. The first groups of each class
+    that fit into its count are held out, so a class may give a few less, and never all of its images.
 
     Args:
         labels: class numbers from 1, [n].
-        groups: see `group`, [n].
-        wanted: images to hold out of each class.
+        groups: see `group_by_digest`, [n].
+        counts: images to hold out of each class.
     """
     sizes = np.bincount(groups)
     lowest, highest = np.full(len(sizes), np.iinfo(np.int32).max), np.zeros(len(sizes), np.int64)
     np.minimum.at(lowest, groups, labels)
     np.maximum.at(highest, groups, labels)
-    room = [0, *wanted]
-    held = np.zeros(len(sizes), bool)
-    for one in groups[is_first_occurrence(groups)].tolist():
-        label = highest[one]
-        if lowest[one] == label and sizes[one] <= room[label]:
-            held[one] = True
-            room[label] -= sizes[one]
-    return held[groups]
+    quota = [0, *counts]
+    is_heldout = np.zeros(len(sizes), bool)
+    for group in groups[is_first_occurrence(groups)].tolist():
+        label = highest[group]
+        if lowest[group] == label and sizes[group] <= quota[label]:
+            is_heldout[group] = True
+            quota[label] -= sizes[group]
+    return is_heldout[groups]
 
 
-def split_into_shards(split: Split, listing: FileTable, count: int, seed: int) -> list[tuple[Split, str, range]]:
-    """The `count` shards of a split, whose images are in the order of `hash_shuffle`: name and range of images of each.
+def split_into_shards(split: Split, files: FileTable, rows: Indices, count: int, seed: int) -> list[ShardRange]:
+    """The `count` shards of a split.
 
-    A shard has the images whose digests lie in its part of all that there may be. So no image moves to another shard when
-    others come or go, and sizes differ by chance; with few images some shards are empty.
+    Each shard has an equal part of the range of `hash_shuffle`'s digests. So no image moves to another shard when others are
+    added or removed, and sizes differ by chance; with few images some shards are empty.
+
+    Args:
+        files: in the order of `hash_shuffle` with this seed.
+        rows: the files that are stored, ascending.
     """
 
-    def high(index: int) -> int:
-        return int.from_bytes(_digest(listing, index, seed)[:8], "big")
+    def high(position: int) -> int:
+        return int.from_bytes(_order_digest(files, int(rows[position]), seed)[:8], "big")
 
-    bounds = [bisect_left(range(len(listing)), i * 2**64 // count, key=high) for i in range(count)] + [len(listing)]
-    return [(split, f"{split}-{i:05d}-of-{count:05d}", range(bounds[i], bounds[i + 1])) for i in range(count)]
+    bounds = [bisect_left(range(len(rows)), i * 2**64 // count, key=high) for i in range(count)] + [len(rows)]
+    return [ShardRange(split, f"{split}-{i:05d}-of-{count:05d}", range(bounds[i], bounds[i + 1])) for i in range(count)]

@@ -1,16 +1,17 @@
-"""The receipt of each shard that is finished: what became of its images, so that the next attempt need not write it again."""
+"""The receipt of each finished shard: what happened to its images, so that the next attempt need not write it again."""
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
-from shardtune.builder import images
 from shardtune.builder.duplicates import digest
 from shardtune.builder.listing import printable_path
-from shardtune.builder.partition import DIGEST_BYTES, Digests, Plan, ShardPlan, as_digests
+from shardtune.builder.partition import DIGEST_BYTES, Digests, Plan, ShardPlan, to_digests
+from shardtune.builder.source import RejectedError, read_source
 from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME, Split
 from shardtune.errors import DataError
 from shardtune.runtime.files import sha256_file
@@ -18,23 +19,30 @@ from shardtune.runtime.sealed import read_sealed, write_sealed
 
 RECEIPTS_NAME = "receipts"
 
-Reject = dict[str, str]  # an image that is left out: split, path, reason, detail
+
+class Reject(TypedDict):
+    """An image that is left out: a line of rejects.jsonl."""
+
+    split: Split
+    path: str
+    reason: str
+    detail: str
 
 
 @dataclass
 class ShardReceipt:
-    """What became of the images of one shard.
+    """What happened to the images of one shard.
 
     Attributes:
-        bytes, sha256: of the shard's file.
-        offsets: where each record starts.
-        crcs: of each record's data, as the record holds it, as hexadecimal text end to end.
-        labels: of each record.
-        digests: of each source file, in the order of the plan, as hexadecimal text end to end.
-        reencoded: how many images were, by reason.
+        bytes, sha256: size and digest of the shard's file.
+        offsets: the byte at which each record starts.
+        crcs: the CRC of each record's data, as stored in the record, in hexadecimal, concatenated.
+        labels: the label of each record.
+        digests: the digest of each source file, in the order of the plan, in hexadecimal, concatenated.
+        reencoded: how many images were re-encoded, by reason.
         rejects: the images that are left out.
-        rejected_at: where these are in the order of the plan.
-        stored: digest of the paths of the others; see `digest_of_names`.
+        rejected_at: their positions in the order of the plan.
+        stored: digest of the paths of the other images; see `hash_names`.
     """
 
     split: Split
@@ -51,26 +59,30 @@ class ShardReceipt:
     stored: str = ""
 
 
-def digest_of_names(names: Iterable[bytes]) -> str:
+def hash_names(names: Iterable[bytes]) -> str:
     return hashlib.blake2b(b"\0".join(names), digest_size=16).hexdigest()
 
 
 def has_receipt(directory: Path, name: str) -> bool:
-    return _receipt(directory, name).exists()
+    return _receipt_path(directory, name).exists()
 
 
-def read_receipt(directory: Path, name: str) -> ShardReceipt | None:
-    """The receipt of a shard, or None where there is none that this version wrote."""
-    value = read_sealed(_receipt(directory, name), SCHEMA_VERSION)
+def load_receipt(directory: Path, name: str) -> ShardReceipt | None:
+    """The receipt of a shard, or None if there is none that this version wrote."""
+    value = read_sealed(_receipt_path(directory, name), SCHEMA_VERSION)
     try:
         return None if value is None or value["name"] != name else ShardReceipt(**value)
-    except (KeyError, TypeError):  # a version that forgot to say that it is another
+    except (KeyError, TypeError):  # other fields under the same version number
         return None
 
 
-def finished_shard(directory: Path, shard: ShardPlan) -> ShardReceipt | None:
-    """The receipt of a shard, if an earlier attempt finished it, it is still what that wrote, and holds what it now should."""
-    receipt = read_receipt(directory, shard.name)
+def load_valid_receipt(directory: Path, shard: ShardPlan) -> ShardReceipt | None:
+    """The receipt of a finished shard, or None if the shard must be written again.
+
+    It must be written again if there is no receipt, if the file has other bytes, or if the receipt does not match the plan
+    (see `_match_receipt`).
+    """
+    receipt = load_receipt(directory, shard.name)
     if receipt is None:
         return None
     try:
@@ -78,84 +90,101 @@ def finished_shard(directory: Path, shard: ShardPlan) -> ShardReceipt | None:
             return None
     except FileNotFoundError:
         return None
-    return _of_what_is_left(receipt, shard)
+    return _match_receipt(receipt, shard)
 
 
-def require_same_content(directory: Path, plan: Plan, digests: dict[Split, Digests]) -> None:
-    """Check that the images of shards that are finished have the content with which these were written.
+def check_same_content(directory: Path, plan: Plan, digests: dict[Split, Digests]) -> None:
+    """Check that the images of finished shards still have the content with which these were written.
 
     Args:
-        digests: of all images of the plan.
+        digests: of all files of each image directory.
 
     Raises:
-        DataError: names one that has another, or a shard of which no receipt is left to tell.
+        DataError: an image has another content, or the shard of a finished data set has no receipt to compare with.
     """
-    finished = (directory / MANIFEST_NAME).exists()
-    for number, (split, name, where) in enumerate(plan.shards):
-        written = read_receipt(directory, name)
-        shard = plan.shard(number)
-        receipt = written and _of_what_is_left(written, shard)  # without, the shard is written again
-        changed = receipt and _first_changed(shard, receipt, digests[split][where.start : where.stop])
-        if changed or (finished and not receipt):
-            wrong = f"{changed} has another content" if changed else f"the images of {name} have other times"
-            raise DataError(
-                f"A build goes on with what it began with, but {directory} was begun with other input ({wrong}): restore "
-                f"that, give another --output_directory, or --overwrite what is there."
-            )
+    is_finished = (directory / MANIFEST_NAME).exists()
+    for shard in plan.shards:
+        shard_plan = plan.shard_plan(shard)
+        written = load_receipt(directory, shard.name)
+        receipt = written and _match_receipt(written, shard_plan)
+        if receipt is None:  # the shard will be written again
+            if is_finished:
+                raise other_input_error(directory, f"the images of {shard.name} have other times")
+            continue
+        changed = _first_changed_image(shard_plan, receipt, digests[plan.splits[shard.split].source][plan.rows(shard)])
+        if changed:
+            raise other_input_error(directory, f"{changed} has another content")
 
 
-def _first_changed(shard: ShardPlan, receipt: ShardReceipt, now: Digests) -> Path | None:
-    """An image of a shard whose content is not that of which its receipt tells; `now` are the digests of its images."""
-    then, rejected = as_digests(bytes.fromhex(receipt.digests)), set(receipt.rejected_at)
-    changed = [index for index in np.flatnonzero(np.any(then != now, axis=1)).tolist() if index not in rejected]
+def other_input_error(directory: Path, changes: str) -> DataError:
+    """The error about an output directory with the build of other images or options."""
+    return DataError(
+        f"{directory} holds a build of other input ({changes}).",
+        "Restore that input, choose another --output_directory, or pass --overwrite to replace it.",
+    )
+
+
+def _first_changed_image(shard: ShardPlan, receipt: ShardReceipt, digests: Digests) -> Path | None:
+    """The first stored image of a shard whose digest is not that of the receipt.
+
+    Args:
+        digests: of the images of the shard now.
+    """
+    before, rejected = to_digests(bytes.fromhex(receipt.digests)), set(receipt.rejected_at)
+    changed = [index for index in np.flatnonzero(np.any(before != digests, axis=1)).tolist() if index not in rejected]
     return shard.root / shard.sources.path(changed[0]) if changed else None
 
 
-def _of_what_is_left(receipt: ShardReceipt, shard: ShardPlan) -> ShardReceipt | None:
-    """The receipt without the images that were rejected and removed since, or None if it tells of other images than those of
-    `shard`, or of one that was rejected and has changed.
+def _match_receipt(receipt: ShardReceipt, shard: ShardPlan) -> ShardReceipt | None:
+    """The receipt without the rejected images that no longer exist, or None if it does not match the plan.
 
-    That no stored image has changed is seen from the recipe.
+    It does not match if its images are not those of `shard`, or if a rejected image has changed. Changes of stored images are
+    found by the recipe.
     """
-    digests = [receipt.digests[start : start + 2 * DIGEST_BYTES] for start in range(0, len(receipt.digests), 2 * DIGEST_BYTES)]
-    gone = {reject["path"]: (reject, at) for reject, at in zip(receipt.rejects, receipt.rejected_at, strict=True)}
+    width = 2 * DIGEST_BYTES
+    digests = [receipt.digests[start : start + width] for start in range(0, len(receipt.digests), width)]
+    removed = {reject["path"]: at for reject, at in zip(receipt.rejects, receipt.rejected_at, strict=True)}
+    rejects = {reject["path"]: reject for reject in receipt.rejects}
     stored, rejected_at = list[bytes](), list[int]()
     for index in range(len(shard.sources)):
         path = shard.sources.path(index)
-        reject, at = gone.pop(printable_path(path), (None, 0))
-        if reject is None:
+        at = removed.pop(printable_path(path), None)
+        if at is None:
             stored.append(shard.sources.name(index))
-        elif not _is_as_it_was(shard.root, path, reject, digests[at]):
-            return None
-        else:
+        elif _is_unchanged(rejects[printable_path(path)], digests[at], shard.root, path):
             rejected_at.append(index)
-    if digest_of_names(stored) != receipt.stored:
+        else:
+            return None
+    if hash_names(stored) != receipt.stored:
         return None
-    rejects = [reject for reject in receipt.rejects if reject["path"] not in gone]
-    removed = {at for _, at in gone.values()}
-    left = "".join(digest for at, digest in enumerate(digests) if at not in removed)
-    return replace(receipt, rejects=rejects, rejected_at=rejected_at, digests=left)
+    removed_at = set(removed.values())
+    return replace(
+        receipt,
+        rejects=[reject for reject in receipt.rejects if reject["path"] not in removed],
+        rejected_at=rejected_at,
+        digests="".join(digest for at, digest in enumerate(digests) if at not in removed_at),
+    )
 
 
-def _is_as_it_was(root: Path, path: str, reject: Reject, content: str) -> bool:
-    """Whether an image that was rejected would be for the same reason now; `content` is what its digest was."""
+def _is_unchanged(reject: Reject, old_digest: str, root: Path, path: str) -> bool:
+    """Whether a rejected image has the same bytes, or still cannot be read for the same reason."""
     try:
-        return digest(images.read_source(root, path)).hex() == content
-    except images.RejectedError as error:
+        return digest(read_source(root, path)).hex() == old_digest
+    except RejectedError as error:
         return (error.code, error.detail) == (reject["reason"], reject["detail"])
 
 
-def finish_shard(directory: Path, shard: ShardReceipt) -> None:
-    """Leave the receipt of a shard whose file is in place. It stays when the data set is finished, to mend it by."""
-    # Not durable: what a crash of the machine loses here is a shard's work, and no more.
-    write_sealed(_receipt(directory, shard.name), SCHEMA_VERSION, asdict(shard), durable=False)
+def save_receipt(directory: Path, shard: ShardReceipt) -> None:
+    """Write the receipt of a shard whose file is complete. It stays beside a finished data set, to restore lost files."""
+    # Not durable: a crash of the machine costs only the work of one shard.
+    write_sealed(_receipt_path(directory, shard.name), SCHEMA_VERSION, asdict(shard), durable=False)
 
 
 def remove_receipts(directory: Path) -> None:
-    """But not their folder: where names are late, a new one of the same name may be missed for a while."""
+    """Remove all receipts, but not their folder: on file systems with delays, a new folder may stay invisible for a while."""
     for path in (directory / WORK_NAME / RECEIPTS_NAME).glob("*"):
         path.unlink(missing_ok=True)
 
 
-def _receipt(directory: Path, name: str) -> Path:
+def _receipt_path(directory: Path, name: str) -> Path:
     return directory / WORK_NAME / RECEIPTS_NAME / f"{name}.json"

@@ -1,7 +1,6 @@
-"""What a build is to make, written down for its next attempt, which goes on only with that."""
+"""The recipe of a build: all that decides its bytes. The next attempt resumes only a build of the same recipe."""
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -9,187 +8,154 @@ from typing import Any
 
 from shardtune.builder.listing import FileTable, printable_path
 from shardtune.builder.partition import Plan
-from shardtune.builder.receipts import RECEIPTS_NAME, Reject, remove_receipts
+from shardtune.builder.receipts import RECEIPTS_NAME, Reject, other_input_error, remove_receipts
 from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME, Split
 from shardtune.errors import DataError
 from shardtune.runtime.sealed import read_sealed, write_sealed
 
 RECIPE_NAME = "recipe.json"
+MAX_CHANGES_LISTED = 3
 SHARD = re.compile(r"(train|validation)-\d{5,}-of-\d{5,}")
 
 
-def describe(plan: Plan, options: dict[str, Any], rejected: Collection[str] = ()) -> dict[str, Any]:
-    """All that decides the bytes of a data set: options, labels, and by class the files.
+def make_recipe(plan: Plan, options: dict[str, Any], rejected: Collection[str] = ()) -> dict[str, Any]:
+    """All that decides the bytes of a data set: options, labels, and the files of each class.
 
-    "sources" stands for path, size and time of all files, "files" for path and size. Which of them are held out or skipped
-    follows from these and the options.
+    "sources" holds a hash of path, size and time of the files of each class, "files" one of path and size. Which of them are
+    held out or skipped follows from these and the options.
 
     Args:
-        rejected: images, by `_key`, of which to tell apart what they add to "sources" and "files".
+        rejected: keys (see `_image_key`) of the images whose own hashes are listed under "rejected".
     """
-    sources, files, apart = dict[str, int](), dict[str, int](), dict[str, list[str]]()
-    for split, listing in (*plan.sources.items(), *((split, skipped) for split, (skipped, _) in plan.skipped.items())):
-        groups = [f"{_origin(plan, split)} images of {name}" for name in plan.labels]
-        sources, files = dict.fromkeys(groups, 0) | sources, dict.fromkeys(groups, 0) | files
-        for index in range(len(listing)):
-            group, (without, with_times) = groups[listing.labels[index] - 1], _digests(listing, index)
-            # No file is listed twice, so nothing cancels out, and the order does not matter.
-            files[group] ^= without
-            sources[group] ^= with_times
-            if rejected and (key := _key(plan, split, printable_path(listing.path(index)))) in rejected:
-                apart[key] = [group, _hex(with_times), _hex(without)]
-    told = {
-        "sources": {group: _hex(d) for group, d in sources.items()},
-        "files": {group: _hex(d) for group, d in files.items()},
+    sources, files, entries = dict[str, int](), dict[str, int](), dict[str, list[str]]()
+    tables = {split.source: split.files for split in plan.splits.values()}
+    for source, table in tables.items():
+        groups = [f"{source} images of {name}" for name in plan.labels]
+        sources |= dict.fromkeys(groups, 0)
+        files |= dict.fromkeys(groups, 0)
+        for row in range(len(table)):
+            group, (file_hash, timed_hash) = groups[table.labels[row] - 1], _file_hashes(table, row)
+            # No file is listed twice, so no two hashes cancel out, and the order does not matter.
+            files[group] ^= file_hash
+            sources[group] ^= timed_hash
+            if rejected and (key := f"{source}/{printable_path(table.path(row))}") in rejected:
+                entries[key] = [group, _hex(timed_hash), _hex(file_hash)]
+    hashes = {
+        "sources": {group: _hex(value) for group, value in sources.items()},
+        "files": {group: _hex(value) for group, value in files.items()},
     }
-    return {**options, "labels": plan.labels, **told, "rejected": apart}
+    return {**options, "labels": plan.labels, **hashes, "rejected": entries}
 
 
-def _digests(listing: FileTable, index: int) -> tuple[int, int]:
-    """Numbers for a file: one of its path and size, one of these and its time."""
-    digest = hashlib.blake2b(listing.name(index) + f"\0{listing.sizes[index]}".encode(), digest_size=16)
+def _file_hashes(table: FileTable, row: int) -> tuple[int, int]:
+    """128-bit hashes of a file's path and size, and of its path, size and time."""
+    digest = hashlib.blake2b(table.name(row) + f"\0{table.sizes[row]}".encode(), digest_size=16)
     timed = digest.copy()
-    timed.update(f"\0{listing.mtimes[index]}".encode())
+    timed.update(f"\0{table.mtimes[row]}".encode())
     return int.from_bytes(digest.digest(), "little"), int.from_bytes(timed.digest(), "little")
 
 
-def _hex(digest: int) -> str:
-    return f"{digest:032x}"
+def _hex(value: int) -> str:
+    return f"{value:032x}"
 
 
-def _origin(plan: Plan, split: Split) -> str:
-    """The split whose directory the images come from: what is held out of it follows from the options."""
-    return "train" if plan.roots[split] == plan.roots["train"] else split
+def _image_key(plan: Plan, split: Split, path: str) -> str:
+    return f"{plan.splits[split].source}/{path}"
 
 
-def _key(plan: Plan, split: Split, path: str) -> str:
-    return f"{_origin(plan, split)}/{path}"
-
-
-def note_rejects(directory: Path, plan: Plan, options: dict[str, Any], rejects: Sequence[Reject]) -> None:
-    """Note which images were rejected: to mend or remove them is no other input for the next attempt."""
-    keys = {_key(plan, "train" if reject["split"] == "train" else "validation", reject["path"]) for reject in rejects}
+def record_rejects(directory: Path, plan: Plan, options: dict[str, Any], rejects: Sequence[Reject]) -> None:
+    """Add rejected images to the recipe: the next attempt may find them repaired or removed."""
+    keys = {_image_key(plan, reject["split"], reject["path"]) for reject in rejects}
     if keys:
-        remember(directory, describe(plan, options, keys))
+        save_recipe(directory, make_recipe(plan, options, keys))
 
 
-def rejected_before(directory: Path) -> Collection[str]:
-    """The images that an earlier attempt rejected, by `_key`."""
-    before = read_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION)
-    return before.get("rejected", {}).keys() if before else ()
+def load_rejected_keys(directory: Path) -> Collection[str]:
+    """The keys (see `_image_key`) of the images that an earlier attempt rejected."""
+    recipe = read_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION)
+    return recipe.get("rejected", {}).keys() if recipe else ()
 
 
-def _expected(before: dict[str, Any], wanted: dict[str, Any], *, finished: bool) -> dict[str, Any]:
-    """`before` as it would have been if images that were rejected had been as they are now, or not there.
-
-    Args:
-        finished: leave those that have changed as they were: mended ones would belong into the data set.
-    """
-    parts = {"sources": dict(before["sources"]), "files": dict(before["files"])}
-    rejected = dict(before.get("rejected", {}))
-    for key, old in before.get("rejected", {}).items():
-        now = wanted["rejected"].get(key)
-        if now != old and not (finished and now):
-            for group, *digests in filter(None, (old, now)):
-                for of, digest in zip(parts.values(), digests, strict=True):
-                    of[group] = _hex(int(of.get(group, "0"), 16) ^ int(digest, 16))
-            del rejected[key]
-    return {**before, **parts, "rejected": rejected}
-
-
-def begin(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
-    """Make `directory` ready to go on with the build that `wanted` describes; returns whether that is finished already.
+def prepare_output(directory: Path, wanted: dict[str, Any], *, overwrite: bool) -> bool:
+    """Prepare `directory` for the build of the recipe `wanted`. Returns whether that build is finished already.
 
     Args:
-        overwrite: remove shards that are not this build's, and a whole data set even if it is.
+        overwrite: remove the shards of another build, and a finished data set even if it is this build's.
 
     Raises:
-        DataError: shards of another build are there.
+        DataError: the directory holds shards or a data set of another build, or of one without a readable recipe.
     """
-    work = directory / WORK_NAME
-    finished = (directory / MANIFEST_NAME).exists()
-    before = _recipe_before(directory, wanted, finished=finished)
-    wanted = {**wanted, "rejected": before["rejected"] if before else {}}
-    if before == wanted and not (finished and overwrite):
-        (work / RECEIPTS_NAME).mkdir(exist_ok=True)
-        if not finished:
-            remember(directory, wanted)
-        return finished
+    is_finished = (directory / MANIFEST_NAME).exists()
+    saved = _load_recipe(directory, wanted, is_finished=is_finished)
+    wanted = {**wanted, "rejected": saved["rejected"] if saved else {}}
+    if saved == wanted and not (is_finished and overwrite):
+        (directory / WORK_NAME / RECEIPTS_NAME).mkdir(exist_ok=True)
+        if not is_finished:
+            save_recipe(directory, wanted)
+        return is_finished
     shards = [path for path in directory.iterdir() if SHARD.fullmatch(path.name)]
-    if (shards or finished) and not overwrite:
+    if (shards or is_finished) and not overwrite:
+        if saved is not None:
+            raise other_input_error(directory, _describe_changes(saved, wanted))
         raise DataError(
-            f"A build goes on with what it began with, but {directory} was begun with other input "
-            f"({_changes(before, wanted)}): restore that, give another --output_directory, or --overwrite what is there."
+            f"{directory} holds {'a data set' if is_finished else 'shards'} without a record of the build that this version "
+            f"can read.",
+            "Choose another --output_directory, or pass --overwrite to replace it.",
         )
-    (directory / MANIFEST_NAME).unlink(missing_ok=True)  # first: without it nothing else counts
+    (directory / MANIFEST_NAME).unlink(missing_ok=True)  # first, because a manifest means that all the rest is complete
     remove_receipts(directory)
     for path in shards:
         path.unlink()
-    (work / RECEIPTS_NAME).mkdir(exist_ok=True)
-    remember(directory, {**wanted, "rejected": {}})
+    (directory / WORK_NAME / RECEIPTS_NAME).mkdir(exist_ok=True)
+    save_recipe(directory, {**wanted, "rejected": {}})
     return False
 
 
-def remember(directory: Path, wanted: dict[str, Any]) -> None:
-    """Write down what a build is to make."""
-    write_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION, wanted)
+def save_recipe(directory: Path, recipe: dict[str, Any]) -> None:
+    write_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION, recipe)
 
 
-def _recipe_before(directory: Path, wanted: dict[str, Any], *, finished: bool) -> dict[str, Any] | None:
-    """The recipe that is written down, see `_expected`, or None."""
-    path = directory / WORK_NAME / RECIPE_NAME
-    before = read_sealed(path, SCHEMA_VERSION)
-    if before is None:
-        try:
-            old = json.loads(path.read_bytes())
-            if "version" not in old and isinstance(old["labels"], list) and isinstance(old["sources"], dict):
-                before = _of_version_1(old, wanted)
-        except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
-            pass
-    return before and _expected(before, wanted, finished=finished)
-
-
-def _of_version_1(old: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """What a recipe of version 1 would be now. It has no "files": they count as those that are wanted.
-
-    Raises:
-        ValueError, TypeError: it is none.
-    """
-    sources = dict.fromkeys(old["sources"].keys() & wanted["sources"].keys(), 0)
-    for group, number in old["sources"].items():  # what was held out was apart
-        origin = group if group in wanted["sources"] else group.replace("validation", "train", 1)
-        sources[origin] = sources.get(origin, 0) ^ int(number, 16)
-    told = {group: _hex(digest) for group, digest in sources.items()}
-    ignore: dict[str, Any] = {"ignore": []} if "ignore" in wanted else {}
-    return {**ignore, **old, "sources": told, "files": wanted["files"], "rejected": {}}
-
-
-def _changes(before: dict[str, Any] | None, now: dict[str, Any]) -> str:
-    if before is None:
-        return "no record of it that this version reads is left"
-    differ = [key for key in before | now if before.get(key) != now.get(key)]
-    told = [
-        f"{key} was {before.get(key)}, is {now.get(key)}"
-        for key in differ
-        if key not in ("labels", "sources", "files", "rejected")
-    ]
-    if not told:  # what is held out follows from the options
-        both = [(before[part], now[part]) for part in ("sources", "files")]
-        changed = [key for old, new in both for key in old | new if old.get(key) != new.get(key)]
-        told = [f"{key} changed" for key in dict.fromkeys(changed)] or ["the order of labels changed"]
-    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more" if len(told) > 3 else "")
-
-
-def only_times_differ(directory: Path, wanted: dict[str, Any]) -> bool:
-    """Whether the build in `directory` is the one that is wanted but for the times of the images, as of a copy of them."""
-    if not is_current(directory):
+def has_only_other_times(directory: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the build in `directory` differs from `wanted` only in the times of the images, as after copying them."""
+    saved = _load_recipe(directory, wanted, is_finished=(directory / MANIFEST_NAME).exists())
+    if saved is None:
         return False
-    before = _recipe_before(directory, wanted, finished=(directory / MANIFEST_NAME).exists()) or {}
-    apart = ("sources", "rejected")
-    same = all(before.get(key) == wanted.get(key) for key in before | wanted if key not in apart)
-    return same and before["sources"] != wanted["sources"]
+    compared = (saved.keys() | wanted.keys()) - {"sources", "rejected"}
+    return saved["sources"] != wanted["sources"] and all(saved.get(key) == wanted.get(key) for key in compared)
 
 
-def is_current(directory: Path) -> bool:
-    """Whether the build in `directory` was begun by this version, so that its shards can be told from what they should be."""
-    return read_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION) is not None
+def _load_recipe(directory: Path, wanted: dict[str, Any], *, is_finished: bool) -> dict[str, Any] | None:
+    """The saved recipe, adjusted for repaired and removed images; None if there is none that this version can read."""
+    saved = read_sealed(directory / WORK_NAME / RECIPE_NAME, SCHEMA_VERSION)
+    return None if saved is None else _adjust_for_rejects(saved, wanted, is_finished=is_finished)
+
+
+def _adjust_for_rejects(saved: dict[str, Any], wanted: dict[str, Any], *, is_finished: bool) -> dict[str, Any]:
+    """The saved recipe as if its rejected images had been as they are now: changed or removed.
+
+    Args:
+        is_finished: leave changed images as they were, because repaired ones belong in the data set, which lacks them.
+    """
+    hashes = {"sources": dict(saved["sources"]), "files": dict(saved["files"])}
+    rejected = dict(saved.get("rejected", {}))
+    for key, old in saved.get("rejected", {}).items():
+        new = wanted["rejected"].get(key)
+        if new != old and not (is_finished and new):
+            for group, *values in filter(None, (old, new)):
+                for by_group, value in zip(hashes.values(), values, strict=True):
+                    by_group[group] = _hex(int(by_group.get(group, "0"), 16) ^ int(value, 16))
+            del rejected[key]
+    return {**saved, **hashes, "rejected": rejected}
+
+
+def _describe_changes(saved: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Which options changed, or if none did, the images of which classes."""
+    inputs = ("labels", "sources", "files", "rejected")
+    keys = [key for key in saved | wanted if saved.get(key) != wanted.get(key) and key not in inputs]
+    changes = [f"{key} was {saved.get(key)}, is {wanted.get(key)}" for key in keys]
+    if not changes:
+        pairs = [(saved[name], wanted[name]) for name in ("sources", "files")]
+        groups = [group for old, new in pairs for group in old | new if old.get(group) != new.get(group)]
+        changes = [f"{group} changed" for group in dict.fromkeys(groups)] or ["the order of labels changed"]
+    more = len(changes) - MAX_CHANGES_LISTED
+    return "; ".join(changes[:MAX_CHANGES_LISTED]) + (f"; and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""What all ranks do, as rank 0 hears of it while it writes its own shards: progress, and the shards that are finished."""
+"""Collect the progress of all ranks, and the receipts of finished shards, on rank 0 while it writes its own shards."""
 
 import sys
 import time
@@ -12,16 +12,17 @@ from shardtune.runtime.progress import ProgressReporter
 from shardtune.runtime.world import World
 
 SECONDS_BETWEEN_REPORTS = 1.0
-RANKS_TOLD = 4  # of those that were not heard of for longest, when a build is stopped
+MAX_RANKS_LISTED = 4  # the ranks that have been silent for longest, when a build is stopped
 
 
 @dataclass(frozen=True)
-class Report:
+class RankProgress:
     """How far a rank is.
 
     Attributes:
-        counts: "images" begun, their "bytes", those "rejected", and "reused": images in shards of an earlier attempt.
-        path: the last image begun.
+        counts: numbers of "images" that it has started, of their "bytes", of images "rejected", and of images "reused", that
+            is, in shards of an earlier attempt.
+        path: the last image that it has started.
         rejects: the images rejected since its last report.
     """
 
@@ -33,25 +34,28 @@ class Report:
 
 
 class BuildTracker:
-    """To be used by every rank around its writing; rank 0 leaves it when every shard is in.
+    """A context around the writing of shards, on every rank. Rank 0 leaves it when all receipts have arrived.
 
     Args:
-        images: how many the whole build is to store.
-        check: called on rank 0 with all rejects that it has heard of, whenever there are new ones. What it raises there ends
-            the build.
+        images: how many images the whole build is to store.
+        check: called on rank 0 with all rejects that it knows, whenever messages arrive. An exception that it raises ends the
+            build.
+
+    Attributes:
+        receipts: on rank 0, the receipts that have arrived, by name of the shard.
     """
 
     def __init__(self, world: World, images: int, check: Callable[[list[Reject]], None]) -> None:
         self._world, self._check = world, check
-        self._rejects: list[Reject] = []  # to report
+        self._unreported_rejects: list[Reject] = []
         self._all_rejects: list[Reject] = []
         self._counts, self._path = Counter[str](), ""
         self._reported = time.monotonic()
-        self._heard: dict[int, tuple[float, Report]] = {}
-        self._shown = Counter[str]()
+        self._last_reports: dict[int, tuple[float, RankProgress]] = {}  # time of arrival and report, by rank
+        self._displayed = Counter[str]()
         self._bytes_untimed = 0  # of images before the clock last started
         self._progress = ProgressReporter(world, "images", images)
-        self.shards: dict[str, ShardReceipt] = {}
+        self.receipts: dict[str, ShardReceipt] = {}
 
     def __enter__(self) -> "BuildTracker":
         self._progress.__enter__()
@@ -60,59 +64,66 @@ class BuildTracker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._progress.__exit__(kind, error, trace)
         if isinstance(error, KeyboardInterrupt) and self._world.is_root:
-            self._tell_where_all_were()
+            self._print_last_positions()
 
-    def next_image(self, path: str, size: int) -> None:
+    def image_started(self, path: str, size: int) -> None:
+        """Count an image; `size` is that of its file in bytes."""
         self._path = path
         self._world.guard.heartbeat(f"at {path}")
         self._counts.update(images=1, bytes=size)
         if time.monotonic() - self._reported >= SECONDS_BETWEEN_REPORTS:
             self._report()
 
-    def rejected(self, reject: Reject) -> None:
+    def image_rejected(self, reject: Reject) -> None:
         self._counts["rejected"] += 1
-        self._rejects.append(reject)
-        self._report()  # at once: it may be one too many
+        self._unreported_rejects.append(reject)
+        self._report()  # at once, because it may be one too many
 
-    def finished(self, shard: ShardReceipt, *, reused: bool) -> None:
-        """Send the account of a shard that is in place to rank 0."""
+    def shard_finished(self, receipt: ShardReceipt, *, reused: bool) -> None:
+        """Send the receipt of a finished shard to rank 0.
+
+        Args:
+            reused: an earlier attempt wrote the shard.
+        """
         if reused:
-            self._counts.update(reused=len(shard.offsets) + len(shard.rejects), rejected=len(shard.rejects))
-            self._rejects += shard.rejects
-        self._report()  # first: rank 0 stops listening after the last shard
-        self._world.send_to_root(shard)
+            self._counts.update(reused=len(receipt.offsets) + len(receipt.rejects), rejected=len(receipt.rejects))
+            self._unreported_rejects += receipt.rejects
+        self._report()  # before the receipt, because rank 0 stops receiving after the last one
+        self._world.send_to_root(receipt)
 
-    def wait(self, shards: int) -> None:
-        """On rank 0: listen until so many shards are in. On the others: nothing."""
-        while self._world.is_root and len(self.shards) < shards:
-            if self._listen():
+    def wait_for_shards(self, shards: int) -> None:
+        """On rank 0, receive until the receipts of this many shards have arrived. On other ranks, do nothing."""
+        while self._world.is_root and len(self.receipts) < shards:
+            if self._receive():
                 self._world.guard.heartbeat("waiting for the shards of other ranks", phase=1)
             time.sleep(0.01)
 
     def _report(self) -> None:
         self._reported = time.monotonic()
-        self._world.send_to_root(Report(self._world.rank, self._world.name, self._counts.copy(), self._path, self._rejects))
-        self._rejects = []
-        if self._world.is_root:
-            self._listen()
+        world, rejects = self._world, self._unreported_rejects
+        world.send_to_root(RankProgress(world.rank, world.name, self._counts.copy(), self._path, rejects))
+        self._unreported_rejects = []
+        if world.is_root:
+            self._receive()
 
-    def _listen(self) -> bool:
-        news = self._world.receive_pending()
-        for message in news:
+    def _receive(self) -> bool:
+        """Process the messages that have arrived. Returns whether there were any."""
+        messages = self._world.receive_pending()
+        for message in messages:
             if isinstance(message, ShardReceipt):
-                self.shards[message.name] = message
+                self.receipts[message.name] = message
             else:
-                self._heard[message.rank] = time.monotonic(), message
+                self._last_reports[message.rank] = time.monotonic(), message
                 self._all_rejects += message.rejects
-        if news:
-            self._show()
+        if messages:
+            self._display()
             self._check(self._all_rejects)
-        return bool(news)
+        return bool(messages)
 
-    def _show(self) -> None:
-        counts = sum((report.counts for _, report in self._heard.values()), Counter[str]())
-        new = counts - self._shown
-        self._shown = counts
+    def _display(self) -> None:
+        counts = sum((report.counts for _, report in self._last_reports.values()), Counter[str]())
+        new = counts - self._displayed
+        self._displayed = counts
         rejected = f"{counts['rejected']} rejected"
         if new["reused"]:
             self._progress.advance_untimed(new["reused"], rejected)
@@ -121,8 +132,8 @@ class BuildTracker:
             speed = (counts["bytes"] - self._bytes_untimed) / 1e6 / self._progress.seconds
             self._progress.advance(f"{rejected}, {speed:.1f} MB/s", new["images"])
 
-    def _tell_where_all_were(self) -> None:
-        """If a rank was killed, its launcher stops the others: then this says at which image it was."""
+    def _print_last_positions(self) -> None:
+        """Print at which image the silent ranks were: if one was killed, its launcher has stopped all others."""
         now = time.monotonic()
-        for heard, report in sorted(self._heard.values(), key=lambda each: each[0])[:RANKS_TOLD]:
-            print(f"{report.name} was at {report.path} {now - heard:.0f} s ago", file=sys.stderr, flush=True)
+        for arrived, report in sorted(self._last_reports.values(), key=lambda each: each[0])[:MAX_RANKS_LISTED]:
+            print(f"{report.name} was at {report.path} {now - arrived:.0f} s ago", file=sys.stderr, flush=True)

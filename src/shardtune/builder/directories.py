@@ -1,0 +1,136 @@
+"""The image directories: their classes, that they do not overlap, and that all ranks see the same images in them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shardtune.builder import labels
+from shardtune.builder.config import BuildConfig
+from shardtune.builder.ignored import Ignored
+from shardtune.builder.listing import FileTable
+from shardtune.dataset.manifest import Split
+from shardtune.errors import DataError, WorldError
+from shardtune.runtime.world import RootOnly, World
+
+FILES_COMPARED = 32  # in each split: each takes milliseconds on some network file systems
+
+
+@dataclass(frozen=True)
+class View:
+    """What a rank sees of a split.
+
+    Attributes:
+        folders: the class folders.
+        sizes: bytes of some files by path; None if there is no such file.
+    """
+
+    folders: list[str]
+    sizes: dict[str, int | None]
+
+
+def split_directories(config: BuildConfig) -> dict[Split, Path]:
+    """The image directory of each split that has one of its own."""
+    directories: dict[Split, Path] = {"train": config.train_directory}
+    if config.validation_directory:
+        directories["validation"] = config.validation_directory
+    return directories
+
+
+def find_labels(config: BuildConfig) -> list[str]:
+    """Class names: train_directory has a folder for each, and validation_directory has no others.
+
+    Raises:
+        DataError: a directory or a labels file is not as required, or shards would be written into the images.
+    """
+    directories = split_directories(config)
+    folders = {split: labels.class_folders(path, Ignored(config.ignore)) for split, path in directories.items()}
+    if config.labels_file:
+        names = labels.read_labels(config.labels_file)
+    else:
+        names = list(folders["train"])
+        labels.check_no_split_folders(config.train_directory, folders["train"].values(), config.output_directory)
+    used = {
+        split: [folder for name, folder in by_name.items() if name in names or not config.ignore_unlisted]
+        for split, by_name in folders.items()
+    }
+    _check_disjoint(config, used)
+    for split, path in directories.items():
+        labels.check_class_folders(
+            names, folders[split], path, ignore_unlisted=config.ignore_unlisted, allow_missing=split == "validation"
+        )
+    return names
+
+
+def _check_disjoint(config: BuildConfig, used: dict[Split, list[str]]) -> None:
+    """Check that shards are not written among images, and that the images of one split are not in a class of the other.
+
+    Args:
+        used: the class folders of each split.
+    """
+    resolved = {split: path.resolve() for split, path in split_directories(config).items()}
+    classes = {(resolved[split] / folder).resolve(): (split, folder) for split, folders in used.items() for folder in folders}
+    output = config.output_directory.resolve()
+    if {*resolved.values(), *classes} & {*output.parents} or output in classes:
+        raise DataError(
+            f"output_directory {config.output_directory} is inside a directory of images, where each folder is a class.",
+            "Choose a directory elsewhere.",
+        )
+    if len(set(resolved.values())) < len(resolved):
+        raise DataError(
+            f"train_directory and validation_directory are the same directory, {config.train_directory}.",
+            "Leave out --validation_directory, and hold out images with --validation_fraction 0.1.",
+        )
+    for split, path in resolved.items():
+        for folder in (path, *path.parents):
+            other, name = classes.get(folder, (split, ""))
+            if other != split:
+                raise DataError(
+                    f"{split}_directory {path} is inside the class {name} of {other}_directory {resolved[other]}.",
+                    f"Give directories side by side, or pass --ignore {name}.",
+                )
+
+
+def check_same_view(config: BuildConfig, tables: RootOnly[dict[Split, FileTable]], world: World) -> None:
+    """Check that each rank sees the images that rank 0 found: all class folders, and some of the files by their size.
+
+    All ranks must call it.
+
+    Raises:
+        WorldError: a rank sees others; it is named.
+    """
+    expected = world.broadcast_from_root(
+        lambda: {split: _view(config, split, _sample_paths(files)) for split, files in tables.get().items()}
+    )
+    differing = (split for split, view in expected.items() if _view(config, split, list(view.sizes)) != view)
+    differing_by_rank = world.allgather((world.name, next(differing, None)))
+    world.run_on_root(lambda: _check_no_difference(config, differing_by_rank))
+
+
+def _sample_paths(files: FileTable) -> list[str]:
+    """Paths of files at equal distances."""
+    return [files.path(index) for index in range(0, len(files), -(-len(files) // FILES_COMPARED))]
+
+
+def _view(config: BuildConfig, split: Split, paths: list[str]) -> View:
+    """What this rank sees in the directory of a split."""
+    directory = split_directories(config)[split]
+    try:
+        folders = list(labels.class_folders(directory, Ignored(config.ignore)).values())
+        return View(folders, {path: _size(directory / path) for path in paths})
+    except (DataError, OSError):
+        return View([], dict.fromkeys(paths))
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _check_no_difference(config: BuildConfig, differing_by_rank: list[tuple[str, Split | None]]) -> None:
+    for name, split in differing_by_rank:
+        if split is not None:
+            raise WorldError(
+                f"{name} sees other images than rank 0 in {split}_directory {split_directories(config)[split]}.",
+                "Give the full path of a directory on a file system that all hosts share.",
+            )
