@@ -197,8 +197,8 @@ def test_a_finished_data_set_that_lost_a_file_gets_it_back(
     before, shards = contents(data), {path: path.stat().st_ino for path in data.glob("train-*")}
     (data / name).unlink() if damage is None else (data / name).write_bytes(damage)
     made(images, data, max_rejects=1)
-    told = f"was finished before, but lost {name}: writing them again." in capsys.readouterr().out
-    assert told or (name, damage) == (MANIFEST_NAME, None)  # without a manifest, it is not finished
+    is_reported = f"was finished before, but lost {name}: writing them again." in capsys.readouterr().out
+    assert is_reported or (name, damage) == (MANIFEST_NAME, None)  # without a manifest, it is not finished
     assert contents(data) == before
     shards.pop(data / name, None)
     assert all(path.stat().st_ino == number for path, number in shards.items())  # those that were whole are kept

@@ -1,11 +1,8 @@
 import contextlib
 import io
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +14,7 @@ from PIL import Image, ImageOps
 
 from shardtune.builder.images import StoredImage, to_stored_image
 from shardtune.builder.pixels import MAX_SIDE, ORIENTATION, ImageOptions
-from shardtune.builder.source import MAX_BYTES, RejectedError, read_image_bytes
+from shardtune.builder.source import RejectedError
 from tests.builder.handmade import ARITHMETIC_JPEG, before_scan, gray_tiff, png, with_frame, without_segment, ycck_jpeg
 from tests.launching import ENVIRONMENT
 from tests.pictures import encoded, picture
@@ -268,37 +265,6 @@ def test_what_cannot_be_stored_is_rejected_with_its_reason(kind: str) -> None:
         to_stored_image(content, ImageOptions())
     assert rejected.value.code == code
     assert " at 0x" not in rejected.value.detail  # equal runs write equal rejects.jsonl
-
-
-def sparse(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
-
-
-def test_files_are_read_whole(tmp_path: Path) -> None:
-    (tmp_path / "image.jpg").write_bytes(JPEG)
-    (tmp_path / "link.jpg").symlink_to("image.jpg")
-    assert read_image_bytes(tmp_path / "image.jpg") == read_image_bytes(tmp_path / "link.jpg") == JPEG
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: path.mkdir(), "unreadable: a directory"),
-        (lambda path: path.symlink_to("nowhere"), "unreadable: a dangling link"),
-        (lambda path: path.symlink_to(path), "unreadable: Too many levels of symbolic links"),
-        (lambda path: path.symlink_to("/dev/null"), "unreadable: not a regular file"),
-        (lambda path: os.mkfifo(path), "unreadable: not a regular file"),  # to open it must not wait for a writer
-        (lambda path: path.symlink_to("/proc/self/mem"), "unreadable: Input/output error"),
-        (lambda path: None, "unreadable: no longer there"),
-        (lambda path: path.touch(), "empty: the file has no bytes"),
-        (sparse, "too_large: 1,073,741,825 bytes"),
-    ],
-)
-def test_what_cannot_be_read_is_rejected(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
-    make(tmp_path / "image.jpg")
-    with pytest.raises(RejectedError, match=f"^{message}"):
-        read_image_bytes(tmp_path / "image.jpg")
 
 
 def test_check_header_trusts_what_lies_between_the_markers_of_a_clean_jpeg() -> None:

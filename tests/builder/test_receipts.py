@@ -78,7 +78,7 @@ def test_a_shard_whose_rejected_images_are_gone_is_finished_without_them(output:
     left = load_valid_receipt(output, planned("a/1", "a/8", "a/9", root=tmp_path))
     digests = [digest(content).hex() for content in (bad["a/1"], b"a/8", b"a/9")]
     assert left == replace(shard, rejects=[reject("a/1")], rejected_at=[0], digests="".join(digests))
-    (tmp_path / "a" / "1").write_bytes(b"mended")
+    (tmp_path / "a" / "1").write_bytes(b"repaired")
     assert load_valid_receipt(output, planned("a/1", "a/8", "a/9", root=tmp_path)) is None
 
 

@@ -40,8 +40,8 @@ def test_a_rank_that_sees_other_images_is_named(tmp_path: Path, view: str) -> No
     done = run(words, launcher="mpirun", ranks=3, timeout=60)
     assert done.returncode == 1, done.stdout
     [complaint] = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
-    assert complaint.startswith("shardtune: rank 1 of 3 on ")
-    assert "sees other images than rank 0 in train_directory images." in complaint
+    assert complaint.startswith("shardtune: In train_directory images, rank 1 of 3 on ")
+    assert " sees other images than rank 0. " in complaint
     assert not (tmp_path / "data").exists()
 
 

@@ -54,7 +54,8 @@ def read_boxes(path: Path, names: Sequence[str]) -> list[Box]:
         DataError: the file cannot be read, or has lines that are not boxes, of which it lists up to 10.
     """
     numbers = {str(number): number for number in range(1, len(names) + 1)}
-    numbers |= {name: number for number, name in enumerate(names, start=1)}  # last: "3" is first of all a name
+    # Names replace numbers: if a class is named 3, "3" is that class.
+    numbers |= {name: number for number, name in enumerate(names, start=1)}
     boxes, errors = [], []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -18,8 +18,8 @@ class BuildConfig:
     validation_directory: Path | None = None
     """Folder of validation images, laid out like train_directory. Classes may be missing from it; they are reported."""
     validation_fraction: float = 0.0
-    """Without a validation_directory: the fraction (0 to 1) of the images in train_directory to hold out for validation,
-    rounded, at least one image; taken from the classes in proportion. Classes that give none are reported."""
+    """Without a validation_directory: the fraction (0 to 1) of the images in train_directory to hold out for
+    validation, rounded, at least one image; taken from the classes in proportion. Classes that give none are reported."""
     validation_examples: int = 0
     """Without a validation_directory: how many images of train_directory to hold out, taken in the same way."""
     labels_file: Path | None = None

@@ -131,6 +131,6 @@ def _check_no_difference(config: BuildConfig, differing_by_rank: list[tuple[str,
     for name, split in differing_by_rank:
         if split is not None:
             raise WorldError(
-                f"{name} sees other images than rank 0 in {split}_directory {split_directories(config)[split]}.",
+                f"In {split}_directory {split_directories(config)[split]}, {name} sees other images than rank 0.",
                 "Give the full path of a directory on a file system that all hosts share.",
             )

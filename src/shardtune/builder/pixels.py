@@ -1,4 +1,4 @@
-"""Decode any image that Pillow reads to upright 8-bit RGB of the size that is asked for."""
+"""Decode any image that Pillow reads to 8-bit RGB, turned and scaled as the options say."""
 
 import struct
 from dataclasses import dataclass
