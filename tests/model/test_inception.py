@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from shardtune.errors import UsageError
-from shardtune.model.batchnorm import BatchNormalization
+from shardtune.model.batchnorm import BatchNormalization, BatchNormOptions
 from shardtune.model.inception import build, named_variables, updated_variables
 
 # Szegedy et al. 2015, figure 5 to 7, and the stem: 5; three blocks of 7; the grid reduction of 4; four blocks of 10; the
@@ -73,7 +73,7 @@ def test_frozen_batch_normalisation_keeps_and_uses_its_statistics(frozen_model: 
 
 
 def test_a_block_that_is_not_there_cannot_be_frozen(small_model: Any) -> None:
-    with pytest.raises(UsageError, match=r"one of mixed0, .*mixed10, not 'mixed11'"):
+    with pytest.raises(UsageError, match=r"no block 'mixed11' for --freeze_until\. Choose one of mixed0, .*mixed10\."):
         build(4, 75, seed=1, freeze_until="mixed11")
 
 
@@ -120,14 +120,14 @@ def test_in_mixed_precision_weights_and_outputs_stay_float32(precision: Any, sma
 
 
 def test_frozen_batch_normalisation_alone_leaves_the_convolutions_to_train() -> None:
-    model = build(4, 75, batch_norm="frozen")
+    model = build(4, 75, batch_norm=BatchNormOptions("frozen"))
     changing = updated_variables(model)
     assert len(changing) == CONVOLUTIONS + 2
     assert not [name for name in changing if "BatchNorm" in name]
 
 
 def test_names_mean_the_same_layers_in_every_model_of_a_process(small_model: Any) -> None:
-    # Keras numbers layers from a counter that goes on, so the second model's conv2d_99 and conv2d_100 are neighbours.
+    # Keras numbers layers by a counter of the process, so the second model's conv2d_99 and conv2d_100 are neighbours.
     twin = build(4, 75, seed=8)
     assert not np.allclose(small_model(IMAGE)["logits"], twin(IMAGE)["logits"], atol=1e-6)
     ours, theirs = named_variables(small_model), named_variables(twin)
