@@ -75,7 +75,7 @@ def _check_fit(model: Any, file: WeightFile, expected: dict[str, Any], fine_tune
     if not fine_tune and all(name.startswith((*HEAD_PREFIXES, AUXILIARY_CONVOLUTION)) for name in wrong):
         advice = "Pass --fine_tune to start the head at random."
         if LOGITS_BIASES in misshapen:
-            found, needed = len(arrays[LOGITS_BIASES]), len(expected[LOGITS_BIASES])
+            found, needed = arrays[LOGITS_BIASES].size, expected[LOGITS_BIASES].shape[0]
             raise CheckpointError(
                 f"The checkpoint {file.path} has {found} outputs, this data set needs {needed} ({needed - 1} classes and the "
                 f"background).",
