@@ -119,8 +119,8 @@ def test_tensorflow_s_checkpoint_file_leads_to_no_other_folder(released: dict[in
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
 @pytest.mark.parametrize("top", [True, False])
 def test_keras_files(of_keras: Any, small_model: Any, suffix: str, top: bool, tmp_path: Path) -> None:
-    theirs = of_keras if top else keras.Model(of_keras.input, of_keras.get_layer("avg_pool").output)
-    renamed = written_by_keras(theirs, tmp_path / f"saved{suffix}").rename(tmp_path / "weights-of-unknown-kind")
+    reference = of_keras if top else keras.Model(of_keras.input, of_keras.get_layer("avg_pool").output)
+    renamed = written_by_keras(reference, tmp_path / f"saved{suffix}").rename(tmp_path / "weights-of-unknown-kind")
     images = np.random.default_rng(1).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float32)
     if top:
         assert restore(small_model, renamed).kind == "a Keras file"
