@@ -126,7 +126,8 @@ def test_what_goes_wrong_is_one_line(images: Path, empty: Path, tmp_path: Path, 
 def test_a_data_set_without_a_run_cannot_be_evaluated(small_data: Path, tmp_path: Path) -> None:
     done = shardtune("eval", "--data_dir", small_data, "--checkpoint_dir", tmp_path / "run", "--eval_dir", tmp_path)
     assert done.returncode == 1
-    assert re.fullmatch(r"shardtune: A run directory holds config\.json, but .* give the train_dir of a run\.\n", done.stderr)
+    advice = "Give the --train_dir of a run."
+    assert done.stderr == f"shardtune: {tmp_path / 'run'} is no run directory: it has no config.json. {advice}\n"
 
 
 def test_a_file_in_the_way_is_one_line(images: Path, tmp_path: Path) -> None:

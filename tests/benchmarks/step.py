@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.model import inception
+from shardtune.model.batchnorm import BatchNormMode, BatchNormOptions
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 from shardtune.train.state import TrainState
@@ -22,10 +23,10 @@ CLASSES, SIDE = 6, 299
 
 
 def stepper(
-    batch_size: int, precision: inception.Precision, batch_norm: inception.BatchNormMode, frozen: str | None
+    batch_size: int, precision: inception.Precision, batch_norm: BatchNormMode, frozen: str | None
 ) -> Callable[[], float]:
     """A function that takes a step and returns its seconds."""
-    model = inception.build(CLASSES, SIDE, precision=precision, batch_norm=batch_norm, freeze_until=frozen)
+    model = inception.build(CLASSES, SIDE, precision=precision, batch_norm=BatchNormOptions(batch_norm), freeze_until=frozen)
     config = TrainConfig(Path(), Path(), batch_size=batch_size)
     step = TrainStep(TrainState(model, config), World(), config, (0, batch_size), batch_size)
     images = np.random.default_rng(0).uniform(-1, 1, (batch_size, SIDE, SIDE, 3)).astype(np.float32)
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    kinds: list[tuple[inception.Precision, inception.BatchNormMode, str | None]] = [
+    kinds: list[tuple[inception.Precision, BatchNormMode, str | None]] = [
         ("float32", "per_worker", None),
         ("float32", "synced", None),
         ("float32", "frozen", None),

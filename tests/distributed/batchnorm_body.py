@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shardtune.model.batchnorm import BatchNormalization
+from shardtune.model.batchnorm import BatchNormalization, BatchNormOptions
 from shardtune.model.inception import LOGITS_LAYER
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
@@ -28,7 +28,7 @@ def computed(world: World, mine: slice) -> list[Any]:
     x = inputs = keras.Input((SIDE, SIDE, 3))
     for number in (1, 2):
         x = keras.layers.Conv2D(4, 3, use_bias=False, kernel_initializer=keras.initializers.HeNormal(seed=number))(x)
-        x = keras.layers.ReLU()(BatchNormalization("synced", 0.9, world)(x))
+        x = keras.layers.ReLU()(BatchNormalization(BatchNormOptions("synced", 0.9, world))(x))
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     weights = [variable.value for variable in model.trainable_variables]
 

@@ -102,6 +102,7 @@ from pathlib import Path
 from tensorflow.python.eager import context
 from shardtune.runtime import devices
 from shardtune.model import inception
+from shardtune.model.batchnorm import BatchNormOptions
 from shardtune.train.state import TrainState
 from shardtune.train.step import TrainStep
 from shardtune.train.config import TrainConfig
@@ -111,7 +112,8 @@ devices.configure_devices(World())
 devices.enable_determinism()
 config = TrainConfig(Path(), Path(), batch_size=2)
 # 107 pixels have the auxiliary head, synced batch normalisation uses its input three times
-step = TrainStep(TrainState(inception.build(4, 107, batch_norm="synced"), config), World(), config, (0, 2), 2)
+model = inception.build(4, 107, batch_norm=BatchNormOptions("synced"))
+step = TrainStep(TrainState(model, config), World(), config, (0, 2), 2)
 context.context().enable_run_metadata()
 step(np.zeros((2, 107, 107, 3), np.float32), np.ones(2, np.int64), 0, 0.0, asks=False)
 graphs = [graph.post_optimization_graph for graph in context.context().export_run_metadata().function_graphs]

@@ -54,7 +54,7 @@ def test_an_evaluation_leaves_out_a_host_that_is_cut_off(hosts: Hosts, scripts: 
         environment = {"HOSTS": "a:1,b:1", "INTERFACE": "eth0"}
         done = hosts.run("a", scripts / "launch" / "eval.sh", *flags, environment=environment)
     assert "eval.sh: b does not answer, and is left out." in done.stdout
-    assert "shardtune: A run directory holds config.json, but " in done.stdout  # the one worker on a says so
+    assert f"shardtune: {tmp_path} is no run directory: it has no config.json." in done.stdout  # the one worker on a says so
 
 
 @pytest.mark.exhaustive

@@ -6,8 +6,7 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from shardtune.model.batchnorm import EPSILON, BatchNormalization, BatchNormMode
-from shardtune.runtime.world import World
+from shardtune.model.batchnorm import EPSILON, BatchNormalization, BatchNormMode, BatchNormOptions
 
 GENERATOR = np.random.default_rng(5)
 X = (GENERATOR.normal(size=(4, 3, 5, 2)) * [1.0, 30.0] + [0.5, -100.0]).astype(np.float32)
@@ -15,9 +14,9 @@ AXES = (0, 1, 2)
 Array = npt.NDArray[Any]
 
 
-def layer(kind: BatchNormMode, decay: float = 0.75, dtype: str = "float32") -> Any:
+def layer(mode: BatchNormMode, decay: float = 0.75, dtype: str = "float32") -> Any:
     """A layer for two channels with a beta, and moving statistics, of its own."""
-    made = BatchNormalization(kind, decay, World(), dtype=dtype)
+    made = BatchNormalization(BatchNormOptions(mode, decay), dtype=dtype)
     made.build((None, 3, 5, 2))
     for variable, value in ((made.beta, [0.1, -0.2]), (made.moving_mean, [1.0, -90.0]), (made.moving_variance, [2.0, 500.0])):
         variable.assign(value)
@@ -28,18 +27,18 @@ def normalised(x: Array, mean: Any, variance: Any) -> Array:
     return np.asarray((x.astype(np.float64) - mean) / np.sqrt(np.asarray(variance) + EPSILON) + [0.1, -0.2])
 
 
-@pytest.mark.parametrize("kind", ["per_worker", "synced"])
-def test_training_normalises_by_the_batch_and_moves_the_statistics(kind: BatchNormMode) -> None:
-    norm = layer(kind)
+@pytest.mark.parametrize("mode", ["per_worker", "synced"])
+def test_training_normalises_by_the_batch_and_moves_the_statistics(mode: BatchNormMode) -> None:
+    norm = layer(mode)
     wide = X.astype(np.float64)
     assert np.allclose(norm(X, training=True), normalised(X, wide.mean(AXES), wide.var(AXES)), atol=1e-5)
     assert np.allclose(norm.moving_mean, 0.75 * np.array([1.0, -90.0]) + 0.25 * wide.mean(AXES), rtol=1e-6)
     assert np.allclose(norm.moving_variance, 0.75 * np.array([2.0, 500.0]) + 0.25 * wide.var(AXES), rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["per_worker", "synced", "frozen"])
-def test_inference_normalises_by_the_moving_statistics(kind: BatchNormMode) -> None:
-    norm = layer(kind)
+@pytest.mark.parametrize("mode", ["per_worker", "synced", "frozen"])
+def test_inference_normalises_by_the_moving_statistics(mode: BatchNormMode) -> None:
+    norm = layer(mode)
     assert np.allclose(norm(X, training=False), normalised(X, [1.0, -90.0], [2.0, 500.0]), atol=1e-5)
     assert norm.moving_mean.numpy().tolist() == [1.0, -90.0]
 
@@ -47,7 +46,7 @@ def test_inference_normalises_by_the_moving_statistics(kind: BatchNormMode) -> N
 @pytest.mark.parametrize(
     "freeze", [lambda: layer("frozen"), lambda: setattr(made := layer("synced"), "trainable", False) or made]
 )
-def test_what_is_frozen_uses_and_keeps_them_while_training(freeze: Any) -> None:
+def test_frozen_layers_use_and_keep_the_moving_statistics_in_training(freeze: Any) -> None:
     norm = freeze()
     assert norm.trainable_variables == []
     assert np.allclose(norm(X, training=True), normalised(X, [1.0, -90.0], [2.0, 500.0]), atol=1e-5)
@@ -64,12 +63,12 @@ def gradients(norm: Any) -> list[Array]:
 GENERATOR_WEIGHTS = GENERATOR.normal(size=X.shape).astype(np.float32)
 
 
-def test_gradients_are_those_of_keras_s_layer() -> None:
+def test_gradients_equal_those_of_keras_s_layer() -> None:
     reference = keras.layers.BatchNormalization(scale=False, epsilon=EPSILON)
     reference.build(X.shape)
     expected = gradients(reference)
-    for kind in ("per_worker", "synced"):
-        found = gradients(layer(kind))  # type: ignore[arg-type]
+    for mode in ("per_worker", "synced"):
+        found = gradients(layer(mode))  # type: ignore[arg-type]
         assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
 
 
@@ -85,11 +84,11 @@ def gradients_of_frozen() -> Any:
     return tape.gradient(loss, x)
 
 
-@pytest.mark.parametrize("kind", ["per_worker", "synced", "frozen"])
+@pytest.mark.parametrize("mode", ["per_worker", "synced", "frozen"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_the_arithmetic_is_float32_whatever_the_activations_are(kind: BatchNormMode, dtype: str) -> None:
+def test_the_arithmetic_is_float32_for_all_activations(mode: BatchNormMode, dtype: str) -> None:
     x = tf.cast(X, dtype)
-    expected = layer(kind)(tf.cast(x, tf.float32), training=True)
-    found = layer(kind, dtype=f"mixed_{dtype}")(x, training=True)
+    expected = layer(mode)(tf.cast(x, tf.float32), training=True)
+    found = layer(mode, dtype=f"mixed_{dtype}")(x, training=True)
     assert found.dtype == dtype
     assert np.abs(tf.cast(found, tf.float32) - expected).max() <= 2**-8 * np.abs(expected).max()  # one rounding, at the end

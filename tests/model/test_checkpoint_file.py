@@ -26,7 +26,7 @@ RUN = {"config": {"image_size": 75}, "workers": 2, "labels": ["a", "b"]}
     ),
     st.integers(0, 10**8 - 1),
 )
-def test_what_was_saved_is_loaded(tmp_path: Path, tensors: Tensors, step: int) -> None:
+def test_saved_tensors_are_loaded_unchanged(tmp_path: Path, tensors: Tensors, step: int) -> None:
     loaded = checkpoint_file.load(checkpoint_file.save(tmp_path, step, tensors))
     assert loaded.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -34,7 +34,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, tensors: Tensors, step: int) -
         assert loaded[name].tobytes() == tensor.tobytes()
 
 
-def test_equal_checkpoints_are_equal_files_and_those_of_before_can_be_read(tmp_path: Path) -> None:
+def test_equal_checkpoints_are_equal_files_and_the_first_format_can_be_read(tmp_path: Path) -> None:
     path = checkpoint_file.save(tmp_path, 0, TENSORS, {"step": 0})
     first = path.read_bytes()
     for _ in range(20):
@@ -49,7 +49,7 @@ def test_a_transposed_tensor_keeps_its_content(tmp_path: Path) -> None:
     assert np.array_equal(loaded["t"], TENSORS["a/weights"].T)
 
 
-def test_newest_goes_by_number_and_sees_only_whole_checkpoints(tmp_path: Path) -> None:
+def test_latest_compares_numbers_and_ignores_other_files(tmp_path: Path) -> None:
     assert checkpoint_file.latest(tmp_path) is None
     for step in (9, 100_000_000, 20):
         checkpoint_file.save(tmp_path, step, TENSORS)
@@ -61,21 +61,23 @@ def test_newest_goes_by_number_and_sees_only_whole_checkpoints(tmp_path: Path) -
     assert checkpoint_file.latest(tmp_path) == (20, directory / "step-00000020.safetensors")
 
 
-def test_a_truncated_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     path = checkpoint_file.save(tmp_path, 1, TENSORS)
     content = path.read_bytes()
     for size in range(len(content)):
         path.write_bytes(content[:size])
-        with pytest.raises(CheckpointError, match=f"{path.name} is no readable checkpoint"):
+        with pytest.raises(
+            CheckpointError, match=rf"The checkpoint {path} is damaged or cannot be read \(.+\)\. Remove it to use"
+        ):
             checkpoint_file.load(path)
 
 
-def test_a_missing_checkpoint_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is no readable checkpoint"):
+def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nothing\.safetensors is damaged or cannot be read"):
         checkpoint_file.load(tmp_path / "nothing.safetensors")
 
 
-def test_an_optimizer_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
+def test_an_optimizer_is_restored_from_its_checkpoint(tmp_path: Path) -> None:
     def made() -> dict[str, Any]:
         weights = keras.Variable(np.ones((2, 3), np.float32))
         optimizer = keras.optimizers.Adam()
@@ -94,15 +96,28 @@ def test_an_optimizer_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tensors", "found"),
     [
-        ({}, "is missing"),
-        ({"w": np.zeros((3, 2), np.float32)}, r"has shape \[3, 2\]"),
-        ({"w": np.float32(0)}, r"has shape \[\]"),
+        ({}, "w is missing"),
+        ({"w": np.zeros((3, 2), np.float32)}, r"w has shape \[3, 2\] instead of \[2, 3\]"),
+        ({"w": np.float32(0)}, r"w has shape \[\] instead of \[2, 3\]"),
     ],
 )
-def test_a_checkpoint_of_another_model_is_told(tmp_path: Path, tensors: Tensors, found: str) -> None:
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, tensors: Tensors, found: str) -> None:
     variables = {"w": keras.Variable(np.zeros((2, 3), np.float32))}
-    with pytest.raises(CheckpointError, match=rf"w of shape \[2, 3\] was expected and {found}"):
+    with pytest.raises(CheckpointError, match=rf"x.safetensors does not fit this run: {found}\. Restore"):
         checkpoint_file.assign_variables(variables, tensors, tmp_path / "x.safetensors")
+
+
+def test_a_checkpoint_that_does_not_fit_changes_nothing_and_the_first_mismatches_are_listed(tmp_path: Path) -> None:
+    variables = {f"v{number}": keras.Variable(np.zeros(2, np.float32)) for number in range(9)}
+    tensors: Tensors = {"v0": np.ones(2, np.float32), "v1": np.ones(3, np.float32)}
+    with pytest.raises(CheckpointError, match=r"v1 has shape \[3\] .*, v2 is missing, .*, v5 is missing and 3 more\."):
+        checkpoint_file.assign_variables(variables, tensors, tmp_path / "x.safetensors")
+    assert not variables["v0"].numpy().any()
+
+
+@pytest.mark.parametrize(("count", "listed"), [(0, ""), (2, "0, 1"), (5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")])
+def test_join_first(count: int, listed: str) -> None:
+    assert checkpoint_file.join_first([str(i) for i in range(count)]) == listed
 
 
 def test_the_configuration_of_a_run_is_read(tmp_path: Path) -> None:
@@ -111,10 +126,20 @@ def test_the_configuration_of_a_run_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [None, "", "{", "[]", "{}", '"x"', *(json.dumps({k: v for k, v in RUN.items() if k != gone}) for gone in RUN)]
+    ("content", "message"),
+    [
+        (None, rf"no run directory: it has no {RUN_CONFIG_NAME}\. Give the --train_dir of a run\."),
+        ("", r"cannot be read \(Expecting value: line 1 column 1 \(char 0\)\)\. Restore it"),
+        ("{", r"cannot be read \(Expecting property name .*\)\. Restore it"),
+        *(
+            (content, "is no configuration of a run: a field is missing or has another type")
+            for content in ("[]", "{}", '"x"', *(json.dumps({k: v for k, v in RUN.items() if k != gone}) for gone in RUN))
+        ),
+        (json.dumps({**RUN, "version": 2}), r"has version 2, this shardtune reads version 1\. Use"),
+    ],
 )
-def test_what_is_no_run_is_told(tmp_path: Path, content: str | None) -> None:
+def test_other_configurations_are_refused(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / RUN_CONFIG_NAME).write_text(content)
-    with pytest.raises(CheckpointError, match=rf"holds {RUN_CONFIG_NAME}, but .* give the train_dir of a run"):
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}.* {message}"):
         checkpoint_file.load_run_config(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from shardtune.errors import UsageError
-from shardtune.model.batchnorm import BatchNormalization
+from shardtune.model.batchnorm import BatchNormalization, BatchNormOptions
 from shardtune.model.inception import build, named_variables, updated_variables
 
 # Szegedy et al. 2015, figure 5 to 7, and the stem: 5; three blocks of 7; the grid reduction of 4; four blocks of 10; the
@@ -73,14 +73,14 @@ def test_frozen_batch_normalisation_keeps_and_uses_its_statistics(frozen_model: 
 
 
 def test_a_block_that_is_not_there_cannot_be_frozen(small_model: Any) -> None:
-    with pytest.raises(UsageError, match=r"one of mixed0, .*mixed10, not 'mixed11'"):
+    with pytest.raises(UsageError, match=r"no block 'mixed11' for --freeze_until\. Choose one of mixed0, .*mixed10\."):
         build(4, 75, seed=1, freeze_until="mixed11")
 
 
 def test_the_decay_and_the_seed_are_obeyed(small_model: Any) -> None:
     norms = [layer for layer in small_model.layers if isinstance(layer, BatchNormalization)]
     assert len(norms) == CONVOLUTIONS
-    assert {(layer.kind, layer.decay) for layer in norms} == {("per_worker", 0.8)}
+    assert {(layer.options.mode, layer.options.decay) for layer in norms} == {("per_worker", 0.8)}
     first, other, third = (
         {name: variable.numpy() for name, variable in named_variables(build(4, 75, seed=seed)).items()} for seed in (1, 2, 1)
     )
@@ -100,7 +100,7 @@ def test_weights_start_as_in_the_reference() -> None:
         else:
             assert set(np.unique(variable)) == {1.0 if part == "moving_variance" else 0.0}
     kernels = [v.numpy().ravel()[:9] for name, v in named_variables(build(4, 75)).items() if name.endswith("weights")]
-    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)  # no two layers are twins
+    assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)  # no two layers start with the same weights
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
@@ -120,21 +120,21 @@ def test_in_mixed_precision_weights_and_outputs_stay_float32(precision: Any, sma
 
 
 def test_frozen_batch_normalisation_alone_leaves_the_convolutions_to_train() -> None:
-    model = build(4, 75, batch_norm="frozen")
+    model = build(4, 75, batch_norm=BatchNormOptions("frozen"))
     changing = updated_variables(model)
     assert len(changing) == CONVOLUTIONS + 2
     assert not [name for name in changing if "BatchNorm" in name]
 
 
 def test_names_mean_the_same_layers_in_every_model_of_a_process(small_model: Any) -> None:
-    # Keras numbers layers from a counter that goes on, so the second model's conv2d_99 and conv2d_100 are neighbours.
-    twin = build(4, 75, seed=8)
-    assert not np.allclose(small_model(IMAGE)["logits"], twin(IMAGE)["logits"], atol=1e-6)
-    ours, theirs = named_variables(small_model), named_variables(twin)
-    assert list(ours) == list(theirs)
-    for name, variable in theirs.items():
-        variable.assign(ours[name])
-    assert np.array_equal(small_model(IMAGE)["logits"], twin(IMAGE)["logits"])
+    # Keras numbers layers by a counter of the process, so the second model's conv2d_99 and conv2d_100 are neighbours.
+    other = build(4, 75, seed=8)
+    assert not np.allclose(small_model(IMAGE)["logits"], other(IMAGE)["logits"], atol=1e-6)
+    variables, other_variables = named_variables(small_model), named_variables(other)
+    assert list(variables) == list(other_variables)
+    for name, variable in other_variables.items():
+        variable.assign(variables[name])
+    assert np.array_equal(small_model(IMAGE)["logits"], other(IMAGE)["logits"])
 
 
 def test_names_and_shapes_are_those_of_the_2016_checkpoint(shared_data: Path) -> None:

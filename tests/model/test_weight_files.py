@@ -28,15 +28,15 @@ V1, V2 = tf.compat.v1.train.SaverDef.V1, tf.compat.v1.train.SaverDef.V2
 def save(path: Path, arrays: Arrays, version: int) -> Path:
     """A checkpoint as TensorFlow 1 wrote it."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        held = {name: tf.compat.v1.placeholder(array.dtype, array.shape) for name, array in arrays.items()}
-        variables = {name: tf.compat.v1.Variable(held[name], name=f"v{number}") for number, name in enumerate(arrays)}
-        session.run(tf.compat.v1.global_variables_initializer(), {held[name]: array for name, array in arrays.items()})
+        placeholders = {name: tf.compat.v1.placeholder(array.dtype, array.shape) for name, array in arrays.items()}
+        variables = {name: tf.compat.v1.Variable(placeholders[name], name=f"v{number}") for number, name in enumerate(arrays)}
+        session.run(tf.compat.v1.global_variables_initializer(), {placeholders[name]: array for name, array in arrays.items()})
         tf.compat.v1.train.Saver(variables, write_version=version).save(session, str(path), write_meta_graph=False)
     return path
 
 
-def in_2016(values: Arrays) -> Arrays:
-    """The whole layout of the release: twins of other values, slots, the step, and averages of the losses."""
+def in_release_layout(values: Arrays) -> Arrays:
+    """The whole layout of the release: averages with other values, slots, the step, and averages of the losses."""
     return {
         **values,
         **{f"{name}{EMA_SUFFIX}": array + 1 for name, array in values.items()},
@@ -63,7 +63,7 @@ def values(small_model: Any) -> Arrays:
 def released(values: Arrays, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """The 2016 layout in both formats, each in a folder as the release's."""
     folders = {version: tmp_path_factory.mktemp(f"v{version}") for version in (V1, V2)}
-    return {version: save(folder / "model.ckpt-7", in_2016(values), version) for version, folder in folders.items()}
+    return {version: save(folder / "model.ckpt-7", in_release_layout(values), version) for version, folder in folders.items()}
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +85,11 @@ def equal(model: Any, expected: Arrays) -> bool:
 @pytest.mark.parametrize("averaged", [False, True])
 def test_the_2016_layout(small_model: Any, values: Arrays, released: dict[int, Path], version: int, averaged: bool) -> None:
     restored = restore(small_model, released[version], averaged=averaged)
-    assert (restored.kind, len(restored.given)) == ("a TensorFlow checkpoint", len(values))
+    assert (restored.kind, len(restored.restored)) == ("a TensorFlow checkpoint", len(values))
     assert equal(small_model, {name: array + averaged for name, array in values.items()})
 
 
-def test_any_name_of_a_checkpoint_leads_to_it(released: dict[int, Path]) -> None:
+def test_any_path_of_a_checkpoint_finds_it(released: dict[int, Path]) -> None:
     def conv0(path: Path) -> Array:
         return weight_files.read(path, averaged=False, trunk=[]).arrays["conv0/weights"]
 
@@ -99,26 +99,28 @@ def test_any_name_of_a_checkpoint_leads_to_it(released: dict[int, Path]) -> None
         assert np.array_equal(conv0(path), expected)
 
 
-def test_a_folder_without_an_index_of_its_own(released: dict[int, Path], tmp_path: Path) -> None:
+def test_a_folder_without_tensorflow_s_checkpoint_file(released: dict[int, Path], tmp_path: Path) -> None:
     shutil.copy(released[V1], tmp_path / "one")
     (tmp_path / "README.txt").write_text("Inception v3")
     assert "conv0/weights" in weight_files.read(tmp_path, averaged=False, trunk=[]).arrays
     shutil.copy(released[V1], tmp_path / "two")
-    with pytest.raises(CheckpointError, match=r"the folder .* has 2 \(one, two\): give the file itself"):
+    with pytest.raises(
+        CheckpointError, match=rf"The directory {tmp_path} has 2 checkpoints \(one, two\)\. Give the path of one"
+    ):
         weight_files.read(tmp_path, averaged=False, trunk=[])
 
 
-def test_a_folder_s_index_leads_to_no_other_folder(released: dict[int, Path], tmp_path: Path) -> None:
+def test_tensorflow_s_checkpoint_file_leads_to_no_other_folder(released: dict[int, Path], tmp_path: Path) -> None:
     (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "{released[V1]}"')
-    with pytest.raises(CheckpointError, match=f"nothing at {tmp_path / 'model.ckpt-7'}"):
+    with pytest.raises(CheckpointError, match=f"no checkpoint at {tmp_path / 'model.ckpt-7'}"):
         weight_files.read(tmp_path, averaged=False, trunk=[])
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
 @pytest.mark.parametrize("top", [True, False])
 def test_keras_files(of_keras: Any, small_model: Any, suffix: str, top: bool, tmp_path: Path) -> None:
-    theirs = of_keras if top else keras.Model(of_keras.input, of_keras.get_layer("avg_pool").output)
-    renamed = written_by_keras(theirs, tmp_path / f"saved{suffix}").rename(tmp_path / "weights-of-unknown-kind")
+    reference = of_keras if top else keras.Model(of_keras.input, of_keras.get_layer("avg_pool").output)
+    renamed = written_by_keras(reference, tmp_path / f"saved{suffix}").rename(tmp_path / "weights-of-unknown-kind")
     images = np.random.default_rng(1).uniform(-1, 1, (2, 75, 75, 3)).astype(np.float32)
     if top:
         assert restore(small_model, renamed).kind == "a Keras file"
@@ -126,9 +128,9 @@ def test_keras_files(of_keras: Any, small_model: Any, suffix: str, top: bool, tm
         assert np.allclose(logits[:, 1:], of_keras(images, training=False), rtol=1e-4, atol=1e-6)
         assert not logits[:, 0].any()  # the background class, of zeros
     else:
-        with pytest.raises(CheckpointError, match=r"2 missing \(logits/logits/.*\): add --fine_tune"):
+        with pytest.raises(CheckpointError, match=r"2 missing \(logits/logits/.*\)\. Pass --fine_tune"):
             restore(small_model, renamed)
-        assert restore(small_model, renamed, fine_tune=True).random == ["logits/logits/weights", "logits/logits/biases"]
+        assert restore(small_model, renamed, fine_tune=True).initialized == ["logits/logits/weights", "logits/logits/biases"]
         pool = keras.Model(of_keras.input, of_keras.get_layer("avg_pool").output)(images, training=False)
         assert np.allclose(small_model(images, training=False)["pool"], pool, rtol=1e-4, atol=1e-6)
 
@@ -148,15 +150,15 @@ def test_weights_in_the_layout_of_keras_2(of_keras: Any, small_model: Any, tmp_p
     assert np.allclose(logits[:, 1:], of_keras(images, training=False), rtol=1e-4, atol=1e-6)
 
 
-def test_what_keras_files_lack_starts_at_random(of_keras: Any, tmp_path: Path) -> None:
+def test_layers_that_keras_files_lack_start_at_random(of_keras: Any, tmp_path: Path) -> None:
     model = inception.build(4, 107)
     restored = restore(model, written_by_keras(of_keras, tmp_path / "w.weights.h5"))
-    assert {name.split("/")[0] for name in restored.random} == {"aux_logits"}
-    assert set(restored.given) | set(restored.random) == set(named_variables(model))
+    assert {name.split("/")[0] for name in restored.initialized} == {"aux_logits"}
+    assert set(restored.restored) | set(restored.initialized) == set(named_variables(model))
 
 
 def test_keras_files_have_no_averaged_weights(of_keras: Any, small_model: Any, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="has none: leave out --pretrained_ema"):
+    with pytest.raises(CheckpointError, match=r"has no averaged weights\. Leave out --pretrained_ema"):
         restore(small_model, written_by_keras(of_keras, tmp_path / "w.weights.h5"), averaged=True)
 
 
@@ -214,11 +216,12 @@ def other_keras_model(folder: Path) -> bytes:
     return written_by_keras(model, folder / "made.keras").read_bytes()
 
 
+UNKNOWN = "is no checkpoint of a known format, or not complete"
 FOREIGN: list[tuple[Callable[[Path], bytes], str]] = [
-    (lambda _: b"", "is none, or not all of one"),
-    (lambda _: b"not a checkpoint at all", "is none, or not all of one"),
-    (lambda _: b"\0" * 5000, "is none, or not all of one"),
-    (pickled, "is none, or not all of one"),
+    (lambda _: b"", UNKNOWN),
+    (lambda _: b"not a checkpoint at all", UNKNOWN),
+    (lambda _: b"\0" * 5000, UNKNOWN),
+    (pickled, UNKNOWN),
     (archive, "no item named 'model.weights.h5'"),
     (linked, "0 convolutions, 0 batch normalisations and 0 other layers"),
     (bomb, "declares more data"),
@@ -227,18 +230,18 @@ FOREIGN: list[tuple[Callable[[Path], bytes], str]] = [
 
 
 @pytest.mark.parametrize(("content", "reason"), FOREIGN, ids=lambda value: getattr(value, "__name__", None))
-def test_foreign_files_are_told_in_one_sentence(small_model: Any, content: Any, reason: str, tmp_path: Path) -> None:
+def test_foreign_files_are_refused(small_model: Any, content: Any, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     path.write_bytes(content(tmp_path))
-    with pytest.raises(CheckpointError, match=rf"was expected, but {path} .*{reason}.*: fetch it again, or give another\.$"):
+    with pytest.raises(CheckpointError, match=rf"{path} .*{reason}.*\. (Download it again, or give another one|Give .*)\.$"):
         restore(small_model, path)
     assert not (tmp_path / "was run").exists()
 
 
 def test_a_checkpoint_that_is_not_there(small_model: Any, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"nothing at {tmp_path / 'model.ckpt-1'}: give"):
+    with pytest.raises(CheckpointError, match=rf"no checkpoint at {tmp_path / 'model.ckpt-1'}\. Check the path"):
         restore(small_model, tmp_path / "model.ckpt-1")
-    with pytest.raises(CheckpointError, match=r"has 0 \(none\): give the file itself"):
+    with pytest.raises(CheckpointError, match=r"has 0 checkpoints\. Give the path of one"):
         restore(small_model, tmp_path)
 
 
@@ -267,7 +270,9 @@ def test_files_that_are_cut_short(
     with path.open("r+b") as file:
         file.truncate(int(keep * path.stat().st_size))
     before = named_variables(small_model)["conv0/weights"].numpy()
-    with pytest.raises(CheckpointError, match=r"fetch it again|remove it to use the one before"):
+    with pytest.raises(
+        CheckpointError, match=r"Download it again|Remove it to use the one before|Give a checkpoint of Inception v3"
+    ):
         restore(small_model, given)
     assert np.array_equal(before, named_variables(small_model)["conv0/weights"])
 
@@ -312,7 +317,7 @@ def test_the_2016_checkpoint_computes_what_the_2016_graph_computes(
 ) -> None:
     directory = shared_data / "inception-v3-2016-03-01"
     restored = restore(full_model, directory)
-    assert (len(restored.given), restored.random) == (388, [])
+    assert (len(restored.restored), restored.initialized) == (388, [])
     assert max(golden(full_model, directory, images).values()) < 1e-4
     before = {name: variable.numpy() for name, variable in named_variables(full_model).items()}
     stored = dict(tf.train.list_variables(str(directory / "model.ckpt-157585")))
@@ -328,8 +333,8 @@ def test_the_2016_checkpoint_computes_what_the_2016_graph_computes(
     assert all(np.array_equal(outputs[name], again[name]) for name in outputs)
 
 
-def by_the_rule(name: str, shape: list[int]) -> Array:
-    """A variable of the stand-in for TF-Slim's checkpoint: DESIGN section 8."""
+def stand_in(name: str, shape: list[int]) -> Array:
+    """A variable of the stand-in for TF-Slim's checkpoint."""
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     if name.endswith("weights"):
         return np.asarray(generator.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1])), np.float32)
@@ -342,15 +347,15 @@ def test_a_tf_slim_checkpoint_computes_what_tf_slim_s_graph_computes(
     full_model: Any, images: Array, shared_data: Path, tmp_path: Path
 ) -> None:
     directory = shared_data / "inception-v3-slim"
-    variables = {name: by_the_rule(name, shape) for name, shape in json.loads((directory / "variables.json").read_text())}
+    variables = {name: stand_in(name, shape) for name, shape in json.loads((directory / "variables.json").read_text())}
     path = save(tmp_path / "inception_v3.ckpt", {**variables, "global_step": np.zeros((), np.int64)}, V2)
     restored = restore(full_model, path)
-    assert (restored.kind, len(restored.given), restored.random) == ("a TF-Slim checkpoint", 388, [])
+    assert (restored.kind, len(restored.restored), restored.initialized) == ("a TF-Slim checkpoint", 388, [])
     assert max(golden(full_model, directory, images).values()) < 1e-4
     # Each is used exactly once: all are different, and what the network holds is all of them.
-    held = {variable.numpy().tobytes() for variable in named_variables(full_model).values()}
-    assert held == {array.tobytes() for array in variables.values()}
-    assert len(held) == len(variables) == 388
+    used = {variable.numpy().tobytes() for variable in named_variables(full_model).values()}
+    assert used == {array.tobytes() for array in variables.values()}
+    assert len(used) == len(variables) == 388
 
 
 def test_each_layer_has_one_name_in_tf_slim() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from shardtune.model.batchnorm import BatchNormalization, BatchNormMode
+from shardtune.model.batchnorm import BatchNormalization, BatchNormMode, BatchNormOptions
 from shardtune.model.inception import LOGITS_LAYER
 from shardtune.runtime.world import World
 
@@ -24,7 +24,7 @@ def small(
     inputs = keras.Input((side, side, 3))
     stride = max(1, side // 4)
     x = keras.layers.Conv2D(8, stride, strides=stride, name="below", trainable=not frozen)(inputs)
-    norm = BatchNormalization(kind, decay, world or World(), name="norm")
+    norm = BatchNormalization(BatchNormOptions(kind, decay, world or World()), name="norm")
     norm.trainable = norm.trainable and not frozen
     x = keras.layers.ReLU()(norm(x))
     pool = keras.layers.GlobalAveragePooling2D()(x)

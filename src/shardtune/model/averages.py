@@ -1,4 +1,4 @@
-"""Moving averages of all that training changes: research/inception evaluates these in place of the weights."""
+"""Exponential moving averages of everything that training changes. research/inception evaluates these, not the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from typing import Any
 
 from shardtune.runtime.frameworks import tf
 
-EMA_SUFFIX = "/ExponentialMovingAverage"  # what TensorFlow 1 adds to the name of a variable
+EMA_SUFFIX = "/ExponentialMovingAverage"  # TensorFlow 1 adds it to the name of the variable
 
 
 class ExponentialMovingAverage:
-    """The twins of `variables`: `average = d × average + (1 − d) × variable` after each step, d = min(decay, (1 + step) /
-    (10 + step)), as tf.train.ExponentialMovingAverage does when it is told the step.
+    """One average for each variable, updated after every step like tf.train.ExponentialMovingAverage with `num_updates`:
+    `average = d × average + (1 − d) × variable`, where d = min(decay, (1 + step) / (10 + step)).
 
     Attributes:
-        variables: the twins, by the names of the variables followed by EMA_SUFFIX.
+        variables: the averages as TensorFlow variables. Their keys are the keys of the source variables plus EMA_SUFFIX.
     """
 
     def __init__(self, variables: dict[str, Any], decay: float) -> None:
@@ -22,20 +22,20 @@ class ExponentialMovingAverage:
         self.variables = {f"{name}{EMA_SUFFIX}": tf.Variable(variable, trainable=False) for name, variable in variables.items()}
 
     def reset(self) -> None:
-        """Begin with the variables' values."""
-        for twin, variable in zip(self.variables.values(), self._sources, strict=True):
-            twin.assign(variable)
+        """Set every average to the current value of its variable."""
+        for average, variable in self._pairs():
+            average.assign(variable)
 
     def update(self, step: Any) -> None:
-        """Take in the values after `step`, counted from 0; callable inside a tf.function."""
+        """Update the averages after `step` (integer scalar, counted from 0). Can be called inside a tf.function."""
         step = tf.cast(step, tf.float32)
-        pull = 1 - tf.minimum(self._decay, (1 + step) / (10 + step))
-        for twin, variable in zip(self.variables.values(), self._sources, strict=True):
-            twin.assign_sub(pull * (twin - tf.convert_to_tensor(variable)))
+        rate = 1 - tf.minimum(self._decay, (1 + step) / (10 + step))
+        for average, variable in self._pairs():
+            average.assign_sub(rate * (average - tf.convert_to_tensor(variable)))
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Meanwhile the variables hold the averages."""
+        """Within the context, the variables hold their averages."""
         self._swap()
         try:
             yield
@@ -43,7 +43,10 @@ class ExponentialMovingAverage:
             self._swap()
 
     def _swap(self) -> None:
-        for twin, variable in zip(self.variables.values(), self._sources, strict=True):
+        for average, variable in self._pairs():
             value = tf.identity(variable.value)
-            variable.assign(twin)
-            twin.assign(value)
+            variable.assign(average)
+            average.assign(value)
+
+    def _pairs(self) -> Iterator[tuple[Any, Any]]:
+        return zip(self.variables.values(), self._sources, strict=True)

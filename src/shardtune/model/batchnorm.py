@@ -1,11 +1,12 @@
-"""Batch normalisation as the 2016 graph has it: without a scale, over one worker's part of the batch or over all of them.
+"""Batch normalisation as in the 2016 graph: without a scale, over the examples of one worker or of all workers.
 
-Ioffe and Szegedy 2015, arXiv:1502.03167. The arithmetic is float32 whatever the precision of the activations.
+Ioffe and Szegedy 2015, arXiv:1502.03167. The arithmetic is float32 for every precision of the activations.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shardtune.runtime.frameworks import keras, tf
@@ -14,35 +15,47 @@ from shardtune.runtime.world import World
 EPSILON = 0.001  # research/inception inception_model.inference
 BatchNormMode = Literal["per_worker", "synced", "frozen"]
 
-_weight: ContextVar[Any] = ContextVar("weight", default=1.0)
+_example_weight: ContextVar[Any] = ContextVar("example_weight", default=1.0)
 
 
 @contextmanager
 def examples_weighted(weight: Any) -> Iterator[None]:
-    """Meanwhile synced moments count each example of this worker `weight` times (float32 scalar): 0 for examples that only
-    keep a worker in step with others that have more."""
-    token = _weight.set(weight)
+    """Within the context, synced moments count each example of this worker `weight` times (float32 scalar).
+
+    A weight of 0 is for examples that only fill the step of a worker that has fewer examples than the others.
+    """
+    token = _example_weight.set(weight)
     try:
         yield
     finally:
-        _weight.reset(token)
+        _example_weight.reset(token)
+
+
+@dataclass(frozen=True)
+class BatchNormOptions:
+    """How batch normalisation trains.
+
+    Attributes:
+        mode: per_worker: by the moments (mean and variance) of this worker's batch. synced: by the moments of the examples
+            of all workers, each counted once. frozen: by the moving moments, and beta does not train; gradients pass through.
+        decay: of the moving moments, `new = decay × old + (1 − decay) × batch`. The variance is the biased one.
+        world: the workers of synced.
+    """
+
+    mode: BatchNormMode = "per_worker"
+    decay: float = 0.9
+    world: World = field(default_factory=World)
 
 
 class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
     """Normalises each channel of [batch, height, width, channels], then adds `beta`.
 
-    While it trains, the moments are those of the batch: of this worker's examples (per_worker), or of the examples of
-    all workers, each counted once, however many a worker has (synced). Otherwise they are the moving ones.
-
-    Args:
-        kind: frozen never trains, but lets gradients through to what lies below.
-        decay: of the moving mean and variance, `new = decay × old + (1 − decay) × batch`; the variance is the biased one.
-        world: whose examples synced moments count.
+    In training it uses the moments that `options.mode` selects; in inference, or when not trainable, the moving ones.
     """
 
-    def __init__(self, kind: BatchNormMode, decay: float, world: World, **options: Any) -> None:
-        super().__init__(trainable=kind != "frozen", **options)
-        self.kind, self.decay, self.world = kind, decay, world
+    def __init__(self, options: BatchNormOptions, **layer_options: Any) -> None:
+        super().__init__(trainable=options.mode != "frozen", **layer_options)
+        self.options = options
 
     def build(self, shape: tuple[int, ...]) -> None:
         def vector(name: str, initial: str, *, trainable: bool) -> Any:
@@ -57,32 +70,37 @@ class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Any, training: bool = False, mask: None = None) -> Any:
         if training and self.trainable:
-            output, mean, variance = self._synced(x) if self.kind == "synced" else self._fused(x)
+            output, mean, variance = self._synced(x) if self.options.mode == "synced" else self._fused(x)
+            decay = self.options.decay
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(self.decay * moving.value + (1 - self.decay) * batch)
+                moving.assign(decay * moving.value + (1 - decay) * batch)
             return output
         mean, variance = self.moving_mean.value, self.moving_variance.value
-        if training and self.kind == "frozen":
-            # TensorFlow cannot differentiate its fused operation with fixed moments on a GPU in deterministic mode.
+        if training and self.options.mode == "frozen":
+            # On a GPU in deterministic mode TensorFlow cannot differentiate its fused operation with given moments.
             return self._affine(x, mean, variance)
         return self._fused(x, mean, variance)[0]
 
     def _fused(self, x: Any, mean: Any = None, variance: Any = None) -> tuple[Any, Any, Any]:
-        """One operation, more than twice as fast as its parts in bfloat16. Given no moments, it takes the batch's."""
+        """Normalise by the given moments, or else by the batch's; returns output, mean and variance.
+
+        TensorFlow's fused operation is more than twice as fast as separate ones in bfloat16.
+        """
         output, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             x, tf.ones_like(self.beta.value), self.beta.value, mean, variance, EPSILON, is_training=mean is None
         )
-        count = _examples(x)
-        return output, mean, variance * (count - 1) / count  # it gives the unbiased variance
+        count = _values_per_channel(x)
+        return output, mean, variance * (count - 1) / count  # the operation returns the unbiased variance
 
     def _synced(self, x: Any) -> tuple[Any, Any, Any]:
-        # Sums of squares cancel least around a value near the mean that all workers know.
+        """Normalise by the moments over all workers; returns output, mean and variance."""
+        # Sums of squares lose least precision around a value near the mean. All workers have the same moving mean.
         centre = self.moving_mean.value
-        count = _examples(x) * _weight.get()
+        count = _values_per_channel(x) * _example_weight.get()
         mean, variance = tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2])
         distance = mean - centre
-        mine = tf.concat([[count], count * distance, count * (variance + distance**2)], 0)
-        sums = self.world.allreduce_sum([mine], f"moments.{self.name}")[0]
+        local_sums = tf.concat([[count], count * distance, count * (variance + distance**2)], 0)
+        sums = self.options.world.allreduce_sum([local_sums], f"moments.{self.name}")[0]
         total, first, second = tf.split(sums, [1, x.shape[-1], x.shape[-1]])
         mean = centre + first / total
         variance = tf.maximum(second / total - (first / total) ** 2, 0.0)
@@ -93,6 +111,6 @@ class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
         return tf.cast(tf.cast(x, tf.float32) * scale + (self.beta.value - mean * scale), x.dtype)
 
 
-def _examples(x: Any) -> Any:
-    """How many values a channel of [batch, height, width, channels] has, float32."""
+def _values_per_channel(x: Any) -> Any:
+    """The number of values in each channel of [batch, height, width, channels], a float32 scalar."""
     return tf.cast(tf.reduce_prod(tf.shape(x)[:-1]), tf.float32)

@@ -1,7 +1,8 @@
-"""Checkpoints of a run: named tensors in safetensors files, no pickle, each written whole or not at all, with a digest."""
+"""Checkpoints of a run: named tensors in safetensors files, without pickle, written atomically, each with a digest."""
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from shardtune.runtime.files import atomic_write
 
 RUN_CONFIG_NAME = "config.json"
 RUN_VERSION = 1
+MAX_NAMES_LISTED = 5
 Tensors = dict[str, npt.NDArray[Any]]
 
 
@@ -24,7 +26,7 @@ def checkpoint_path(directory: Path, step: int) -> Path:
 
 
 def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
-    """Step and path of every checkpoint of the run in `directory`, the oldest first."""
+    """Step and path of every checkpoint of the run in `directory`, oldest first."""
     return sorted(
         (int(match[1]), path)
         for path in (directory / "checkpoints").glob("*")
@@ -38,13 +40,13 @@ def latest(directory: Path) -> tuple[int, Path] | None:
 
 
 def save(directory: Path, step: int, tensors: Tensors, metadata: dict[str, Any] | None = None) -> Path:
-    """Write the checkpoint of `step` durably and return its path; `metadata` is a JSON value that goes with it."""
+    """Write the checkpoint of `step` durably, with `metadata` as JSON, and return its path."""
     path = checkpoint_path(directory, step)
     path.parent.mkdir(exist_ok=True)
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     text = json.dumps(metadata or {}, sort_keys=True)
     with atomic_write(path) as file:
-        # One entry: safetensors writes several in random order, and equal checkpoints would be other files.
+        # One entry only: safetensors writes several in random order, and equal checkpoints would differ as files.
         entry = json.dumps({"notes": text, "xxh3": _digest(tensors, text)})
         file.write(safetensors.numpy.save(tensors, {"checkpoint": entry}))
     return path
@@ -54,28 +56,32 @@ def load(path: Path) -> Tensors:
     """All tensors of a checkpoint.
 
     Raises:
-        CheckpointError: it cannot be read, or is not as it was written.
+        CheckpointError: it cannot be read, or its content does not match its digest.
     """
     return load_with_metadata(path)[0]
 
 
 def load_with_metadata(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """All tensors of a checkpoint, and the metadata that was saved with them; raises as `load`."""
+    """All tensors of a checkpoint and the metadata saved with them; raises as `load`."""
     try:
         tensors = safetensors.numpy.load_file(path)
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
-        if "checkpoint" in metadata:  # earlier ones held its two values side by side
+        if "checkpoint" in metadata:  # the first version stored the two values as entries of their own
             metadata = json.loads(metadata["checkpoint"])
+        if not (isinstance(metadata, dict) and {"notes", "xxh3"} <= metadata.keys()):
+            raise ValueError("it has no digest of shardtune")
         if metadata["xxh3"] != _digest(tensors, metadata["notes"]):
             raise ValueError("its content does not match its digest")
         return tensors, json.loads(metadata["notes"])
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is no readable checkpoint ({error}): remove it to use the one before.") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged or cannot be read ({error}).", "Remove it to use the one before it."
+        ) from error
 
 
 def _digest(tensors: Tensors, metadata: str) -> str:
-    """XXH3 of names, types, shapes and bytes, in the order of the names."""
+    """XXH3 of the metadata and of names, dtypes, shapes and bytes of the tensors in the order of their names."""
     digest = xxhash.xxh3_128(metadata.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -85,37 +91,66 @@ def _digest(tensors: Tensors, metadata: str) -> str:
 
 
 def assign_variables(variables: dict[str, Any], tensors: Tensors, path: Path) -> None:
-    """Give every variable its namesake's value.
+    """Set every variable to the tensor of the same name: all of them, or none when one does not fit.
+
+    Args:
+        path: the checkpoint of the tensors, for the error.
 
     Raises:
-        CheckpointError: one is missing or of another shape.
+        CheckpointError: tensors are missing or have another shape.
     """
+    mismatches = [
+        f"{name} is missing" if found is None else f"{name} has shape {list(found)} instead of {list(variable.shape)}"
+        for name, variable in variables.items()
+        if (found := tensors[name].shape if name in tensors else None) != tuple(variable.shape)
+    ]
+    if mismatches:
+        raise CheckpointError(
+            f"The checkpoint {path} does not fit this run: {join_first(mismatches)}.",
+            "Restore the checkpoints of this run, or choose another --train_dir.",
+        )
     for name, variable in variables.items():
-        tensor = tensors.get(name)
-        if tensor is None or tensor.shape != tuple(variable.shape):
-            found = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
-            raise CheckpointError(
-                f"{path} belongs to another model: {name} of shape {list(variable.shape)} was expected and {found}: "
-                f"use the directory of the run itself."
-            )
-        variable.assign(tensor)
+        variable.assign(tensors[name])
+
+
+def join_first(texts: Sequence[str]) -> str:
+    """The first texts, and the number of the others."""
+    others = len(texts) - MAX_NAMES_LISTED
+    return ", ".join(texts[:MAX_NAMES_LISTED]) + (f" and {others} more" if others > 0 else "")
 
 
 def load_run_config(directory: Path) -> dict[str, Any]:
     """`config.json` of a run directory: {"config": flags, "workers": number, "labels": class names, …}.
 
     Raises:
-        CheckpointError: there is none, or it is not one of ours.
+        CheckpointError: it does not exist, cannot be read, or has another version.
     """
     path = directory / RUN_CONFIG_NAME
+    advice = "Restore it from a copy, or give the --train_dir of another run."
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-        if run.get("version", RUN_VERSION) != RUN_VERSION:  # the first ones had none
-            raise ValueError(f"it is of version {run['version']}, and this shardtune reads {RUN_VERSION}")
-        if not (isinstance(run["config"]["image_size"], int) and run["workers"] and isinstance(run["labels"], list)):
-            raise ValueError("a field has another type")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (FileNotFoundError, NotADirectoryError):
         raise CheckpointError(
-            f"A run directory holds {RUN_CONFIG_NAME}, but {path} cannot be read ({error!r}): give the train_dir of a run."
-        ) from error
+            f"{directory} is no run directory: it has no {RUN_CONFIG_NAME}.", "Give the --train_dir of a run."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{path} cannot be read ({reason}).", advice) from error
+    if isinstance(run, dict) and run.get("version", RUN_VERSION) != RUN_VERSION:  # the first runs had none
+        raise CheckpointError(
+            f"{path} has version {run['version']}, this shardtune reads version {RUN_VERSION}.",
+            "Use the shardtune that wrote it, or start a new run.",
+        )
+    if not _is_run_config(run):
+        raise CheckpointError(f"{path} is no configuration of a run: a field is missing or has another type.", advice)
     return dict(run)
+
+
+def _is_run_config(run: Any) -> bool:
+    return (
+        isinstance(run, dict)
+        and isinstance(run.get("config"), dict)
+        and isinstance(run["config"].get("image_size"), int)
+        and bool(run.get("workers"))
+        and isinstance(run.get("labels"), list)
+    )

@@ -1,6 +1,6 @@
-"""Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as research/inception had it.
+"""Inception v3 (Szegedy et al. 2015, arXiv:1512.00567) as in research/inception.
 
-Its layers and variables go by the names of the 2016 release, whatever Keras calls them.
+Layers and variables have the names of the 2016 release, whatever names Keras gives them.
 """
 
 import re
@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shardtune.errors import UsageError
-from shardtune.model.batchnorm import BatchNormalization, BatchNormMode
+from shardtune.model.batchnorm import BatchNormalization, BatchNormOptions
 from shardtune.runtime.frameworks import keras
-from shardtune.runtime.world import World
 
-# mixed7 is 17×17 at 299 pixels; the auxiliary head pools it 5×5 with stride 3, and 106 pixels leave a map of 4×4.
+# The auxiliary head pools mixed7 with a 5×5 window. At 106 pixels mixed7 is only 4×4.
 SMALLEST_SIZE_WITH_AUXILIARY_HEAD = 107
 LOGITS_LAYER = "logits.logits"
+LOGITS_BIASES = "logits/logits/biases"
 HEAD_PREFIXES = ("logits/logits/", "aux_logits/FC/")
 WHOLE_TRUNK = "mixed10"
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
-# The convolutions of keras.applications' trunk in the order in which it makes them, by the names of the 2016 graph.
+# The trunk's convolutions in the order in which keras.applications creates them, by their names in the 2016 release.
+# "branch5x5:2" stands for branch5x5/Conv and branch5x5/Conv_1.
 _STEM = [f"conv{i}" for i in range(5)]
 _BLOCKS = {
     "mixed_35x35x256a mixed_35x35x288a mixed_35x35x288b": "branch1x1:1 branch5x5:2 branch3x3dbl:3 branch_pool:1",
@@ -31,15 +32,15 @@ _BLOCKS = {
     "mixed_17x17x1280a": "branch3x3:2 branch7x7x3:4",
     "mixed_8x8x2048a mixed_8x8x2048b": "branch1x1:1 branch3x3:3 branch3x3dbl:4 branch_pool:1",
 }
-# What Keras's variables are called there.
+# Names of variables: in Keras, and in the release.
 _VARIABLES = {"kernel": "weights", "bias": "biases"}
-# Standard deviations of the truncated normal initialisers: research/inception inception_model and slim/inception_model.
+# Standard deviations of the truncated normal initial weights: research/inception inception_model and slim/inception_model.
 _STDDEVS = {"aux_logits.Conv": 0.01, "aux_logits.FC": 0.001, "logits.logits": 0.01}
 _STDDEV = 0.1
 
 
 def trunk_names() -> list[str]:
-    """The 94 convolutions below the heads, in the order in which the paper's figures go and Keras makes them."""
+    """The 94 convolutions below the heads, in the order of the paper's figures, which is also Keras's order of creation."""
     names = list(_STEM)
     for blocks, branches in _BLOCKS.items():
         for block in blocks.split():
@@ -54,31 +55,28 @@ def build(
     *,
     seed: int = 0,
     precision: Precision = "float32",
-    batch_norm: BatchNormMode = "per_worker",
-    batch_norm_decay: float = 0.9,
-    world: World | None = None,
+    batch_norm: BatchNormOptions | None = None,
     freeze_until: str | None = None,
 ) -> Any:
-    """The network from images to logits, untrained. Dropout is the training step's.
+    """The untrained network from images to logits, without dropout, which the training step adds.
 
     Args:
         num_classes: outputs, the background class 0 included.
         image_size: side of the images in pixels, 75 or more.
-        seed: decides the initial weights.
+        seed: of the initial weights.
         precision: of activations and convolutions; variables, normalisation, pooled features and logits are float32.
-        batch_norm, batch_norm_decay, world: see `BatchNormalization`.
-        freeze_until: this layer (mixed0 … mixed10) and all below it do not train; their batch normalisation
-            uses its moving statistics.
+        batch_norm: None stands for `BatchNormOptions()`.
+        freeze_until: this block (mixed0 … mixed10) and all layers below it do not train; their batch normalisation
+            uses its moving moments.
 
     Returns:
         A Keras model: float32 [batch, image_size, image_size, 3] in −1 to 1 → {"logits": [batch, num_classes], "pool":
-        [batch, 2048], "aux_logits": as logits, absent below 107 pixels}, all float32.
+        [batch, 2048], "aux_logits": [batch, num_classes], absent below 107 pixels}, all float32.
 
     Raises:
-        UsageError: freeze_until names no block.
+        UsageError: freeze_until is not the name of a block.
     """
-
-    layers = _Layers(seed, precision, batch_norm, batch_norm_decay, world or World())
+    layers = _LayerFactory(seed, precision, batch_norm or BatchNormOptions())
     trunk = layers.trunk(image_size)
     pool = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(trunk.output)
     outputs = {"logits": layers.dense(num_classes, LOGITS_LAYER)(pool), "pool": pool}
@@ -95,54 +93,51 @@ def build(
 
 
 @dataclass(frozen=True)
-class _Layers:
-    """Makes layers of one precision. Their initial weights are a function of their names and the seed alone."""
+class _LayerFactory:
+    """Makes layers of one precision. Their initial weights depend only on the seed and their names."""
 
     seed: int
     precision: Precision
-    batch_norm: BatchNormMode
-    batch_norm_decay: float
-    world: World
+    batch_norm: BatchNormOptions
 
     def convolution(self, name: str, **options: Any) -> Any:
         return keras.layers.Conv2D(
-            **{**options, "name": name, "dtype": self.precision, "kernel_initializer": self._initial(name)}
+            **{**options, "name": name, "dtype": self.precision, "kernel_initializer": self._initializer(name)}
         )
 
     def norm(self, name: str) -> Any:
-        name = f"{name}.BatchNorm"
-        return BatchNormalization(self.batch_norm, self.batch_norm_decay, self.world, name=name, dtype=self.precision)
+        return BatchNormalization(self.batch_norm, name=f"{name}.BatchNorm", dtype=self.precision)
 
     def dense(self, num_classes: int, name: str) -> Any:
-        return keras.layers.Dense(num_classes, name=name, dtype="float32", kernel_initializer=self._initial(name))
+        return keras.layers.Dense(num_classes, name=name, dtype="float32", kernel_initializer=self._initializer(name))
 
     def trunk(self, image_size: int) -> Any:
-        """keras.applications' graph with layers of our own."""
+        """keras.applications' graph without its head, with the layers of this factory."""
         original = keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
         names = {
             layer.name: name.replace("/", ".")
             for kind in (keras.layers.Conv2D, keras.layers.BatchNormalization)
-            for name, layer in zip(trunk_names(), _as_made(original, kind), strict=True)
+            for name, layer in zip(trunk_names(), _in_creation_order(original, kind), strict=True)
         }
 
-        def ours(layer: Any) -> Any:
+        def clone_layer(layer: Any) -> Any:
             if isinstance(layer, keras.layers.BatchNormalization):
                 return self.norm(names[layer.name])
             if isinstance(layer, keras.layers.Conv2D):
                 return self.convolution(**{**layer.get_config(), "name": names[layer.name]})
             return type(layer).from_config({**layer.get_config(), "dtype": self.precision})
 
-        return keras.models.clone_model(original, clone_function=ours)
+        return keras.models.clone_model(original, clone_function=clone_layer)
 
-    def _initial(self, name: str) -> Any:
+    def _initializer(self, name: str) -> Any:
         seed = zlib.crc32(f"{self.seed} {name}".encode())
         return keras.initializers.TruncatedNormal(stddev=_STDDEVS.get(name, _STDDEV), seed=seed)
 
 
-def _as_made(model: Any, kind: type) -> list[Any]:
-    """The layers of one class in the order of their making; model.layers has another, by depth in the graph.
+def _in_creation_order(model: Any, kind: type) -> list[Any]:
+    """The layers of one class in the order of their creation; model.layers is in the order of their depth in the graph.
 
-    Keras numbers the unnamed layers from a counter that never restarts: conv2d, conv2d_1, … or conv2d_94, ….
+    Keras numbers unnamed layers by a counter of the process: conv2d, conv2d_1, … or conv2d_94, conv2d_95, ….
     """
     layers = [layer for layer in model.layers if isinstance(layer, kind)]
     return sorted(layers, key=lambda layer: int((re.findall(r"_(\d+)$", layer.name) or [0])[0]))
@@ -151,18 +146,18 @@ def _as_made(model: Any, kind: type) -> list[Any]:
 def _freeze(model: Any, name: str) -> None:
     blocks = [layer.name for layer in model.layers if re.fullmatch(r"mixed\d+", layer.name)]
     if name not in blocks:
-        raise UsageError(f"freeze_until names a block of Inception v3, one of {', '.join(blocks)}, not {name!r}.")
+        raise UsageError(f"Inception v3 has no block {name!r} for --freeze_until.", f"Choose one of {', '.join(blocks)}.")
     for layer in keras.Model(model.input, model.get_layer(name).output).layers:
         layer.trainable = False
 
 
 def named_variables(model: Any) -> dict[str, Any]:
-    """Every variable of a model made by `build`, by its name in the 2016 release (388 at 299 pixels)."""
+    """Every variable of a model made by `build`, by its name in the 2016 release: 388 at 299 pixels."""
     return _named(model.layers)
 
 
 def updated_variables(model: Any) -> dict[str, Any]:
-    """Those that training changes: weights, and moving statistics, of what is not frozen."""
+    """The variables that training changes: weights and moving moments of the layers that are not frozen."""
     return _named(layer for layer in model.layers if layer.trainable)
 
 

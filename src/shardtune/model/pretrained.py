@@ -1,82 +1,94 @@
-"""Starting from weights that exist: every variable of the network, and of the file, is accounted for."""
+"""Start from pretrained weights: every variable of the network and of the file is restored, left at random or reported."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shardtune.errors import CheckpointError
 from shardtune.model import weight_files
-from shardtune.model.inception import HEAD_PREFIXES, named_variables
+from shardtune.model.checkpoint_file import join_first
+from shardtune.model.inception import HEAD_PREFIXES, LOGITS_BIASES, named_variables
+from shardtune.model.weight_files import WeightFile
 from shardtune.runtime.frameworks import keras
 
 AUXILIARY_HEAD = "aux_logits/"
-AUXILIARY_CONVOLUTION = "aux_logits/Conv/"  # as large as its input, so one for each image size
-NAMES_TOLD = 5
+AUXILIARY_CONVOLUTION = "aux_logits/Conv/"  # its kernel is as large as its input, which depends on the image size
 
 
 @dataclass(frozen=True)
 class RestoreReport:
-    """Names of the variables that a file gave, and of those that keep their random values."""
+    """Names of the variables restored from a file, and of those that keep their random initial values."""
 
     kind: str
     path: Path
-    given: list[str]
-    random: list[str]
+    restored: list[str]
+    initialized: list[str]
 
     def __str__(self) -> str:
-        layers = dict.fromkeys(name.rpartition("/")[0].removesuffix("/BatchNorm") for name in self.random)
-        random = f"; {listed(list(layers))} start at random" if layers else ""
-        return f"Restored {len(self.given)} variables from {self.path}, {self.kind}{random}."
+        layers = dict.fromkeys(name.rpartition("/")[0].removesuffix("/BatchNorm") for name in self.initialized)
+        initialized = f"; {join_first(list(layers))} start at random" if layers else ""
+        return f"Restored {len(self.restored)} variables from {self.path}, {self.kind}{initialized}."
 
 
 def restore(model: Any, path: Path, *, fine_tune: bool = False, averaged: bool = False) -> RestoreReport:
-    """Give every variable of `model` its value in `path`: all of them or, where that fails, none.
+    """Set every variable of `model` to its value in `path`: all of them, or none when one does not fit.
 
     Args:
         model: made by `inception.build`.
         path: see `weight_files.read`.
-        fine_tune: leave the final layers (logits and auxiliary logits) at random, and the auxiliary head's full-size
-            convolution too where the file's is for another image size.
-        averaged: the averaged weights, where the file has both.
+        fine_tune: leave the final layers (logits and auxiliary logits) at random, and also the auxiliary head's full-size
+            convolution if the file has it for another image size.
+        averaged: take the averaged weights of the variables that have them.
 
     Raises:
-        CheckpointError: not a checkpoint, or variables are missing, unexpected, or of another shape.
+        CheckpointError: it is no readable checkpoint, or variables are missing, unexpected, or of another shape.
     """
-    wanted = named_variables(model)
-    source = weight_files.read(path, averaged=averaged, trunk=_trunk(model))
-    shapes = {name: array.shape for name, array in source.arrays.items()}
-    random = source.lacks
-    if fine_tune:
-        random += HEAD_PREFIXES
-        kernel = f"{AUXILIARY_CONVOLUTION}weights"
-        if kernel in wanted and kernel in shapes and shapes[kernel] != wanted[kernel].shape:
-            random += (AUXILIARY_CONVOLUTION,)
-    given = {name: variable for name, variable in wanted.items() if not name.startswith(random)}
-    # Below 107 pixels the network has no place for an auxiliary head.
-    no_place = () if "aux_logits" in model.output else (AUXILIARY_HEAD,)
-    missing = [name for name in given if name not in shapes]
-    unexpected = [name for name in shapes if name not in wanted and not name.startswith(no_place)]
-    other = [name for name in given if name in shapes and shapes[name] != given[name].shape]
-    if wrong := missing + unexpected + other:
-        told = [f"{name} {list(shapes[name])} where {list(given[name].shape)} belongs" for name in other]
-        parts = {"missing": missing, "unexpected": unexpected, "of another shape": told}
-        final = not fine_tune and all(name.startswith((*HEAD_PREFIXES, AUXILIARY_CONVOLUTION)) for name in wrong)
-        raise CheckpointError(
-            f"This network has {len(wanted)} variables ({model.output['logits'].shape[-1]} classes, {model.input.shape[1]} "
-            f"pixels), but of them are in {source.path}, {source.kind}, "
-            + "; ".join(f"{len(names)} {what} ({listed(names)})" for what, names in parts.items() if names)
-            + (": add --fine_tune to start such layers at random." if final else ": give another checkpoint.")
-        )
-    for name, variable in given.items():
-        variable.assign(source.arrays[name])
-    return RestoreReport(source.kind, source.path, list(given), [name for name in wanted if name not in given])
+    variables = named_variables(model)
+    file = weight_files.read(path, averaged=averaged, trunk=_trunk(model))
+    random_prefixes = file.absent_prefixes + (_head_prefixes(variables, file) if fine_tune else ())
+    restored = {name: variable for name, variable in variables.items() if not name.startswith(random_prefixes)}
+    _check_fit(model, file, restored, fine_tune)
+    for name, variable in restored.items():
+        variable.assign(file.arrays[name])
+    return RestoreReport(file.kind, file.path, list(restored), [name for name in variables if name not in restored])
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - NAMES_TOLD
-    return ", ".join(names[:NAMES_TOLD]) + (f" and {more} more" if more > 0 else "")
+def _head_prefixes(variables: dict[str, Any], file: WeightFile) -> tuple[str, ...]:
+    """What --fine_tune leaves at random."""
+    kernel = f"{AUXILIARY_CONVOLUTION}weights"
+    if kernel in variables and kernel in file.arrays and file.arrays[kernel].shape != variables[kernel].shape:
+        return (*HEAD_PREFIXES, AUXILIARY_CONVOLUTION)
+    return HEAD_PREFIXES
+
+
+def _check_fit(model: Any, file: WeightFile, expected: dict[str, Any], fine_tune: bool) -> None:
+    """Raise CheckpointError unless the file has each expected variable in its shape, and no others of the network."""
+    variables, arrays = named_variables(model), file.arrays
+    ignored_prefixes = () if "aux_logits" in model.output else (AUXILIARY_HEAD,)  # small images have no auxiliary head
+    missing = [name for name in expected if name not in arrays]
+    unexpected = [name for name in arrays if name not in variables and not name.startswith(ignored_prefixes)]
+    misshapen = [name for name in expected if name in arrays and arrays[name].shape != expected[name].shape]
+    wrong = missing + unexpected + misshapen
+    if not wrong:
+        return
+    advice = "Give another checkpoint."
+    if not fine_tune and all(name.startswith((*HEAD_PREFIXES, AUXILIARY_CONVOLUTION)) for name in wrong):
+        advice = "Pass --fine_tune to start the head at random."
+        if LOGITS_BIASES in misshapen:
+            found, needed = arrays[LOGITS_BIASES].size, expected[LOGITS_BIASES].shape[0]
+            raise CheckpointError(
+                f"The checkpoint {file.path} has {found} outputs, this data set needs {needed} ({needed - 1} classes and the "
+                f"background).",
+                advice,
+            )
+    shapes = [f"{name} {list(arrays[name].shape)} instead of {list(expected[name].shape)}" for name in misshapen]
+    parts = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    mismatches = "; ".join(f"{len(names)} {kind} ({join_first(names)})" for kind, names in parts.items() if names)
+    raise CheckpointError(
+        f"{file.path}, {file.kind}, does not fit the network for images of {model.input.shape[1]} pixels with its "
+        f"{len(variables)} variables: {mismatches}.",
+        advice,
+    )
 
 
 def _trunk(model: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from shardtune.model.inception import trunk_names
 
-# Each block's branches. The odd names are the original's: 5c branch 1, the 3×3 convolutions of 6a called 1x1, 7b branch 1.
+# The branches of each block. Irregular names are the original's: in 5c branch 1, 6a (3×3 convolutions called 1x1), 7b branch 1.
 _STEM = "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 Conv2d_3b_1x1 Conv2d_4a_3x3"
 _BLOCKS = {
     "5b": "Conv2d_0a_1x1, Conv2d_0a_1x1 Conv2d_0b_5x5, Conv2d_0a_1x1 Conv2d_0b_3x3 Conv2d_0c_3x3, Conv2d_0b_1x1",
@@ -29,10 +29,10 @@ _HEADS = {
 
 
 def layer_names() -> dict[str, str]:
-    """{TF-Slim's name of a layer: its name of 2016}, the 94 of the trunk and the 4 of the heads."""
+    """{name of a layer in TF-Slim: its name in the 2016 release}, for the trunk's 94 layers and the heads' 4."""
     layers = _STEM.split()
     for block, branches in _BLOCKS.items():
         for number, branch in enumerate(branches.split(", ")):
             layers += [f"Mixed_{block}/Branch_{number}/{layer}" for layer in branch.split()]
     names = {**dict(zip(layers, trunk_names(), strict=True)), **_HEADS}
-    return {f"InceptionV3/{slim}": ours for slim, ours in names.items()}
+    return {f"InceptionV3/{slim_name}": release_name for slim_name, release_name in names.items()}

@@ -1,11 +1,11 @@
-"""The files that weights come from, each told by its content and read as {name of the 2016 release: array}.
+"""Read pretrained weights as {name in the 2016 release: array}. The format is detected from the content of the file.
 
-source                                          lacks by nature                       averaged twins
+format                                          always absent                         averaged weights
 inception-v3-2016-03-01, TensorFlow V1 or V2    –                                     yes
-TF-Slim inception_v3.ckpt of 2016-08-28         –                                     where training left some
+TF-Slim inception_v3.ckpt of 2016-08-28         –                                     if its training kept them
 Keras .h5, .weights.h5, .keras with top         auxiliary head, background class      no
 the same without top                            auxiliary head, logits                no
-a run directory, or one of its checkpoints      what the image size rules out         yes, except of what was frozen
+a run directory, or one of its checkpoints      auxiliary head below 107 pixels       yes, except of frozen layers
 """
 
 import os
@@ -25,13 +25,13 @@ from shardtune.model.averages import EMA_SUFFIX
 from shardtune.model.keras_files import Array
 from shardtune.runtime.frameworks import tf
 
-EXPECTED = "A checkpoint of Inception v3 (TensorFlow's, TF-Slim's, Keras's or a run directory) was expected"
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends V1 checkpoints and V2 indices: tensorflow/core/lib/io/format.h
-# What training leaves beside the network: TensorFlow 1's optimizers, its loss averages, our own state.
+MAX_REASON_CHARACTERS = 200
+# State of training that checkpoints also hold: TensorFlow 1's optimizers and loss averages, shardtune's optimizer.
 TRAINING_STATE = re.compile(
     r".*/(ExponentialMovingAverage|RMSProp|RMSProp_1|Momentum|Adam|Adam_1|avg)|global_step|beta[12]_power|(optimizer|loss_scale)/.*"
 )
-# What the readers' libraries raise on files that are cut short, damaged or another thing.
+# What the libraries raise for files that are truncated, damaged or of another kind.
 UNREADABLE: tuple[type[Exception], ...] = (
     *(OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, EOFError, NotImplementedError),
     *(BadZipFile, safetensors.SafetensorError, tf.errors.OpError),
@@ -39,52 +39,57 @@ UNREADABLE: tuple[type[Exception], ...] = (
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a file holds of the network.
+class WeightFile:
+    """The content of a file of weights.
 
     Attributes:
-        kind: what it is, in the words of a message.
-        path: where it is.
-        arrays: by names of 2016; names that the network has not are kept as they are in the file.
-        lacks: beginnings of names that such a file never has.
+        kind: the format in words, for messages: "a Keras file".
+        arrays: by names in the 2016 release; arrays that the network does not have keep their names in the file.
+        absent_prefixes: prefixes of the names that files of this format never have.
     """
 
     kind: str
     path: Path
     arrays: dict[str, Array]
-    lacks: tuple[str, ...] = ()
+    absent_prefixes: tuple[str, ...] = ()
 
 
-def read(path: Path, *, averaged: bool, trunk: list[str]) -> Source:
-    """The network's weights in a file, or in a folder that holds one such file.
+def read(path: Path, *, averaged: bool, trunk: list[str]) -> WeightFile:
+    """Read the network's weights from a file, or from a directory that holds one such file.
 
     Args:
         path: the file; the prefix or any file of a TensorFlow checkpoint; a run directory; an unpacked release.
-        averaged: the `ExponentialMovingAverage` twin of each variable that has one, in its place.
+        averaged: take the moving average of each variable that has one.
         trunk: see `keras_files.read`.
 
     Raises:
-        CheckpointError: it cannot be found, read, or recognised, or has no twins at all.
+        CheckpointError: the file cannot be found, read, or recognised, or it has no averages at all.
     """
-    path = _file(path)
+    path = _resolve_path(path)
     try:
-        match _format(path):
+        match _detect_format(path):
             case "keras":
                 if averaged:
-                    raise _no_twins(path)
-                return Source("a Keras file", path, keras_files.read(path, trunk), ("aux_logits/",))
+                    raise _no_averages_error(path)
+                return WeightFile("a Keras file", path, keras_files.read(path, trunk), ("aux_logits/",))
             case "tensorflow":
-                return _of_tensorflow(path, averaged)
+                return _read_tensorflow(path, averaged)
             case "safetensors":
                 tensors = checkpoint_file.load(path)
-                return _chosen("a checkpoint of shardtune", path, tensors, tensors.__getitem__, averaged)
+                return _select_variables("a checkpoint of shardtune", path, tensors, tensors.__getitem__, averaged)
     except UNREADABLE as error:
-        told = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{EXPECTED}, but {path} cannot be read ({told}): fetch it again, or give another.") from error
-    raise CheckpointError(f"{EXPECTED}, but {path} is none, or not all of one: fetch it again, or give another.")
+        reason = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be read ({reason[:MAX_REASON_CHARACTERS]}).",
+            "Download it again, or give another one.",
+        ) from error
+    raise CheckpointError(
+        f"{path} is no checkpoint of a known format, or not complete.",
+        "Give a checkpoint of Inception v3 (TensorFlow, TF-Slim or Keras) or a run directory.",
+    )
 
 
-def _format(path: Path) -> Literal["keras", "tensorflow", "safetensors"] | None:
+def _detect_format(path: Path) -> Literal["keras", "tensorflow", "safetensors"] | None:
     with path.open("rb") as file:
         head = file.read(9)
         file.seek(-min(len(TABLE_MAGIC), path.stat().st_size), os.SEEK_END)
@@ -96,60 +101,68 @@ def _format(path: Path) -> Literal["keras", "tensorflow", "safetensors"] | None:
     return "safetensors" if head[8:] == b"{" else None
 
 
-def _file(path: Path) -> Path:
-    """The file that a folder, or the prefix of a TensorFlow checkpoint, stands for."""
-    if path.is_dir():
-        run, state = checkpoint_file.latest(path), path / "checkpoint"
-        if run:
-            return run[1]
-        match = re.search(r'model_checkpoint_path: "(.+)"', state.read_text("utf-8", "replace")) if state.is_file() else None
-        found = (
-            [_index(path / Path(match[1]).name)] if match else [f for f in sorted(path.iterdir()) if f.is_file() and _format(f)]
-        )
-        if len(found) != 1:
-            names = ", ".join(f.name for f in found[:5]) or "none"
-            raise CheckpointError(f"{EXPECTED}, but the folder {path} has {len(found)} ({names}): give the file itself.")
-        path = found[0]
-    path = _index(path)
+def _resolve_path(path: Path) -> Path:
+    """The file to read for a file, a directory, or the prefix of a TensorFlow checkpoint."""
+    path = _resolve_prefix(_find_in_directory(path) if path.is_dir() else path)
     if not path.is_file():
-        raise CheckpointError(f"{EXPECTED}, but there is nothing at {path}: give a file or folder that exists.")
+        raise CheckpointError(f"There is no checkpoint at {path}.", "Check the path.")
     return path
 
 
-def _index(path: Path) -> Path:
-    """V2 checkpoints are a prefix of several files; .index is the one to begin with."""
+def _find_in_directory(directory: Path) -> Path:
+    if newest := checkpoint_file.latest(directory):
+        return newest[1]
+    state = directory / "checkpoint"  # TensorFlow's record of its newest checkpoint
+    text = state.read_text("utf-8", "replace") if state.is_file() else ""
+    if match := re.search(r'model_checkpoint_path: "(.+)"', text):
+        return directory / Path(match[1]).name
+    found = [path for path in sorted(directory.iterdir()) if path.is_file() and _detect_format(path)]
+    if len(found) != 1:
+        names = f" ({checkpoint_file.join_first([path.name for path in found])})" if found else ""
+        raise CheckpointError(f"The directory {directory} has {len(found)} checkpoints{names}.", "Give the path of one.")
+    return found[0]
+
+
+def _resolve_prefix(path: Path) -> Path:
+    """The index of a V2 checkpoint, which is several files with one prefix; any other path as it is."""
     prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
     index = Path(f"{prefix}.index")
     return index if index.is_file() else path
 
 
-def _of_tensorflow(path: Path, averaged: bool) -> Source:
+def _read_tensorflow(path: Path, averaged: bool) -> WeightFile:
     reader = tf.train.load_checkpoint(str(path).removesuffix(".index"))
     names = reader.get_variable_to_shape_map()
     if not any(name.startswith("InceptionV3/") for name in names):
-        return _chosen("a TensorFlow checkpoint", path, names, reader.get_tensor, averaged)
-    source = _chosen("a TF-Slim checkpoint", path, names, reader.get_tensor, averaged)
+        return _select_variables("a TensorFlow checkpoint", path, names, reader.get_tensor, averaged)
+    file = _select_variables("a TF-Slim checkpoint", path, names, reader.get_tensor, averaged)
+    return replace(file, arrays=_rename_slim(file.arrays))
+
+
+def _rename_slim(arrays: dict[str, Array]) -> dict[str, Array]:
+    """TF-Slim's arrays by their names in the 2016 release."""
     layers = slim.layer_names()
-    arrays = {}
-    for name, array in source.arrays.items():
-        layer, part = re.fullmatch(r"(.*?)((?:/BatchNorm)?/[^/]*)", name).groups()  # type: ignore[union-attr]
-        if f"{layers.get(layer)}{part}" in ("logits/logits/weights", "aux_logits/FC/weights") and array.ndim == 4:
-            array = array[0, 0]  # a convolution of 1×1 there
-        arrays[f"{layers.get(layer, layer)}{part}"] = array
-    return replace(source, arrays=arrays)
+    renamed = {}
+    for slim_name, array in arrays.items():
+        layer, part = re.fullmatch(r"(.*?)((?:/BatchNorm)?/[^/]*)", slim_name).groups()  # type: ignore[union-attr]
+        name = f"{layers.get(layer, layer)}{part}"
+        # TF-Slim's final layers are convolutions of 1×1.
+        is_dense = name in ("logits/logits/weights", "aux_logits/FC/weights") and array.ndim == 4
+        renamed[name] = array[0, 0] if is_dense else array
+    return renamed
 
 
-def _chosen(kind: str, path: Path, names: Iterable[str], tensor: Callable[[str], Array], averaged: bool) -> Source:
-    """The plain variables, or their twins, without what belongs to training alone."""
-    chosen = {name: name for name in names if not TRAINING_STATE.fullmatch(name)}
+def _select_variables(kind: str, path: Path, names: Iterable[str], load: Callable[[str], Array], averaged: bool) -> WeightFile:
+    """The network's variables, or the averages of those that have one, without the state of training."""
+    stored_names = {name: name for name in names if not TRAINING_STATE.fullmatch(name)}
     if averaged:
-        twins = {name.removesuffix(EMA_SUFFIX): name for name in names if name.endswith(EMA_SUFFIX)}
-        if not twins:
-            raise _no_twins(path)
-        chosen |= twins
-    arrays = {name: np.asarray(tensor(stored)) for name, stored in chosen.items()}
-    return Source(kind, path, {name: array for name, array in arrays.items() if array.dtype.kind == "f"})
+        averages = {name.removesuffix(EMA_SUFFIX): name for name in names if name.endswith(EMA_SUFFIX)}
+        if not averages:
+            raise _no_averages_error(path)
+        stored_names |= averages
+    arrays = {name: np.asarray(load(stored_name)) for name, stored_name in stored_names.items()}
+    return WeightFile(kind, path, {name: array for name, array in arrays.items() if array.dtype.kind == "f"})
 
 
-def _no_twins(path: Path) -> CheckpointError:
-    return CheckpointError(f"Averaged weights were asked for, but {path} has none: leave out --pretrained_ema.")
+def _no_averages_error(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path} has no averaged weights.", "Leave out --pretrained_ema; for eval, pass --no_ema.")

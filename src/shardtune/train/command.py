@@ -11,6 +11,7 @@ from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
 from shardtune.errors import ReportedElsewhereError, ShardtuneError, StoppedError, TrainingError
 from shardtune.input.reader import RecordReader
 from shardtune.model import inception
+from shardtune.model.batchnorm import BatchNormOptions
 from shardtune.runtime import devices
 from shardtune.runtime.frameworks import keras, tf
 from shardtune.runtime.guard import Tell
@@ -37,9 +38,7 @@ def build_inception(manifest: Manifest, config: TrainConfig, world: World) -> An
         config.image_size,
         seed=config.seed,
         precision="float32" if config.precision == "tf32" else config.precision,
-        batch_norm=config.batch_norm,
-        batch_norm_decay=config.batch_norm_decay,
-        world=world,
+        batch_norm=BatchNormOptions(config.batch_norm, config.batch_norm_decay, world),
         freeze_until=inception.WHOLE_TRUNK if config.freeze_trunk else config.freeze_until,
     )
 
