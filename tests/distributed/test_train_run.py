@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from shardtune.model import checkpoint_file
-from tests.distributed.training import metrics, outcome, train
+from tests.distributed.training import UNBUILDABLE, metrics, outcome, train
 
 
 def written(run: Path) -> list[tuple[str, int]]:
@@ -47,8 +47,8 @@ def test_a_run_that_gets_no_better_ends_early_and_keeps_the_best(small_data: Pat
     assert {"loss", "learning_rate", "validation_precision_at_1", "logits/logits/weights", "pool"} <= tags
     before = written(tmp_path)
     for over, ranks in (("alone", 1), ("mpi", 2)):
-        again = train(small_data, tmp_path, *flags, over=over, ranks=ranks)
-        assert "This run has finished" in again
+        again = train(small_data, tmp_path, *flags, over=over, ranks=ranks, environment={UNBUILDABLE: "1"})
+        assert f"This run has finished: all 15 steps are in {tmp_path}." in again
         assert written(tmp_path) == before
     assert outcome(tmp_path)["attempt"] == 1
 
@@ -58,7 +58,7 @@ def test_two_workers_with_all_that_changes_a_step(small_data: Path, tmp_path: Pa
         *(
             "--batch_size",
             3,
-            "--accumulate",
+            "--gradient_accumulation_steps",
             2,
             "--lr_scaling",
             "sqrt",

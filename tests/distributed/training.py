@@ -24,6 +24,7 @@ TRAIN = [  # flags of a short run of it
     *("--optimizer", "adam", "--initial_learning_rate", 0.001, "--batch_norm_decay", 0.8),
 ]
 DRIFTING = "DRIFTING_RANK"  # see BODY
+UNBUILDABLE = "UNBUILDABLE_NETWORK"  # see BODY
 GLOBAL_BATCH = 12  # of examples: a multiple of 1, 2, 3 and 4
 LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "horovodrun --gloo"}
 
