@@ -28,14 +28,14 @@ def test_one_rank_that_is_asked_to_stop_stops_all(
     with Disturbed(small_data, tmp_path, *LONG, over=over) as job:
         assert job.wait_for_steps(5)
         job.rank(rank).send_signal(number)
-        status, said = job.end(timeout=60)
+        status, output = job.end(timeout=60)
     left = outcome(tmp_path)
     assert left.pop("step") == max(metrics(tmp_path, "loss"))
     assert left == {"outcome": "stopped", "attempt": 1, "reason": f"signal {number.name} on rank {rank}", "corrupt_records": 0}
     assert [step for step, _ in checkpoint_file.list_checkpoints(tmp_path)] == [outcome(tmp_path)["step"]]
-    assert said.count("shardtune: Stopped after step ") == 1
+    assert output.count("shardtune: Stopped after step ") == 1
     if over == "gloo":  # it makes a status of its own, and may tell only of the first rank that left
-        assert set(re.findall(r"^Process \d exit with status code (\d+)\.$", said, re.MULTILINE)) == {"75"}
+        assert set(re.findall(r"^Process \d exit with status code (\d+)\.$", output, re.MULTILINE)) == {"75"}
     else:
         assert status == 75
     assert [path.read_text().count("Traceback") for path in (tmp_path / "logs").glob("rank-*.log")] == [0, 0]
@@ -66,9 +66,9 @@ def test_a_silent_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Pat
     with Disturbed(small_data, tmp_path, *LONG, "--hang_timeout", 5, over=over) as job:
         assert job.wait_for_steps(5)
         job.rank(1).send_signal(signal.SIGSTOP)
-        status, said = job.end(timeout=120)
+        status, output = job.end(timeout=120)
     assert status != 0
-    assert re.search(rf"shardtune: No progress for 5 s: rank 1 of 2 on {HOST} does not answer;", said)
+    assert re.search(rf"shardtune: No progress for 5 s: rank 1 of 2 on {HOST} does not answer;", output)
     assert "in _take_step" in (tmp_path / "logs" / "rank-0.log").read_text()
     assert outcome(tmp_path)["outcome"] == "failed"
     assert f"rank 1 of 2 on {socket.gethostname()}" in outcome(tmp_path)["error"]
@@ -79,18 +79,18 @@ def test_a_dead_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Path,
     with Disturbed(small_data, tmp_path, *LONG, over=over) as job:
         assert job.wait_for_steps(5)
         job.rank(1).send_signal(signal.SIGKILL)
-        status, said = job.end(timeout=30)
+        status, output = job.end(timeout=30)
     assert status != 0
     # mpirun ends the others before they can say anything, and names the rank itself.
     named = {
         "mpi": rf"process rank 1 with PID \d+ on node {HOST}",
         "gloo": rf"A worker is lost: rank 1 of 2 on {HOST} does not",
     }
-    assert re.search(named[over], said)
+    assert re.search(named[over], output)
     assert outcome(tmp_path)["outcome"] == {"mpi": "running", "gloo": "failed"}[over]
 
 
-def test_an_operation_that_fails_while_all_ranks_live_is_told_and_no_worker_is_called_lost(tmp_path: Path) -> None:
+def test_an_operation_that_fails_while_all_ranks_live_is_reported_and_no_worker_is_called_lost(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "tests.distributed.operation_body", str(tmp_path)]
     done = launching.run(line, launcher="mpirun", ranks=2, timeout=120)
     assert done.returncode == 1

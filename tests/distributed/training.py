@@ -55,7 +55,7 @@ def train(
     body: tuple[str, ...] = BODY,
     timeout: float = 120,
 ) -> str:
-    """Train to the end; returns what was said."""
+    """Train to the end; returns the output."""
     line = command(data, run, *flags, ranks=ranks, body=body)
     done = launching.run(line, launcher=LAUNCHERS[over], ranks=ranks, timeout=timeout, environment=environment)
     assert done.returncode == 0, done.stdout
@@ -110,7 +110,7 @@ class Disturbed:
         return found
 
     def end(self, timeout: float) -> tuple[int, str]:
-        """Status of the launcher and what was said, when the job has ended."""
+        """Status of the launcher and its output, when the job has ended."""
         done = launching.finish(self._job, timeout)
         return done.returncode, done.stdout
 

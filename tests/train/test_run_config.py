@@ -63,7 +63,7 @@ def test_a_changed_configuration_is_refused_unless_allowed(config: TrainConfig, 
     with pytest.raises(UsageError) as error:
         open_run(changed, workers=1)
     assert error.value.message == f"{config.train_dir} holds a run with another configuration {listed}."
-    assert error.value.advice == "Give the same flags and data, or pass --allow_config_change, or choose another --train_dir."
+    assert error.value.advice == "Give the same flags and data, pass --allow_config_change, or choose another --train_dir."
     assert open_run(replace(changed, allow_config_change=True), workers=2) == invariants
     assert open_run(changed, workers=2) == invariants  # it is the run's now
     written = json.loads((config.train_dir / "config.json").read_text())
@@ -92,7 +92,7 @@ def test_what_never_changes_in_a_run_is_named(config: TrainConfig, changes: dict
             open_run(replace(config, seed=1, allow_config_change=allowed, **changes), workers=1)
         assert f"{listed}, and {NEVER}" in str(error.value)
         assert f"seed was 0, is 1, and {ALLOWED}" in str(error.value)
-        assert f"in another --train_dir, with --pretrained_model_checkpoint_path {config.train_dir}" in str(error.value)
+        assert f"in another --train_dir with --pretrained_model_checkpoint_path {config.train_dir}" in str(error.value)
     assert (config.train_dir / "config.json").read_bytes() == before
 
 
@@ -113,7 +113,7 @@ def test_other_data_are_refused(config: TrainConfig, small_data: Path, tmp_path:
         open_run(config, workers=1)
 
 
-def test_a_run_from_before_a_flag_existed_goes_on_with_its_default(config: TrainConfig, tmp_path: Path) -> None:
+def test_a_run_from_before_a_flag_existed_resumes_with_its_default(config: TrainConfig, tmp_path: Path) -> None:
     open_run(config, workers=1)
     checkpoint_file.save(config.train_dir, 1, {})
     run = json.loads((tmp_path / "config.json").read_text())
@@ -167,7 +167,7 @@ def test_any_value_in_place_of_what_a_run_began_with_is_refused_or_one(config: T
         pass
 
 
-def test_a_run_that_had_no_version_goes_on(config: TrainConfig) -> None:
+def test_a_run_without_a_version_resumes(config: TrainConfig) -> None:
     invariants, path = open_run(config, workers=3), config.train_dir / "config.json"
     checkpoint_file.save(config.train_dir, 1, {})
     value = json.loads(path.read_text())

@@ -38,6 +38,6 @@ def test_steps_that_were_taken_before_are_not_traced(tmp_path: Path, capsys: pyt
 
 def test_a_trace_begins_within_the_run(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"^--profile begins with step 5, but the last step of the run is 4\. Choose earlier steps\.$"
+        UsageError, match=r"^--profile starts at step 5, but the last step of the run is 4\. Choose earlier steps\.$"
     ):
         trace(tmp_path, "5,7")

@@ -44,7 +44,7 @@ class CheckpointManager:
 
     Args:
         keep: how many of the newest checkpoints stay; the best by validation stays too.
-        log: it is told how long training waited for each.
+        log: where to write how long training waited for each.
     """
 
     def __init__(self, directory: Path, keep: int, log: RankLog) -> None:

@@ -29,7 +29,7 @@ BuildModel = Callable[[Manifest, TrainConfig, World], Any]
 
 
 def build_inception(manifest: Manifest, config: TrainConfig, world: World) -> Any:
-    """Inception v3 as `config` asks for it, untrained."""
+    """Build the Inception v3 of `config`, untrained."""
     return inception.build(
         manifest.num_classes,
         config.image_size,

@@ -110,14 +110,13 @@ def _check_allowed(changes: dict[str, tuple[Any, Any]], config: TrainConfig) -> 
         return
     rules = {key: "never changes in a run" if key in fixed else "may change with --allow_config_change" for key in changes}
     listed = "; ".join(f"{key} was {old}, is {new}, and {rules[key]}" for key, (old, new) in changes.items())
-    other = (
-        f"start from its weights in another --train_dir, with --pretrained_model_checkpoint_path {config.train_dir}"
+    advice = (
+        "Give the same flags and data, or start from its weights in another --train_dir with "
+        f"--pretrained_model_checkpoint_path {config.train_dir}."
         if fixed
-        else "pass --allow_config_change, or choose another --train_dir"
+        else "Give the same flags and data, pass --allow_config_change, or choose another --train_dir."
     )
-    raise UsageError(
-        f"{config.train_dir} holds a run with another configuration ({listed}).", f"Give the same flags and data, or {other}."
-    )
+    raise UsageError(f"{config.train_dir} holds a run with another configuration ({listed}).", advice)
 
 
 def _never_changes(key: str, old: Any, new: Any) -> bool:

@@ -27,14 +27,12 @@ class RunContext:
     """One attempt at a run, on this rank.
 
     Attributes:
-        attempt: number of this start of the run, from 1.
         threads: cores of this rank.
     """
 
     config: TrainConfig
     world: World
     stop_request: StopRequest
-    attempt: int
     outcome: OutcomeFile
     log: RankLog
     threads: int
@@ -46,7 +44,7 @@ class RunContext:
         attempt = world.broadcast(read_outcome(directory).get("attempt", 0)) + 1
         log = RankLog(directory, world.rank)
         log.write(f"Attempt {attempt}, {world.name}: {versions()}")
-        return RunContext(config, world, stop_request, attempt, OutcomeFile(directory, world.rank, attempt), log, threads)
+        return RunContext(config, world, stop_request, OutcomeFile(directory, world.rank, attempt), log, threads)
 
     def heartbeat(self, phase: Phase, step: int, *, compiles: bool = False) -> None:
         """Tell the guard that this rank has reached `phase` after `step` steps; `compiles`: something may be compiled there."""

@@ -35,7 +35,7 @@ class LearningRateSchedule:
 
     @staticmethod
     def from_config(config: TrainConfig, scale: float, total_steps: int, steps_per_epoch: float) -> "LearningRateSchedule":
-        """The schedule that `config` asks for; warm-up takes at most a tenth of the run."""
+        """The schedule of `config`; warm-up takes at most a tenth of the run."""
         return LearningRateSchedule(
             base=config.initial_learning_rate,
             scale=scale,

@@ -126,7 +126,7 @@ class TrainStep:
         return StepMetrics(**{name: float(value) for name, value in metrics.items()})
 
     def _micro_batch(self, images: Any, labels: Any, step: int, begin: int, end: int) -> _MicroBatch:
-        # Where others have one example more, the first example takes the place of none, without weight.
+        # Where others have one example more, the first example stands in, without weight.
         rows = slice(begin, end) if end > begin else slice(1)
         return _MicroBatch(
             images=images[rows],

@@ -28,11 +28,12 @@ class StopRequest:
         self._signal: signal.Signals | None = None
 
     def record_signal(self, number: signal.Signals) -> None:
-        """A signal asks to stop."""
+        """Take a signal as a request to stop."""
         self._signal = number
 
     @property
     def is_made(self) -> bool:
+        """Whether something asked to stop."""
         return self.reason is not None
 
     @property

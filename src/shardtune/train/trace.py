@@ -50,5 +50,5 @@ class Trace:
 def _check_first(first: int, total_steps: int) -> None:
     if first >= total_steps:
         raise UsageError(
-            f"--profile begins with step {first}, but the last step of the run is {total_steps - 1}.", "Choose earlier steps."
+            f"--profile starts at step {first}, but the last step of the run is {total_steps - 1}.", "Choose earlier steps."
         )

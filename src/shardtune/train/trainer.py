@@ -205,7 +205,7 @@ class Trainer:
         raise StoppedError(f"Stopped after step {self.progress.step} by {reasons}.", "Run the same command again to resume.")
 
     def _write_outcome(self, outcome: Literal["finished", "stopped"], **fields: Any) -> None:
-        """Write the outcome when all checkpoints are durable; no rank goes on before."""
+        """Write the outcome when all checkpoints are durable; no rank returns earlier."""
         self._heartbeat(Phase.SAVING)
         replaced = sorted(set().union(*self._world.allgather(self._replaced)))
         if replaced:
