@@ -52,7 +52,7 @@ def test_a_build_that_cannot_be_is_refused(wrong: dict[str, Any], received: str)
         ({"epochs": 3.0, "max_steps": 7}, "--epochs 3.0 --max_steps 7"),
         ({"moving_average_decay": 1.0}, "1.0"),
         ({"fine_tune": True}, "--fine_tune alone"),
-        ({"accumulate": 0}, "0"),
+        ({"gradient_accumulation_steps": 0}, "0"),
         ({"keep_checkpoints": 0}, "0"),
         ({"hang_timeout": 0.0}, "0.0"),
         ({"clip_norm": -1.0}, "-1.0"),
@@ -94,7 +94,7 @@ def test_an_evaluation_that_cannot_be_is_refused(wrong: dict[str, Any], received
     ],
 )
 def test_steps(options: dict[str, Any], examples: int, global_batch: int, steps: int) -> None:
-    assert TrainConfig(D, D, **options).steps(examples, global_batch) == steps
+    assert TrainConfig(D, D, **options).total_steps(examples, global_batch) == steps
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_times_as_people_write_them(duration: str, seconds: float) -> None:
 
 @given(st.integers(1, 10**7), st.integers(1, 10**6), st.one_of(st.none(), st.floats(1e-3, 1e3)))
 def test_steps_see_the_epochs_that_were_asked(examples: int, global_batch: int, epochs: float | None) -> None:
-    steps = TrainConfig(D, D, epochs=epochs).steps(examples, global_batch)
+    steps = TrainConfig(D, D, epochs=epochs).total_steps(examples, global_batch)
     wanted = (DEFAULT_EPOCHS if epochs is None else epochs) * examples
     assert steps >= 1
     assert steps == 1 or abs(steps * global_batch - wanted) <= global_batch / 2

@@ -28,13 +28,13 @@ def stepper(
     """A function that takes a step and returns its seconds."""
     model = inception.build(CLASSES, SIDE, precision=precision, batch_norm=BatchNormOptions(batch_norm), freeze_until=frozen)
     config = TrainConfig(Path(), Path(), batch_size=batch_size)
-    step = TrainStep(TrainState(model, config), World(), config, (0, batch_size), batch_size)
+    step = TrainStep(TrainState(model, config), World(), config, batch_size)
     images = np.random.default_rng(0).uniform(-1, 1, (batch_size, SIDE, SIDE, 3)).astype(np.float32)
     labels = np.ones(batch_size, np.int64)
 
     def seconds() -> float:
         began = time.monotonic()
-        step(images, labels, 0, 0.0, asks=False)
+        step(images, labels, 0, 0.0, stop_requested=False)
         return time.monotonic() - began
 
     seconds()  # compiles

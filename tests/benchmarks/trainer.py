@@ -4,7 +4,7 @@ Steps of each kind take turns in one process, on one batch, so that whatever els
 
 bare       forward, backward, weight decay, update and averages in one tf.function; under a launcher with one
            grouped_allreduce of all gradients
-shardtune  `Step` and the guard around it, as the loop has them
+shardtune  `TrainStep` and the guard around it, as the loop has them
 
 Processor time is told beside wall time: on a machine that does other things too it is the truer one of a single process.
 
@@ -58,7 +58,7 @@ class Options:
 
 def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
     """Forward, backward, one reduction, update; nothing else."""
-    optimizer = optimizers.make("sgd", model.trainable_variables, 0.0)
+    optimizer = optimizers.build_optimizer("sgd", model.trainable_variables, 0.0)
     averages = ExponentialMovingAverage(inception.updated_variables(model), 0.9999)
     weights = [variable.value for variable in model.trainable_variables]
 
@@ -90,9 +90,8 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
     )
     labels = tf.ones([options.batch_size], tf.int64)
     bare = bare_step(inception.build(CLASSES, options.image_size), world)
-    part = (world.rank * options.batch_size, (world.rank + 1) * options.batch_size)
     state = TrainState(inception.build(CLASSES, options.image_size), config)
-    ours = TrainStep(state, world, config, part, world.size * options.batch_size)
+    ours = TrainStep(state, world, config, world.size * options.batch_size)
     world.guard.start()
     world.guard.set_timeout(600.0)
 
@@ -104,7 +103,7 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
         for step in range(count):
             world.guard.heartbeat("waiting for input", step=step, phase=0)
             world.guard.heartbeat("in a step", step=step, phase=1)
-            ours(images, labels, step, 1e-4, asks=False)
+            ours(images, labels, step, 1e-4, stop_requested=False)
 
     return {"bare": take_bare, "shardtune": take_ours}
 

@@ -13,7 +13,7 @@ from shardtune.model.batchnorm import BatchNormalization, BatchNormOptions
 from shardtune.model.inception import LOGITS_LAYER
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
-from shardtune.train.loss_scale import FIRST
+from shardtune.train.loss_scale import INITIAL_SCALE
 from shardtune.train.state import TrainState
 from shardtune.train.step import TrainStep
 
@@ -60,13 +60,13 @@ def an_overflow_on_one_skips_the_step_on_all(world: World) -> None:
     directory = Path()
     config = TrainConfig(directory, directory, batch_size=EXAMPLES, precision="mixed_float16")
     state = TrainState(model, config)
-    step = TrainStep(state, world, config, (world.rank * EXAMPLES, (world.rank + 1) * EXAMPLES), world.size * EXAMPLES)
+    step = TrainStep(state, world, config, world.size * EXAMPLES)
     for number, (images, moves) in enumerate([(IMAGES * (np.inf if world.rank == 1 else 1), False), (IMAGES, True)]):
         before = [variable.numpy() for variable in model.trainable_variables]
-        step(images, np.ones(EXAMPLES, np.int64), number, 0.1, asks=False)
+        step(images, np.ones(EXAMPLES, np.int64), number, 0.1, stop_requested=False)
         after = zip(before, model.trainable_variables, strict=True)
         assert all(np.array_equal(a, b) != moves for a, b in after)
-        assert state.loss_scale.scale.numpy() == FIRST / 2
+        assert state.loss_scale.scale.numpy() == INITIAL_SCALE / 2
 
 
 if __name__ == "__main__":

@@ -13,22 +13,24 @@ from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 
 
-def fail(world: World, attempt: Any) -> None:
+def fail(context: Any) -> None:
     """Tensors that cannot be added up, since they have other shapes."""
     import horovod.tensorflow as hvd
     import tensorflow as tf
 
-    attempt.outcome.begin(0)
-    hvd.allreduce(tf.zeros([2 + world.rank]), name="mismatched")
+    context.outcome.mark_running(0)
+    hvd.allreduce(tf.zeros([2 + context.world.rank]), name="mismatched")
 
 
 def train(config: TrainConfig, world: World) -> None:
-    from shardtune.train import command as loop
+    from shardtune.train.run_context import RunContext
     from shardtune.train.stopping import StopRequest
+    from shardtune.train.supervision import run_supervised
 
     config.train_dir.mkdir(exist_ok=True)
     world.use_roll_call(config.train_dir / "logs")
-    loop._attempt(config, world, StopRequest(None), partial(fail, world))
+    context = RunContext.open(config, world, StopRequest(None), threads=1)
+    run_supervised(context, partial(fail, context))
 
 
 if __name__ == "__main__":

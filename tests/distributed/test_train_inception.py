@@ -50,17 +50,17 @@ def killed(data: Path, run: Path, *flags: object, over: str, ranks: int, rank: i
     with Disturbed(data, run, *flags, over=over, ranks=ranks, body=INCEPTION) as job:
         if job.wait_for_steps(after):
             job.rank(rank).send_signal(signal.SIGKILL)
-        status, said = job.end(timeout=300)
-    assert status != 0, said
+        status, output = job.end(timeout=300)
+    assert status != 0, output
 
 
 def require_parity(run: Path, other: Path) -> None:
     for name in ("loss", "gradient_norm"):
         assert list(metrics(run, name).values()) == pytest.approx(list(metrics(other, name).values()), rel=1e-5), name
-    mine, theirs = final(run), final(other)
-    assert mine.keys() == theirs.keys()
-    for name in mine:
-        assert np.allclose(mine[name], theirs[name], rtol=0, atol=1e-5), name
+    local, expected = final(run), final(other)
+    assert local.keys() == expected.keys()
+    for name in local:
+        assert np.allclose(local[name], expected[name], rtol=0, atol=1e-5), name
 
 
 def compare_worlds(data: Path, shared_data: Path, directory: Path, *flags: object, timeout: float) -> None:
@@ -76,8 +76,8 @@ def compare_worlds(data: Path, shared_data: Path, directory: Path, *flags: objec
     one = (*flags, "--batch_size", BATCH)
     train(data, directory / "alone", *one, over="alone", ranks=1, body=INCEPTION, timeout=timeout)
     killed(data, directory / "killed", *one, over="gloo", ranks=1, rank=0, after=3)  # the checkpoint of step 1 is durable then
-    said = train(data, directory / "killed", *one, over="gloo", ranks=1, body=INCEPTION, timeout=timeout)
-    assert "Going on after step" in said
+    output = train(data, directory / "killed", *one, over="gloo", ranks=1, body=INCEPTION, timeout=timeout)
+    assert "Going on after step" in output
     assert last_checkpoint(directory / "killed", steps) == last_checkpoint(directory / "alone", steps)
     two = (*flags, "--batch_size", BATCH // 2)
     train(data, directory / "two", *two, over="mpi", ranks=2, body=INCEPTION, timeout=timeout)
@@ -113,16 +113,16 @@ devices.enable_determinism()
 config = TrainConfig(Path(), Path(), batch_size=2)
 # 107 pixels have the auxiliary head, synced batch normalisation uses its input three times
 model = inception.build(4, 107, batch_norm=BatchNormOptions("synced"))
-step = TrainStep(TrainState(model, config), World(), config, (0, 2), 2)
+step = TrainStep(TrainState(model, config), World(), config, 2)
 context.context().enable_run_metadata()
-step(np.zeros((2, 107, 107, 3), np.float32), np.ones(2, np.int64), 0, 0.0, asks=False)
+step(np.zeros((2, 107, 107, 3), np.float32), np.ones(2, np.int64), 0, 0.0, stop_requested=False)
 graphs = [graph.post_optimization_graph for graph in context.context().export_run_metadata().function_graphs]
 sums = [len(node.input) for graph in graphs for node in graph.node if node.op in ("AddN", "AccumulateNV2")]
 print("pairs", sums.count(2), "more", len(sums) - sums.count(2))
 """
-    said = launch(["-c", code]).split()
-    assert int(said[-3]) > 30
-    assert said[-1] == "0"
+    output = launch(["-c", code]).split()
+    assert int(output[-3]) > 30
+    assert output[-1] == "0"
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ def test_kills_change_nothing(small_data: Path, tmp_path: Path, over: str, ranks
             # Each kill comes later in the run than the one before.
             if job.wait_for_steps(generator.randrange(STEPS * number // kills, STEPS * (number + 1) // kills)):
                 job.rank(generator.randrange(ranks)).send_signal(signal.SIGKILL)
-            status, said = job.end(timeout=60)
-        assert status != 0, said
+            status, output = job.end(timeout=60)
+        assert status != 0, output
         assert outcome(run)["outcome"] in ("running", "failed")
     assert "Going on after step" in train(small_data, run, *FLAGS, over=over, ranks=ranks)
     assert outcome(run)["outcome"] == "finished"

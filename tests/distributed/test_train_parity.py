@@ -1,4 +1,4 @@
-"""n workers compute what one computes, and a run may go on with another number of them."""
+"""n workers compute what one computes, and a run may resume with another number of them."""
 
 import json
 import os
@@ -25,12 +25,12 @@ def alone(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def require_close(run: Path, other: Path) -> None:
-    mine, theirs = final(run), final(other)
-    assert mine.keys() == theirs.keys()
-    for name in mine:
+    local, expected = final(run), final(other)
+    assert local.keys() == expected.keys()
+    for name in local:
         # A variance is the square of what weights of 0.1 make of a thousand pixels: 1e-6 in a weight is 1e-5 of it.
         relative = 1e-5 if "moving_variance" in name else 0
-        assert np.allclose(mine[name], theirs[name], rtol=relative, atol=1e-5), name
+        assert np.allclose(local[name], expected[name], rtol=relative, atol=1e-5), name
     first, second = metrics(run, "loss"), metrics(other, "loss")
     assert list(first) == list(second) == list(range(1, STEPS + 1))
     assert list(first.values()) == pytest.approx(list(second.values()), abs=1e-5)
@@ -54,22 +54,22 @@ def test_workers_compute_what_one_computes(small_data: Path, alone: Path, tmp_pa
     assert any(np.any(started[name] != found[name]) for name in found)  # else they would not have added anything up
 
 
-def test_a_run_of_one_worker_goes_on_with_two(small_data: Path, alone: Path, tmp_path: Path) -> None:
+def test_a_run_of_one_worker_resumes_with_two(small_data: Path, alone: Path, tmp_path: Path) -> None:
     run = shutil.copytree(alone, tmp_path / "run")
     checkpoint_file.checkpoint_path(run, STEPS).unlink()
     assert "Going on after step 12" in train(small_data, run, *FLAGS, over="mpi", ranks=2)
     require_close(run, alone)
 
 
-def test_a_run_of_two_workers_goes_on_with_one_in_pieces(small_data: Path, alone: Path, tmp_path: Path) -> None:
+def test_a_run_of_two_workers_resumes_with_one_in_micro_batches(small_data: Path, alone: Path, tmp_path: Path) -> None:
     # Batch normalisation over pieces would be another one.
     flags = ("--batch_norm", "synced", "--freeze_until", "norm", "--save_every", 12)
     train(small_data, tmp_path / "two", *flags, "--batch_size", 6, "--lr_scaling", "linear", over="mpi", ranks=2)
     run = shutil.copytree(tmp_path / "two", tmp_path / "run")
     checkpoint_file.checkpoint_path(run, STEPS).unlink()
-    said = train(small_data, run, *flags, "--batch_size", 5, "--lr_scaling", "linear", over="alone", ranks=1)
-    assert f"{STEPS} steps of {GLOBAL_BATCH}" in said
-    assert "learning rate 0.05 to 0.1 in" in said
+    output = train(small_data, run, *flags, "--batch_size", 5, "--lr_scaling", "linear", over="alone", ranks=1)
+    assert f"{STEPS} steps of {GLOBAL_BATCH}" in output
+    assert "learning rate 0.05 to 0.1 in" in output
     require_close(run, tmp_path / "two")
     assert json.loads((run / "config.json").read_text())["workers"] == 2
 

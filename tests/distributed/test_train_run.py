@@ -1,4 +1,4 @@
-"""What a run leaves and says, several features in each."""
+"""The files and output of runs, several features in each."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from shardtune.model import checkpoint_file
-from tests.distributed.training import metrics, outcome, train
+from tests.distributed.training import UNBUILDABLE, metrics, outcome, train
 
 
 def written(run: Path) -> list[tuple[str, int]]:
@@ -30,9 +30,9 @@ def test_a_run_that_gets_no_better_ends_early_and_keeps_the_best(small_data: Pat
         ),
         *("--save_every", 4, "--keep_checkpoints", 2, "--histograms", "--profile", "2,4"),
     )
-    said = train(small_data, tmp_path, *flags, over="alone", ranks=1)
-    assert "Finished 15 steps" in said
-    assert said.count("[21 examples]") == 3
+    output = train(small_data, tmp_path, *flags, over="alone", ranks=1)
+    assert "Finished 15 steps" in output
+    assert output.count("[21 examples]") == 3
     assert [step for step, _ in checkpoint_file.list_checkpoints(tmp_path)] == [5, 12, 15]
     assert json.loads((tmp_path / "checkpoints" / "best.json").read_text())["step"] == 5
     assert list(metrics(tmp_path, "validation_precision_at_1")) == [5, 10, 15]
@@ -47,8 +47,8 @@ def test_a_run_that_gets_no_better_ends_early_and_keeps_the_best(small_data: Pat
     assert {"loss", "learning_rate", "validation_precision_at_1", "logits/logits/weights", "pool"} <= tags
     before = written(tmp_path)
     for over, ranks in (("alone", 1), ("mpi", 2)):
-        again = train(small_data, tmp_path, *flags, over=over, ranks=ranks)
-        assert "This run has finished" in again
+        again = train(small_data, tmp_path, *flags, over=over, ranks=ranks, environment={UNBUILDABLE: "1"})
+        assert f"This run has finished: all 15 steps are in {tmp_path}." in again
         assert written(tmp_path) == before
     assert outcome(tmp_path)["attempt"] == 1
 
@@ -58,7 +58,7 @@ def test_two_workers_with_all_that_changes_a_step(small_data: Path, tmp_path: Pa
         *(
             "--batch_size",
             3,
-            "--accumulate",
+            "--gradient_accumulation_steps",
             2,
             "--lr_scaling",
             "sqrt",
@@ -85,6 +85,6 @@ def test_two_workers_with_all_that_changes_a_step(small_data: Path, tmp_path: Pa
 
 
 def test_a_schedule_is_shown_without_training(small_data: Path, tmp_path: Path) -> None:
-    said = train(small_data, tmp_path / "run", "--show_schedule", over="alone", ranks=1)
-    assert said.splitlines()[0].split() == ["step", "epoch", "learning", "rate"]
+    output = train(small_data, tmp_path / "run", "--show_schedule", over="alone", ranks=1)
+    assert output.splitlines()[0].split() == ["step", "epoch", "learning", "rate"]
     assert not (tmp_path / "run").exists()

@@ -1,6 +1,7 @@
 """`shardtune train` with a small network in place of Inception v3: `python -m tests.distributed.train_body flag…`.
 
 On the rank that the variable DRIFTING_RANK names, a weight changes for no reason after some steps, as with failing memory.
+With the variable UNBUILDABLE_NETWORK no network can be built.
 """
 
 import os
@@ -18,13 +19,15 @@ from shardtune import cli
 from shardtune.dataset.manifest import Manifest
 from shardtune.runtime.world import Backend, World
 from shardtune.train.config import TrainConfig
-from tests.distributed.training import DRIFTING, lines
+from tests.distributed.training import DRIFTING, UNBUILDABLE, lines
 
 
 def build(manifest: Manifest, config: TrainConfig, world: World) -> Any:
     """The network, with an auxiliary head."""
     from tests.train.networks import small
 
+    if UNBUILDABLE in os.environ:
+        raise AssertionError("a network is built")
     options = {"kind": config.batch_norm, "decay": config.batch_norm_decay, "world": world, "frozen": bool(config.freeze_until)}
     model = small(manifest.num_classes, config.image_size, auxiliary=True, **options)
     if os.environ.get(DRIFTING) == str(world.rank):

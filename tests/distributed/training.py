@@ -24,6 +24,7 @@ TRAIN = [  # flags of a short run of it
     *("--optimizer", "adam", "--initial_learning_rate", 0.001, "--batch_norm_decay", 0.8),
 ]
 DRIFTING = "DRIFTING_RANK"  # see BODY
+UNBUILDABLE = "UNBUILDABLE_NETWORK"  # see BODY
 GLOBAL_BATCH = 12  # of examples: a multiple of 1, 2, 3 and 4
 LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "horovodrun --gloo"}
 
@@ -54,7 +55,7 @@ def train(
     body: tuple[str, ...] = BODY,
     timeout: float = 120,
 ) -> str:
-    """Train to the end; returns what was said."""
+    """Train to the end; returns the output."""
     line = command(data, run, *flags, ranks=ranks, body=body)
     done = launching.run(line, launcher=LAUNCHERS[over], ranks=ranks, timeout=timeout, environment=environment)
     assert done.returncode == 0, done.stdout
@@ -109,7 +110,7 @@ class Disturbed:
         return found
 
     def end(self, timeout: float) -> tuple[int, str]:
-        """Status of the launcher and what was said, when the job has ended."""
+        """Status of the launcher and its output, when the job has ended."""
         done = launching.finish(self._job, timeout)
         return done.returncode, done.stdout
 

@@ -57,7 +57,9 @@ def test_a_run_that_loses_a_worker_goes_on(scripts: Path, small_data: Path, tmp_
 
     refused = finish(start(train_sh(scripts, small_data, run, *flags, "--seed", 7), environment=TWO), 60)
     assert refused.returncode == 2
-    assert "began with another (seed was 0, is 7, and may change with --allow_config_change)" in refused.stdout
+    assert (
+        "holds a run with another configuration (seed was 0, is 7, and may change with --allow_config_change)" in refused.stdout
+    )
     assert "going on" not in refused.stdout
     assert (outcome(run)["outcome"], outcome(run)["attempt"]) == ("finished", 2)
 
@@ -79,7 +81,7 @@ def test_an_error_that_would_come_again_is_told_and_not_tried_again(scripts: Pat
     flags = ("--initial_learning_rate", 1e20, "--warmup_epochs", 0)
     done = finish(start(train_sh(scripts, small_data, tmp_path, *flags), environment=TWO), 60)
     assert done.returncode == 1
-    assert f"train.sh: The run in {tmp_path} has failed: Training goes on while the loss is a number" in done.stdout
+    assert f"train.sh: The run in {tmp_path} has failed: Training diverged at step" in done.stdout
     assert outcome(tmp_path)["attempt"] == 1
 
 

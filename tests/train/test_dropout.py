@@ -5,11 +5,11 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.train.dropout import RATE, mask
+from shardtune.train.dropout import RATE, dropout_mask
 
 
 def rows(seed: int, step: int, first: int, count: int, units: int = 2048) -> npt.NDArray[np.float32]:
-    return mask(seed, tf.constant(step, tf.int64), tf.constant(first, tf.int64), count, units).numpy()
+    return dropout_mask(seed, tf.constant(step, tf.int64), tf.constant(first, tf.int64), count, units).numpy()
 
 
 @given(

@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
-from shardtune.train.metrics import MetricsWriter
+from shardtune.train.metrics import MetricsWriter, NullMetricsWriter
 
 
 def lines(directory: Path) -> list[Any]:
@@ -21,27 +22,34 @@ def events(directory: Path) -> list[tuple[int, str]]:
 def test_lines_are_added_one_at_a_time(tmp_path: Path) -> None:
     metrics = MetricsWriter(tmp_path, 0)
     for step in (1, 2):
-        metrics.add(step, loss=0.5 / step, learning_rate=1e-9)
+        metrics.write_scalars(step, loss=0.5 / step, learning_rate=1e-9)
         assert lines(tmp_path)[-1] == {"step": step, "loss": 0.5 / step, "learning_rate": 1e-9}
-    metrics.histograms(2, {"conv0/weights": tf.ones([3])})
+    metrics.write_histograms(2, lambda: {"conv0/weights": tf.ones([3])})
     metrics.close()
     assert events(tmp_path) == [(1, "loss"), (1, "learning_rate"), (2, "loss"), (2, "learning_rate"), (2, "conv0/weights")]
 
 
-def test_a_run_that_goes_back_comes_to_its_steps_once(tmp_path: Path) -> None:
+def test_other_ranks_write_and_compute_nothing() -> None:
+    metrics = NullMetricsWriter()
+    metrics.write_scalars(1, loss=0.5)
+    metrics.write_histograms(1, lambda: pytest.fail("the histograms are for nobody"))
+    metrics.close()
+
+
+def test_a_run_that_goes_back_writes_its_steps_once(tmp_path: Path) -> None:
     metrics = MetricsWriter(tmp_path, 0)
     for step in (10, 20, 30):
-        metrics.add(step, loss=float(step))
+        metrics.write_scalars(step, loss=float(step))
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4')
-    MetricsWriter(tmp_path, 20).add(30, loss=7.0)
+    MetricsWriter(tmp_path, 20).write_scalars(30, loss=7.0)
     assert lines(tmp_path) == [{"step": 10, "loss": 10.0}, {"step": 20, "loss": 20.0}, {"step": 30, "loss": 7.0}]
 
 
-def test_tensorboard_forgets_the_points_that_a_run_comes_to_again(tmp_path: Path) -> None:
+def test_tensorboard_forgets_the_points_that_a_run_writes_again(tmp_path: Path) -> None:
     metrics = MetricsWriter(tmp_path, 0)
     for step in (10, 20, 30):
-        metrics.add(step, loss=float(step), only_before=1.0)
+        metrics.write_scalars(step, loss=float(step), only_before=1.0)
     metrics.close()
 
     def shown(name: str) -> list[tuple[int, float]]:
@@ -54,7 +62,7 @@ def test_tensorboard_forgets_the_points_that_a_run_comes_to_again(tmp_path: Path
         board = fresh.Reload()
         assert shown("loss") == [(10, 10.0), (20, 20.0)]
         assert shown("only_before") == [(10, 1.0), (20, 1.0)]
-    again.add(30, loss=7.0)
+    again.write_scalars(30, loss=7.0)
     again.close()
     board.Reload()
     assert shown("loss") == [(10, 10.0), (20, 20.0), (30, 7.0)]

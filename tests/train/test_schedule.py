@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.train.config import TrainConfig
-from shardtune.train.schedule import LearningRateSchedule, render, scale_of
+from shardtune.train.schedule import LearningRateSchedule, learning_rate_scale, render
 
 RATES = st.floats(1e-6, 10)
 DECAYS = st.sampled_from(["constant", "exponential", "cosine", "step"])
@@ -16,12 +16,12 @@ DECAYS = st.sampled_from(["constant", "exponential", "cosine", "step"])
 
 def schedule(base: float, scale: float, steps: int, steps_per_epoch: float, **flags: Any) -> LearningRateSchedule:
     config = TrainConfig(Path("d"), Path("d"), initial_learning_rate=base, **flags)
-    return LearningRateSchedule.of(config, scale, steps, steps_per_epoch)
+    return LearningRateSchedule.from_config(config, scale, steps, steps_per_epoch)
 
 
 def test_the_rate_at_the_corners() -> None:
     cosine = schedule(0.01, 8, 1000, 10)
-    assert cosine.warmup == 50  # 5 epochs
+    assert cosine.warmup_steps == 50  # 5 epochs
     assert cosine.rate(0) == 0.01
     assert cosine.rate(25) == pytest.approx((0.01 + 0.08) / 2)
     assert cosine.rate(50) == pytest.approx(0.08)
@@ -34,7 +34,7 @@ def test_the_rate_at_the_corners() -> None:
     [(1000, 1000, 100), (1000, 2, 10), (1000, 0.5, 2), (5, 100, 0), (1, 1, 0), (2000, 40, 200)],
 )
 def test_warm_up_is_five_epochs_but_at_most_a_tenth(steps: int, steps_per_epoch: float, warmup: int) -> None:
-    assert schedule(0.1, 2, steps, steps_per_epoch).warmup == warmup
+    assert schedule(0.1, 2, steps, steps_per_epoch).warmup_steps == warmup
 
 
 @given(RATES, st.integers(1, 1024), st.integers(1, 100_000), st.floats(0.01, 10_000), DECAYS, st.data())
@@ -46,9 +46,9 @@ def test_the_rate_climbs_to_its_peak_and_never_rises_again(
     step = data.draw(st.integers(0, steps - 1))
     rate, following = plan.rate(step), plan.rate(step + 1)
     assert 0 <= rate <= plan.peak * (1 + 1e-9)
-    if step + 1 < plan.warmup:
+    if step + 1 < plan.warmup_steps:
         assert base * (1 - 1e-9) <= rate <= following * (1 + 1e-9)
-    elif step >= plan.warmup:
+    elif step >= plan.warmup_steps:
         assert following <= rate * (1 + 1e-9)
 
 
@@ -62,7 +62,7 @@ def test_a_cosine_ends_nearly_at_zero(base: float, steps: int) -> None:
 @given(RATES, st.integers(10, 10_000))
 def test_one_worker_has_nothing_to_climb(base: float, steps: int) -> None:
     plan = schedule(base, 1, steps, steps)
-    assert {plan.rate(step) for step in range(plan.warmup + 1)} == {base}
+    assert {plan.rate(step) for step in range(plan.warmup_steps + 1)} == {base}
 
 
 def test_exponential_is_that_of_the_reference() -> None:
@@ -93,15 +93,15 @@ def test_steps_are_those_of_goyal() -> None:
 
 def test_constant_stays() -> None:
     plan = schedule(0.1, 2, 100, 1, learning_rate_decay="constant")
-    assert {plan.rate(step) for step in range(plan.warmup, 101)} == {0.2}
+    assert {plan.rate(step) for step in range(plan.warmup_steps, 101)} == {0.2}
 
 
 @pytest.mark.parametrize(("scaling", "scale"), [("linear", 8.0), ("sqrt", math.sqrt(8)), ("none", 1.0)])
 def test_the_scale_of_eight_workers(scaling: Any, scale: float) -> None:
-    assert scale_of(scaling, 8) == pytest.approx(scale)
+    assert learning_rate_scale(scaling, 8) == pytest.approx(scale)
 
 
-DRAWN = """\
+TABLE_AND_PLOT = """\
       step     epoch  learning rate
          0      0.00  0.1
          8      0.80  0.2
@@ -128,21 +128,21 @@ DRAWN = """\
             step 0                                                        96"""
 
 
-def test_a_schedule_is_drawn() -> None:
-    assert render(schedule(0.1, 2, 97, 10, learning_rate_decay="step", warmup_epochs=0.8), 10) == DRAWN
+def test_a_schedule_is_rendered() -> None:
+    assert render(schedule(0.1, 2, 97, 10, learning_rate_decay="step", warmup_epochs=0.8), 10) == TABLE_AND_PLOT
 
 
 @pytest.mark.parametrize(
-    ("decay", "told"),
+    ("decay", "description"),
     [("constant", "constant"), ("cosine", "a cosine to 0"), ("exponential", "exponential decay"), ("step", "step decay")],
 )
-def test_a_schedule_is_told(decay: str, told: str) -> None:
+def test_a_schedule_is_described(decay: str, description: str) -> None:
     plan = schedule(0.1, 2, 97, 10, learning_rate_decay=decay, warmup_epochs=0.8)
-    assert str(plan) == f"learning rate 0.1 to 0.2 in 8 steps, then {told}"
+    assert str(plan) == f"learning rate 0.1 to 0.2 in 8 steps, then {description}"
 
 
 @given(RATES, st.integers(1, 8), st.integers(1, 5000), st.floats(0.1, 1000), DECAYS)
-def test_every_schedule_can_be_drawn(base: float, scale: int, steps: int, steps_per_epoch: float, decay: str) -> None:
+def test_every_schedule_can_be_rendered(base: float, scale: int, steps: int, steps_per_epoch: float, decay: str) -> None:
     lines = render(schedule(base, scale, steps, steps_per_epoch, learning_rate_decay=decay), steps_per_epoch).splitlines()
     assert lines[1].split()[0] == "0"
     assert max(map(len, lines)) <= 80

@@ -14,9 +14,9 @@ from shardtune.input.order import rank_slice
 from shardtune.model.inception import LOGITS_LAYER, named_variables
 from shardtune.runtime.communicators import SingleProcessCommunicator
 from shardtune.runtime.world import World
-from shardtune.train import dropout
 from shardtune.train.config import Optimizer, TrainConfig
-from shardtune.train.loss_scale import FIRST
+from shardtune.train.dropout import dropout_mask
+from shardtune.train.loss_scale import INITIAL_SCALE
 from shardtune.train.state import TrainState
 from shardtune.train.step import StepMetrics, TrainStep, count_micro_batches, micro_batches
 from tests.train.networks import small
@@ -29,8 +29,8 @@ CONFIG = TrainConfig(Path("d"), Path("d"), batch_size=BATCH, weight_decay=0.0)
 
 
 def stepped(model: Any, steps: int, rate: float, config: TrainConfig = CONFIG) -> list[StepMetrics]:
-    run = TrainStep(TrainState(model, config), World(), config, (0, BATCH), BATCH)
-    return [run(IMAGES, LABELS, step, rate, asks=False) for step in range(steps)]
+    run = TrainStep(TrainState(model, config), World(), config, BATCH)
+    return [run(IMAGES, LABELS, step, rate, stop_requested=False) for step in range(steps)]
 
 
 def smoothed_cross_entropy(logits: npt.NDArray[np.float32]) -> float:
@@ -43,7 +43,7 @@ def smoothed_cross_entropy(logits: npt.NDArray[np.float32]) -> float:
 
 def dropped_logits(model: Any, images: Any, step: int) -> Any:
     pool = model(images, training=True)["pool"]
-    mask = dropout.mask(CONFIG.seed, tf.constant(step, tf.int64), tf.constant(0, tf.int64), len(images), pool.shape[-1])
+    mask = dropout_mask(CONFIG.seed, tf.constant(step, tf.int64), tf.constant(0, tf.int64), len(images), pool.shape[-1])
     return model.get_layer(LOGITS_LAYER)(pool * mask)
 
 
@@ -58,7 +58,7 @@ def test_the_loss_is_label_smoothed_cross_entropy_after_dropout(auxiliary: bool)
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.1), ("adam", 0.05), ("adamw", 0.05), ("rmsprop", 0.1)])
 def test_steps_lower_the_loss(optimizer: Optimizer, rate: float) -> None:
-    losses = [told.loss for told in stepped(small(CLASSES, SIDE), 40, rate, replace(CONFIG, optimizer=optimizer))]
+    losses = [metrics.loss for metrics in stepped(small(CLASSES, SIDE), 40, rate, replace(CONFIG, optimizer=optimizer))]
     # The smoothed targets' own entropy is the floor.
     target = np.array([0.92, 0.02, 0.02, 0.02, 0.02])
     assert -(target * np.log(target)).sum() - 1e-6 < losses[-1] < 0.8 * losses[0]
@@ -93,8 +93,8 @@ def test_weight_decay_adds_the_weights_to_the_gradients() -> None:
 def test_gradients_are_clipped_by_their_global_norm() -> None:
     free, clipped = small(CLASSES, SIDE), small(CLASSES, SIDE)
     before = free.get_layer(LOGITS_LAYER).kernel.numpy()
-    [told] = stepped(free, 1, 0.1)
-    norm = told.gradient_norm
+    [metrics] = stepped(free, 1, 0.1)
+    norm = metrics.gradient_norm
     assert stepped(clipped, 1, 0.1, replace(CONFIG, clip_norm=norm / 4))[0].gradient_norm == pytest.approx(norm)
     step, shorter = (before - model.get_layer(LOGITS_LAYER).kernel.numpy() for model in (free, clipped))
     assert np.allclose(shorter, step / 4, atol=1e-7)
@@ -109,32 +109,32 @@ def test_what_is_frozen_does_not_move() -> None:
 
 
 class WithAnIdlePeer(SingleProcessCommunicator):
-    """A second worker whose examples bring no gradients, and which has statistics of 4 and asks to stop."""
+    """A second worker whose examples bring no gradients, and which has statistics of 4 and is asked to stop."""
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         return [tensor + (1.0 if tensor.shape == () else 4.0 * BATCH if tensor.shape == (8,) else 0.0) for tensor in tensors]
 
 
-def test_moving_statistics_and_questions_are_summed_too() -> None:
+def test_moving_statistics_and_stop_requests_are_summed_too() -> None:
     model = small(CLASSES, SIDE)
-    run = TrainStep(TrainState(model, CONFIG), World(0, 2, 0, 2, WithAnIdlePeer()), CONFIG, (0, BATCH), 2 * BATCH)
+    run = TrainStep(TrainState(model, CONFIG), World(0, 2, 0, 2, WithAnIdlePeer()), CONFIG, 2 * BATCH)
     alone = small(CLASSES, SIDE)
     stepped(alone, 1, 0.0)
-    told = run(IMAGES, LABELS, 0, 0.0, asks=True)
-    assert told.asks == 2
+    metrics = run(IMAGES, LABELS, 0, 0.0, stop_requested=True)
+    assert metrics.stop_requests == 2
     for name in ("moving_mean", "moving_variance"):
         mine = getattr(alone.get_layer("norm"), name).numpy()
         assert np.allclose(getattr(model.get_layer("norm"), name), mine / 2 + 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5])
-def test_a_step_in_pieces_is_the_step_as_a_whole(batch_size: int) -> None:
+def test_a_step_in_micro_batches_is_the_step_as_a_whole(batch_size: int) -> None:
     models = [small(CLASSES, SIDE, kind="frozen") for _ in range(2)]
     whole, parts = (
         stepped(model, 5, 0.1, replace(CONFIG, batch_size=size))
         for model, size in zip(models, (BATCH, batch_size), strict=True)
     )
-    assert [told.loss for told in parts] == pytest.approx([told.loss for told in whole], rel=1e-5)
+    assert [metrics.loss for metrics in parts] == pytest.approx([metrics.loss for metrics in whole], rel=1e-5)
     for name, variable in named_variables(models[0]).items():
         assert np.allclose(variable, named_variables(models[1])[name], atol=1e-6), name
 
@@ -143,15 +143,15 @@ def test_a_step_in_pieces_is_the_step_as_a_whole(batch_size: int) -> None:
 def test_micro_batches_are_as_many_on_all_ranks_cover_all_and_fit(global_batch: int, workers: int, batch_size: int) -> None:
     workers = min(workers, global_batch)
     count = count_micro_batches(global_batch, workers, batch_size)
-    sizes, places = [], []
+    sizes, rows = [], []
     for rank in range(workers):
         begin, end = rank_slice(global_batch, World(rank, workers, rank, workers))
         divided = micro_batches(end - begin, count)
         assert len(divided) == count
         sizes += [last - first for first, last in divided]
-        places += [begin + place for first, last in divided for place in range(first, last)]
+        rows += [begin + row for first, last in divided for row in range(first, last)]
         assert max(sizes[-count:]) - min(sizes[-count:]) <= 1
-    assert places == list(range(global_batch))
+    assert rows == list(range(global_batch))
     assert max(sizes) <= batch_size
     assert count == 1 or -(-global_batch // workers) > (count - 1) * batch_size  # no fewer would do
 
@@ -160,13 +160,13 @@ def test_moving_statistics_decay_once_a_step_towards_all_its_micro_batches() -> 
     model, examples, sizes = small(CLASSES, SIDE, decay=0.5), 5, (1, 2, 2)
     norm = model.get_layer("norm")
     below = np.split(model.get_layer("below")(IMAGES[:examples]).numpy(), np.cumsum(sizes)[:-1])
-    run = TrainStep(TrainState(model, CONFIG), World(), replace(CONFIG, batch_size=2), (0, examples), examples)
+    run = TrainStep(TrainState(model, CONFIG), World(), replace(CONFIG, batch_size=2), examples)
     for _ in range(2):
         expected = [
             0.5 * variable.numpy() + 0.5 * np.average([moment(part, axis=(0, 1, 2)) for part in below], axis=0, weights=sizes)
             for moment, variable in ((np.mean, norm.moving_mean), (np.var, norm.moving_variance))
         ]
-        run(IMAGES[:examples], LABELS[:examples], 0, 0.0, asks=False)
+        run(IMAGES[:examples], LABELS[:examples], 0, 0.0, stop_requested=False)
         assert np.allclose([norm.moving_mean, norm.moving_variance], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -175,10 +175,10 @@ def test_a_worker_with_nothing_in_a_micro_batch_adds_nothing() -> None:
     models = [small(CLASSES, SIDE, auxiliary=True) for _ in range(2)]
     for model, batch_size in zip(models, (2, 1), strict=True):
         config = replace(CONFIG, batch_size=batch_size)
-        told = TrainStep(TrainState(model, config), World(0, 2, 0, 2), config, (0, 1), 3)(
-            IMAGES[:1], LABELS[:1], 0, 0.1, asks=False
+        metrics = TrainStep(TrainState(model, config), World(0, 2, 0, 2), config, 3)(
+            IMAGES[:1], LABELS[:1], 0, 0.1, stop_requested=False
         )
-        assert np.isfinite([told.loss, told.gradient_norm]).all()
+        assert np.isfinite([metrics.loss, metrics.gradient_norm]).all()
     for name, variable in named_variables(models[0]).items():
         assert np.allclose(variable, named_variables(models[1])[name], atol=1e-6), name
 
@@ -186,11 +186,11 @@ def test_a_worker_with_nothing_in_a_micro_batch_adds_nothing() -> None:
 def test_averages_follow() -> None:
     model = small(CLASSES, SIDE)
     state = TrainState(model, CONFIG)
-    run = TrainStep(state, World(), CONFIG, (0, BATCH), BATCH)
+    run = TrainStep(state, World(), CONFIG, BATCH)
     kernel = model.get_layer(LOGITS_LAYER).kernel
     expected = kernel.numpy()
     for step in range(4):
-        run(IMAGES, LABELS, step, 0.1, asks=False)
+        run(IMAGES, LABELS, step, 0.1, stop_requested=False)
         decay = (1 + step) / (10 + step)
         expected = decay * expected + (1 - decay) * kernel.numpy()
     assert np.allclose(state.averages.variables["logits/logits/weights/ExponentialMovingAverage"], expected, atol=1e-6)
@@ -199,22 +199,22 @@ def test_averages_follow() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_loss_scale_changes_no_step(optimizer: Optimizer) -> None:
     plain, scaled = small(CLASSES, SIDE), small(CLASSES, SIDE)
-    [told] = stepped(plain, 1, 0.1, replace(CONFIG, optimizer=optimizer))
-    assert stepped(scaled, 1, 0.1, replace(CONFIG, optimizer=optimizer, precision="mixed_float16"))[0].loss == told.loss
+    [metrics] = stepped(plain, 1, 0.1, replace(CONFIG, optimizer=optimizer))
+    assert stepped(scaled, 1, 0.1, replace(CONFIG, optimizer=optimizer, precision="mixed_float16"))[0].loss == metrics.loss
     assert np.allclose(plain.get_layer(LOGITS_LAYER).kernel, scaled.get_layer(LOGITS_LAYER).kernel, atol=1e-6)
 
 
 def test_a_step_whose_gradients_overflow_changes_no_weight() -> None:
     config = replace(CONFIG, optimizer="adam", precision="mixed_float16", weight_decay=0.1, clip_norm=1.0)
     state = TrainState(small(CLASSES, SIDE), config)
-    run = TrainStep(state, World(), config, (0, BATCH), BATCH)
+    run = TrainStep(state, World(), config, BATCH)
     after = [*state.model.trainable_variables, *state.optimizer.variables]
     before = [variable.numpy() for variable in after]
     state.loss_scale.scale.assign(np.inf)
-    assert run(IMAGES, LABELS, 0, 0.001, asks=False).gradient_norm == 0
+    assert run(IMAGES, LABELS, 0, 0.001, stop_requested=False).gradient_norm == 0
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True) if b.name != "learning_rate")
-    state.loss_scale.scale.assign(FIRST)
-    assert run(IMAGES, LABELS, 1, 0.001, asks=False).gradient_norm > 0
+    state.loss_scale.scale.assign(INITIAL_SCALE)
+    assert run(IMAGES, LABELS, 1, 0.001, stop_requested=False).gradient_norm > 0
     assert not np.array_equal(before[0], after[0])
 
 
@@ -223,7 +223,7 @@ def test_gradients_that_no_loss_scale_makes_finite_are_no_overflow() -> None:
     roots = keras.layers.Lambda(tf.sqrt)(0.0 * keras.layers.Conv2D(4, SIDE)(inputs))  # its slope at 0 is infinite
     pool = keras.layers.Flatten()(roots)
     model = keras.Model(inputs, {"logits": keras.layers.Dense(CLASSES, name=LOGITS_LAYER)(pool), "pool": pool})
-    told = stepped(model, 17, 0.1, replace(CONFIG, precision="mixed_float16"))
-    assert np.isfinite([step.loss for step in told]).all()
-    assert [step.gradient_norm for step in told[:15]] == [0.0] * 15
-    assert np.isnan([step.gradient_norm for step in told[15:]]).all()
+    steps = stepped(model, 17, 0.1, replace(CONFIG, precision="mixed_float16"))
+    assert np.isfinite([step.loss for step in steps]).all()
+    assert [step.gradient_norm for step in steps[:15]] == [0.0] * 15
+    assert np.isnan([step.gradient_norm for step in steps[15:]]).all()

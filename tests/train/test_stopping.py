@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.train.stopping import OutcomeFile, StopRequest
+from shardtune.train.stopping import OutcomeFile, StopRequest, read_outcome
 
 
 def test_a_signal_is_a_reason() -> None:
     request = StopRequest(None)
     assert request.reason is None
-    request.note(signal.SIGUSR1)
+    assert not request.is_made
+    request.record_signal(signal.SIGUSR1)
     assert request.reason == "signal SIGUSR1"
+    assert request.is_made
 
 
 def test_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,44 +27,44 @@ def test_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert request.reason == "the time limit of 1m30s"
 
 
-def test_without_a_limit_a_run_goes_on() -> None:
+def test_without_a_limit_nothing_stops_a_run() -> None:
     assert StopRequest(None).reason is None
 
 
 def test_the_first_rank_that_fails_is_believed(tmp_path: Path) -> None:
-    root, other = (OutcomeFile(tmp_path, rank) for rank in (0, 1))
-    assert root.read() == {}
-    root.attempt = other.attempt = 1
+    assert read_outcome(tmp_path) == {}
+    root, other = (OutcomeFile(tmp_path, rank, attempt=1) for rank in (0, 1))
     for outcome in (root, other):
-        outcome.begin(step=0)
-    assert root.read() == {"outcome": "running", "attempt": 1, "step": 0, "pid": os.getpid(), "host": socket.gethostname()}
-    other.fail(error="the cause")
-    root.fail(error="a consequence")
-    assert root.read() == {"outcome": "failed", "attempt": 1, "error": "the cause"}
-    again = OutcomeFile(tmp_path, 0)
-    assert again.attempt == 1
-    again.attempt += 1
-    again.begin(step=3)
-    again.fail(error="something new")
-    assert again.read() == {"outcome": "failed", "attempt": 2, "error": "something new"}
+        outcome.mark_running(step=0)
+    expected = {"outcome": "running", "attempt": 1, "step": 0, "pid": os.getpid(), "host": socket.gethostname()}
+    assert read_outcome(tmp_path) == expected
+    other.mark_failed(error="the cause")
+    root.mark_failed(error="a consequence")
+    assert read_outcome(tmp_path) == {"outcome": "failed", "attempt": 1, "error": "the cause"}
+    again = OutcomeFile(tmp_path, 0, attempt=2)
+    again.mark_running(step=3)
+    again.mark_failed(error="something new")
+    assert read_outcome(tmp_path) == {"outcome": "failed", "attempt": 2, "error": "something new"}
 
 
-def test_rank_0_alone_tells_that_a_job_runs(tmp_path: Path) -> None:
-    OutcomeFile(tmp_path, 1).begin(step=0)
-    assert OutcomeFile(tmp_path, 0).read() == {}
-    OutcomeFile(tmp_path, 0).begin(step=0)
-    assert OutcomeFile(tmp_path, 1).read()["outcome"] == "running"
+def test_rank_0_alone_writes_how_a_job_runs_and_ends(tmp_path: Path) -> None:
+    root, other = (OutcomeFile(tmp_path, rank, attempt=1) for rank in (0, 1))
+    other.mark_running(step=0)
+    assert read_outcome(tmp_path) == {}
+    root.mark_running(step=0)
+    other.mark_ended("finished", step=1)
+    assert read_outcome(tmp_path)["outcome"] == "running"
+    root.mark_ended("finished", step=1)
+    assert read_outcome(tmp_path) == {"outcome": "finished", "attempt": 1, "step": 1}
 
 
 def test_a_start_that_is_refused_changes_nothing(tmp_path: Path) -> None:
-    OutcomeFile(tmp_path, 0).write("stopped", step=3)
-    outcome = OutcomeFile(tmp_path, 0)
-    outcome.attempt += 1
-    outcome.fail(error="another configuration")
-    assert outcome.read() == {"outcome": "stopped", "attempt": 0, "step": 3}
+    OutcomeFile(tmp_path, 0, attempt=1).mark_ended("stopped", step=3)
+    OutcomeFile(tmp_path, 0, attempt=2).mark_failed(error="another configuration")
+    assert read_outcome(tmp_path) == {"outcome": "stopped", "attempt": 1, "step": 3}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "[1]", "7", "[" * 100_000, '{"attempt": "x"}', '{"attempt": null}'])
 def test_a_damaged_outcome_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "outcome.json").write_text(content)
-    assert OutcomeFile(tmp_path, 0).read() == {}
+    assert read_outcome(tmp_path) == {}

@@ -1,110 +1,132 @@
-"""Which checkpoints of a run there are: when one is written, by a thread beside the training, which stay, which is resumed."""
+"""Write checkpoints on a background thread, delete old ones, load the newest valid one."""
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from shardtune.errors import CheckpointError
 from shardtune.model import checkpoint_file
 from shardtune.model.checkpoint_file import Tensors
 from shardtune.runtime.files import write_json
+from shardtune.train.progress import RunProgress
+from shardtune.train.ranklog import RankLog
 
 BEST_NAME = "best.json"
 
 
-@dataclass
-class ValidationHistory:
-    """The validations of a run so far, oldest first, each {"step", "precision_at_1"}; kept in every checkpoint."""
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """What a checkpoint contains, and its path."""
 
-    validations: list[dict[str, float]] = field(default_factory=list)
+    progress: RunProgress
+    tensors: Tensors
+    path: Path
 
-    def add(self, step: int, precision_at_1: float) -> None:
-        self.validations.append({"step": step, "precision_at_1": precision_at_1})
 
-    @property
-    def best(self) -> dict[str, float] | None:
-        """The first one with the highest precision."""
-        return max(self.validations, key=lambda validation: validation["precision_at_1"], default=None)
+class NullCheckpointManager:
+    """Saves nothing: for ranks other than 0."""
 
     @property
-    def validations_since_best(self) -> int:
-        """How many validations came after the best one."""
-        return 0 if self.best is None else len(self.validations) - 1 - self.validations.index(self.best)
+    def seconds_since_save(self) -> float:
+        return 0.0
+
+    def save(self, progress: RunProgress, snapshot: Callable[[], Tensors]) -> None:
+        """Does nothing."""
+
+    def wait(self) -> None:
+        """Does nothing."""
 
 
 class CheckpointManager:
-    """Writes checkpoints of the run in `directory` on a thread of its own. For rank 0.
+    """Writes the checkpoints of the run in `directory` on a thread of its own. For rank 0.
 
     Args:
-        keep: how many of the newest stay; the best by validation stays too.
+        keep: how many of the newest checkpoints stay; the best by validation stays too.
+        log: where to write how long training waited for each.
     """
 
-    def __init__(self, directory: Path, keep: int) -> None:
-        self._directory, self._keep = directory, keep
-        self._writing: threading.Thread | None = None
+    def __init__(self, directory: Path, keep: int, log: RankLog) -> None:
+        self._directory, self._keep, self._log = directory, keep, log
+        self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
-        self.saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
         (directory / "checkpoints").mkdir(exist_ok=True)
 
-    def save(self, step: int, tensors: Tensors, history: ValidationHistory) -> None:
-        """Begin to write a checkpoint; the tensors are the keeper's from now on. Waits for the one before it first.
+    @property
+    def seconds_since_save(self) -> float:
+        """Seconds since the last call of `save`, or since the start."""
+        return time.monotonic() - self._saved_at
+
+    def save(self, progress: RunProgress, snapshot: Callable[[], Tensors]) -> None:
+        """Begin to write a checkpoint; waits for the one before it first.
+
+        Args:
+            snapshot: returns the tensors to save, which nobody changes afterwards.
 
         Raises:
             OSError: the one before could not be written.
         """
+        started = time.monotonic()
+        tensors = snapshot()
         self.wait()
-        self.saved_at = time.monotonic()
-        metadata = {"step": step, "validations": list(history.validations)}
-        self._writing = threading.Thread(target=self._write, args=(step, tensors, metadata, history.best), name="checkpoint")
-        self._writing.start()
+        self._saved_at = time.monotonic()
+        self._thread = threading.Thread(target=self._write, args=(progress, tensors), name="checkpoint")
+        self._thread.start()
+        seconds = time.monotonic() - started
+        self._log.write(f"step {progress.step}: training waited {seconds:.3f} s for a checkpoint")
 
     def wait(self) -> None:
-        """Return when all that was given is durable; raises as `save`."""
-        if self._writing:
-            self._writing.join()
-            self._writing = None
+        """Return when all checkpoints are durable; raises as `save`."""
+        if self._thread:
+            self._thread.join()
+            self._thread = None
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure
 
-    def _write(self, step: int, tensors: Tensors, metadata: dict[str, Any], best: dict[str, float] | None) -> None:
+    def _write(self, progress: RunProgress, tensors: Tensors) -> None:
         try:
-            checkpoint_file.save(self._directory, step, tensors, metadata)
+            checkpoint_file.save(self._directory, progress.step, tensors, progress.to_metadata())
+            best = progress.best
             if best:
-                write_json(self._directory / "checkpoints" / BEST_NAME, best)
-            found = checkpoint_file.list_checkpoints(self._directory)
-            for old, path in found[: -self._keep]:
-                if not best or old != best["step"]:
-                    path.unlink()
+                write_json(self._directory / "checkpoints" / BEST_NAME, asdict(best))
+            paths = dict(checkpoint_file.list_checkpoints(self._directory))
+            for step in expired_steps(list(paths), self._keep, best.step if best else None):
+                paths[step].unlink()
         except BaseException as error:
             self._failure = error
 
 
-def resume(directory: Path, tell: Callable[[str], None]) -> tuple[int, Tensors, ValidationHistory, Path] | None:
-    """The newest checkpoint that is as it was written: its step, tensors, history and path; None where there is none yet.
+def expired_steps(steps: Sequence[int], keep: int, best_step: int | None) -> list[int]:
+    """The checkpoints to delete, of those of `steps` in rising order: not the `keep` newest, nor that of `best_step`."""
+    return [step for step in steps[:-keep] if step != best_step]
 
-    Damaged ones after it are told of and set aside.
+
+def load_latest_valid(directory: Path, report: Callable[[str], None]) -> LoadedCheckpoint | None:
+    """Load the newest checkpoint that is as it was written; None where there is no checkpoint yet.
+
+    Damaged newer ones are reported and renamed.
 
     Raises:
         CheckpointError: all are damaged.
     """
     found = checkpoint_file.list_checkpoints(directory)
-    for place in reversed(range(len(found))):
-        step, path = found[place]
+    damaged: list[Path] = []
+    for step, path in reversed(found):
         try:
             tensors, metadata = checkpoint_file.load_with_metadata(path)
         except CheckpointError:
+            damaged.append(path)
             continue
-        for _, damaged in found[place + 1 :]:
-            tell(f"{damaged} is damaged: it is renamed to {damaged.name}.damaged, and the run goes on from the one before.")
-            damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
-        return step, tensors, ValidationHistory(metadata.get("validations", [])), path
+        for bad in reversed(damaged):
+            report(f"{bad} is damaged. It is renamed to {bad.name}.damaged, and the run resumes from the checkpoint before.")
+            bad.replace(bad.with_name(f"{bad.name}.damaged"))
+        return LoadedCheckpoint(RunProgress.from_metadata(step, metadata), tensors, path)
     if found:
         raise CheckpointError(
-            f"A run goes on from its newest checkpoint, but all {len(found)} in {directory / 'checkpoints'} are damaged: give "
-            f"another --train_dir to begin anew."
+            f"All {len(found)} checkpoints in {directory / 'checkpoints'} are damaged.",
+            "Choose another --train_dir to start a new run.",
         )
     return None

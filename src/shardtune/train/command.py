@@ -1,38 +1,36 @@
 """`shardtune train`: from flags to a run that is finished, stopped or failed, and says which."""
 
-import re
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
-from shardtune.errors import ReportedElsewhereError, ShardtuneError, StoppedError, TrainingError
 from shardtune.input.reader import RecordReader
 from shardtune.model import inception
 from shardtune.model.batchnorm import BatchNormOptions
 from shardtune.runtime import devices
-from shardtune.runtime.frameworks import keras, tf
-from shardtune.runtime.guard import Tell
+from shardtune.runtime.frameworks import keras
 from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
+from shardtune.train.checkpoint_manager import LoadedCheckpoint, load_latest_valid
 from shardtune.train.config import TrainConfig
-from shardtune.train.consistency import check_ranks_agree, versions
-from shardtune.train.ranklog import RankLog
+from shardtune.train.consistency import check_ranks_agree
+from shardtune.train.progress import RunProgress
 from shardtune.train.run_config import RunInvariants, open_run
+from shardtune.train.run_context import RunContext
+from shardtune.train.run_plan import RunPlan
 from shardtune.train.schedule import render
 from shardtune.train.state import TrainState
-from shardtune.train.stopping import OutcomeFile, StopRequest
-from shardtune.train.trainer import RunContext, Trainer
+from shardtune.train.stopping import StopRequest, read_outcome
+from shardtune.train.supervision import run_supervised
+from shardtune.train.trainer import Trainer
 
 BuildModel = Callable[[Manifest, TrainConfig, World], Any]
-LAST_LINES = 20
 
 
 def build_inception(manifest: Manifest, config: TrainConfig, world: World) -> Any:
-    """Inception v3 as `config` asks for it, untrained."""
+    """Build the Inception v3 of `config`, untrained."""
     return inception.build(
         manifest.num_classes,
         config.image_size,
@@ -44,115 +42,96 @@ def build_inception(manifest: Manifest, config: TrainConfig, world: World) -> An
 
 
 def train(config: TrainConfig, world: World, build_model: BuildModel = build_inception) -> None:
-    """Train, or go on with training, and leave checkpoints, metrics and an outcome in `config.train_dir`.
+    """Train, or resume training; leaves checkpoints, metrics and an outcome in `config.train_dir`.
 
     Args:
-        build_model: makes the network, with the outputs and layer names that `Step` asks for.
+        build_model: builds the network, with the outputs and layer names that `TrainStep` needs.
 
     Raises:
-        StoppedError: it was asked to stop, and all is saved.
+        StoppedError: it was asked to stop, and everything is saved.
         DataError, CheckpointError, UsageError, WorldError, TrainingError: see the modules that raise them.
     """
     if config.show_schedule:
         world.run_on_root(lambda: _show_schedule(config, world))
         return
-    request = StopRequest(config.time_limit)
+    stop_request = StopRequest(config.time_limit)
     threads = devices.configure_devices(world, tf32=config.precision == "tf32")
     devices.disable_graph_rewriting()
     if config.deterministic:
         devices.enable_determinism()
     keras.utils.set_random_seed(config.seed)
-    data = world.broadcast_from_root(lambda: open_data_set(config.data_dir, world))  # where there are none, no run is begun
+    data_set = world.broadcast_from_root(
+        lambda: open_data_set(config.data_dir, world)
+    )  # without data there is no run directory
     with exclusive_directory(config.train_dir, world):
         world.use_roll_call(config.train_dir / "logs")
-        _attempt(config, world, request, lambda attempt: _run(config, world, build_model, threads, attempt, *data))
+        context = RunContext.open(config, world, stop_request, threads)
+        run_supervised(context, lambda: build_and_train(context, build_model, *data_set))
 
 
-def _attempt(config: TrainConfig, world: World, request: StopRequest, run: Callable[[RunContext], None]) -> None:
-    """Run, and remember how it ended."""
-    log, outcome = RankLog(config.train_dir, world.rank), OutcomeFile(config.train_dir, world.rank)
-    outcome.attempt = world.broadcast(outcome.attempt) + 1
-    log.write(f"Attempt {outcome.attempt}, {world.name}: {versions()}")
-
-    def tell(sentence: str, late: list[int]) -> None:
-        sentence = f"{sentence}; see the logs of all ranks in {log.path.parent}."
-        outcome.fail(error=sentence)
-        for rank in late:
-            _show_last_lines(RankLog(config.train_dir, rank))
-        sys.stderr.write(f"shardtune: {sentence}\n")
-        sys.stderr.flush()
-
-    world.guard.report_to(log.path, tell)
-    try:
-        try:
-            run(RunContext(request, outcome, log))
-        except tf.errors.OpError as error:
-            if "Horovod" not in str(error):
-                raise
-            log.write("".join(traceback.format_exception(error)))
-            raise _cause(error, world, outcome, tell) from error
-    except (StoppedError, ReportedElsewhereError):
-        raise
-    except Exception as error:
-        if not isinstance(error, ShardtuneError):
-            _show_last_lines(log)
-        log.write("".join(traceback.format_exception(error)))
-        outcome.fail(error=str(error), rank=world.rank)
-        raise
-
-
-def _cause(error: Any, world: World, outcome: OutcomeFile, tell: Tell) -> ShardtuneError:
-    """Why an operation over all workers failed here: because one of them is lost, or for its own reason. One rank says it."""
-    silent, sentence, speaks = world.guard.find_silent_ranks()
-    if silent and speaks and not outcome.has_failed:
-        tell(f"A worker is lost: {sentence}", silent)
-    if silent or not speaks:
-        return ReportedElsewhereError("One rank has said why.")
-    first_line = re.sub(r"^{{.*?}} ", "", (error.message or "").split("\n")[0])  # without the name of a graph's node
-    return TrainingError(
-        f"Operations over all workers succeed while all of them run, but one failed ({first_line}): see the logs of all ranks."
-    )
-
-
-def _run(
-    config: TrainConfig,
-    world: World,
-    build_model: BuildModel,
-    threads: int,
-    attempt: RunContext,
-    manifest: Manifest,
-    records: dict[Split, RecordIndex],
+def build_and_train(
+    context: RunContext, build_model: BuildModel, manifest: Manifest, records: dict[Split, RecordIndex]
 ) -> None:
+    """One attempt at a run: check, restore, train."""
+    config, world = context.config, context.world
     check_ranks_agree(config, world)
     if config.timeline:
         world.start_timeline(config.train_dir / "timeline.json")
-    fixed = world.broadcast_from_root(lambda: open_run(config, manifest, world.size))
+    invariants = world.broadcast_from_root(lambda: open_run(config, manifest, world.size))
     readers = {split: RecordReader(config.data_dir, manifest, split, records[split], config.on_corrupt) for split in SPLITS}
-    state = TrainState(build_model(manifest, config, world), config)
-    trainer = Trainer(config, world, attempt, fixed, state, readers, threads)
-    if trainer.ended and world.broadcast_from_root(lambda: attempt.outcome.read().get("outcome") == "finished"):
-        print_on_root(world, f"This run has finished: all {trainer.done} steps are in {config.train_dir}.")
+    plan = RunPlan.from_config(config, invariants, len(readers["train"]), len(readers["validation"]))
+    restored = _restore(context, plan, lambda: build_model(manifest, config, world))
+    if restored is None:
         return
-    world.guard.interrupts.listen(attempt.request.note)  # before the run is said to be running: a stop then saves it
-    attempt.outcome.begin(trainer.done)
-    epochs = trainer.schedule.steps * fixed.global_batch / len(readers["train"])
-    each = -(-fixed.global_batch // world.size)
+    state, progress = restored
+    trainer = Trainer(context, plan, readers, state, progress)
+    # Before outcome.json says that the run is running: from then on, a stop saves it.
+    world.guard.interrupts.listen(context.stop_request.record_signal)
+    context.outcome.mark_running(progress.step)
+    epochs = plan.total_steps * plan.global_batch / len(readers["train"])
+    local_batch_size = -(-plan.global_batch // world.size)
     print_on_root(
         world,
-        f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {trainer.schedule.steps} steps of "
-        f"{fixed.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {each}; {trainer.schedule}."
+        f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {plan.total_steps} steps of "
+        f"{plan.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {local_batch_size}; {plan.schedule}."
         + ("" if "aux_logits" in state.model.output else " No auxiliary head below 107 pixels."),
     )
     trainer.run()
-    print_on_root(world, f"Finished {trainer.done} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
+    print_on_root(world, f"Finished {trainer.progress.step} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
 
 
-def _show_last_lines(log: RankLog) -> None:
-    """What a rank did before something unexpected happened to it."""
-    sys.stderr.write("".join(f"{log.path.name}: {line}\n" for line in log.tail(LAST_LINES)))
+def _restore(context: RunContext, plan: RunPlan, build_model: Callable[[], Any]) -> tuple[TrainState, RunProgress] | None:
+    """The network as the last checkpoint has it, and how far the run is; None where the run has finished.
+
+    The checkpoint is read first: building a network, for a run that has finished, would take 20 s.
+    """
+    config, world = context.config, context.world
+    checkpoint = world.run_on_root(lambda: _load_checkpoint(context))
+    progress = world.broadcast_from_root(lambda: _progress_of(checkpoint.get()))
+    if plan.is_finished(progress) and world.broadcast_from_root(lambda: _has_outcome_finished(config)):
+        print_on_root(world, f"This run has finished: all {progress.step} steps are in {config.train_dir}.")
+        return None
+    state = TrainState(build_model(), config)
+    state.restore_or_initialize(config, world, checkpoint)
+    return state, progress
+
+
+def _load_checkpoint(context: RunContext) -> LoadedCheckpoint | None:
+    checkpoint = load_latest_valid(context.config.train_dir, lambda text: print_on_root(context.world, text))
+    if checkpoint:
+        print_on_root(context.world, f"Going on after step {checkpoint.progress.step} from {checkpoint.path}.")
+    return checkpoint
+
+
+def _progress_of(checkpoint: LoadedCheckpoint | None) -> RunProgress:
+    return checkpoint.progress if checkpoint else RunProgress()
+
+
+def _has_outcome_finished(config: TrainConfig) -> bool:
+    return read_outcome(config.train_dir).get("outcome") == "finished"
 
 
 def _show_schedule(config: TrainConfig, world: World) -> None:
     manifest, _ = open_data_set(config.data_dir, world)
-    fixed, examples = RunInvariants.by(config, world.size), manifest.examples("train")
-    print_on_root(world, render(fixed.schedule(config, examples), examples / fixed.global_batch))
+    invariants, examples = RunInvariants.from_config(config, world.size), manifest.examples("train")
+    print_on_root(world, render(invariants.schedule(config, examples), examples / invariants.global_batch))

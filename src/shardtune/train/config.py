@@ -1,4 +1,4 @@
-"""What a person can ask of `shardtune train`."""
+"""The flags of `shardtune train`."""
 
 import math
 import re
@@ -23,25 +23,25 @@ class TrainConfig:
     data_dir: Path
     """Data directory: classes and counts are read from its dataset.json."""
     train_dir: Path
-    """Run directory: checkpoints, metrics.jsonl, config.json. A run that was cut short goes on from its last checkpoint."""
+    """Run directory: checkpoints, metrics.jsonl, config.json. A run that was cut short resumes from its last checkpoint."""
     pretrained_model_checkpoint_path: Path | None = None
-    """Weights to start from, of whatever kind: the release inception-v3-2016-03-01 (its folder or model.ckpt-157585), TF-Slim's
+    """Weights to start from: the release inception-v3-2016-03-01 (its folder or model.ckpt-157585), TF-Slim's
     inception_v3.ckpt, a Keras .h5, .weights.h5 or .keras file of InceptionV3, or the train_dir of another run."""
     pretrained_ema: bool = False
-    """Start from the averaged weights (ExponentialMovingAverage) that the release and runs of shardtune hold too."""
+    """Start from the averaged weights (ExponentialMovingAverage), which the release and runs of shardtune have too."""
     fine_tune: bool = False
-    """Start the final layers (logits and auxiliary logits) at random: for another set of classes than the checkpoint's."""
+    """Start the final layers (logits and auxiliary logits) from random weights: for other classes than the checkpoint's."""
     freeze_until: str | None = None
-    """Keep this block of Inception v3 (mixed0 … mixed10) and all below it as they are: faster, and better on little data."""
+    """Do not train this block of Inception v3 (mixed0 … mixed10) and all below it: faster, and better on little data."""
     freeze_trunk: bool = False
-    """Train the final layers and the auxiliary head alone: the same as --freeze_until mixed10."""
+    """Train only the final layers and the auxiliary head: the same as --freeze_until mixed10."""
     image_size: int = 299
     """Side in pixels of the square that the network sees, 75 or more. Below 107 there is no auxiliary head."""
     batch_size: int = 32
-    """Examples that a worker holds in memory at once: the global batch is this times the number of workers times accumulate.
-    It is fixed at the first start: another number of workers shares the same global batch."""
-    accumulate: int = 1
-    """Batches that each worker goes through for one step."""
+    """Examples that a worker has in memory at once. The global batch is this times the number of workers times
+    gradient_accumulation_steps. It is fixed at the first start: another number of workers shares the same global batch."""
+    gradient_accumulation_steps: int = 1
+    """Batches whose gradients each worker adds up for one step."""
     epochs: float | None = None
     """Passes over the training split (default: 10 unless max_steps is given)."""
     max_steps: int | None = None
@@ -50,18 +50,18 @@ class TrainConfig:
     """sgd: Nesterov momentum 0.9. rmsprop: that of research/inception (decay 0.9, momentum 0.9, epsilon 1.0).
     adam, adamw: with their usual constants."""
     weight_decay: float = 0.00004
-    """L2 loss: this times half the sum of squares of all convolution and dense kernels. adamw decays apart from the loss."""
+    """L2 loss: this times half the sum of squares of all convolution and dense kernels. adamw decays weights itself."""
     clip_norm: float | None = None
     """Scale the gradients down where their global norm is above this."""
     initial_learning_rate: float = 0.001
-    """Learning rate of one worker with one batch. It climbs to this times the scale, then decays. A run that goes on may
-    have another one with allow_config_change, but not another scale."""
+    """Learning rate of one worker with one batch. It rises to this times the scale, then decays. On resume it may change with
+    allow_config_change, but the scale may not."""
     lr_scaling: LrScaling = "linear"
-    """The scale: workers × accumulate, its square root, or 1. It is fixed at the first start."""
+    """The scale: workers × gradient_accumulation_steps, its square root, or 1. It is fixed at the first start."""
     warmup_epochs: float = 5.0
     """Epochs until the full learning rate; at most a tenth of the run."""
     learning_rate_decay: LrDecay = "cosine"
-    """constant. exponential: times learning_rate_decay_factor every num_epochs_per_decay, whole steps, as research/inception.
+    """constant. exponential: times learning_rate_decay_factor every num_epochs_per_decay, in stairs, as research/inception.
     cosine: to 0 at the end. step: times 0.1 at 3/9, 6/9 and 8/9 of the run."""
     num_epochs_per_decay: float = 30.0
     """Epochs between two factors of the exponential decay."""
@@ -70,16 +70,16 @@ class TrainConfig:
     show_schedule: bool = False
     """Show the learning rate as a table and a small plot, and do not train."""
     precision: Precision = "float32"
-    """Of the activations; weights and logits stay float32. float32 is float32 on GPUs too; tf32 lets those from Ampere on round
-    what they multiply to 10 bits of mantissa, which is faster, and elsewhere is float32. mixed_float16 scales the loss, by a
-    factor that it finds itself."""
+    """Precision of the activations; weights and logits are always float32. float32: on GPUs too. tf32: GPUs from Ampere on
+    round factors to 10 bits of mantissa, which is faster; elsewhere the same as float32. mixed_float16: the loss is scaled by a
+    factor that adapts."""
     batch_norm: Literal["per_worker", "synced", "frozen"] = "per_worker"
-    """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one with the whole batch
-    would. frozen: by the moving statistics of the checkpoint, which then do not change. Where a worker needs several
-    micro-batches for a step, each is normalised by itself, so that only frozen stays the same whatever their number."""
+    """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one worker with the whole
+    batch would. frozen: by the moving statistics of the checkpoint, which do not change. Where a worker needs several
+    micro-batches for a step, each is normalised by itself: only frozen does not depend on their number."""
     batch_norm_decay: float = 0.9
-    """Decay of the moving mean and variance of batch normalisation, once a step, however many micro-batches it has. The
-    reference's 0.9997 is for 10,000 steps and more."""
+    """Decay of the moving mean and variance of batch normalisation, once a step. The 0.9997 of research/inception is for 10,000
+    steps and more."""
     moving_average_decay: float = 0.9999
     """Decay of the averaged weights, which evaluation uses; at step n it is at most (1 + n) / (10 + n)."""
     augment: Augmentation = "light"
@@ -87,37 +87,37 @@ class TrainConfig:
     bounding boxes, flip, four ways of resizing, strong colour. light: crops of 35 to 100 %, flip, mild colour.
     none: the central crop that evaluation sees."""
     on_corrupt: OnCorrupt = "error"
-    """error: stop at a record whose checksum does not match. skip: take the next sound one instead, and count."""
+    """error: stop at a record whose checksum does not match. skip: take the next valid record instead, and count it."""
     input_queue_memory_factor: int = 1
-    """How many times 1,024 records each worker may hold between disk and decoder: each is about 60 MB for photographs of
-    60 KB, and reading takes up to 30 MB more. Decoded images (1.1 MB each at 299 pixels) come on top: up to 3 batches.
+    """Records that each worker may queue between disk and decoder, in units of 1,024: about 60 MB each for photographs of
+    60 KB, and reading takes up to 30 MB more. Up to 3 batches of decoded images (1.1 MB an image at 299 pixels) come on top.
     The order of examples does not depend on it."""
     seed: int = 0
-    """Decides initial weights, the order of examples, and augmentation; at least 0."""
+    """Determines initial weights, the order of examples, and augmentation; at least 0."""
     deterministic: bool = False
-    """The same bits from every run with the same number of workers and of cores for each. Gradients of several branches are
-    then added in pairs, in a fixed order, and TensorFlow's arithmetic optimizer is off; GPUs may be slower."""
+    """Every run with the same number of workers, and of cores for each, ends with the same bits. TensorFlow then uses
+    deterministic operations and adds gradients in a fixed order; GPUs may be slower."""
     compression: GradientCompression = "none"
     """fp16: gradients travel between workers in half precision."""
     save_every: int = 500
-    """Steps between checkpoints; the last step always gets one."""
-    save_minutes: float | None = None
-    """Minutes after which a checkpoint is written before its step comes."""
+    """Steps between checkpoints; there is always one of the last step."""
+    save_every_minutes: float | None = None
+    """Minutes between checkpoints, where save_every steps take longer."""
     keep_checkpoints: int = 3
     """How many of the newest checkpoints stay; the best by validation stays too."""
     validate_every: int | None = None
-    """Steps between validations; without it, validate_epochs counts."""
+    """Steps between validations (default: see validate_epochs)."""
     validate_epochs: float = 1.0
     """Epochs between validations; 0: none."""
     patience: int | None = None
-    """End the run after so many validations without a better one."""
+    """End the run after this many validations without a better one."""
     time_limit: str | None = None
-    """Stop with a checkpoint after so long: 3h55m, 90m, 20s."""
+    """Stop with a checkpoint after this time: 3h55m, 90m, 20s."""
     hang_timeout: float = 600.0
-    """Seconds without progress after which the job ends and says which rank is late."""
+    """Seconds without progress after which the job ends and names the late rank."""
     allow_config_change: bool = False
-    """Go on with a run although flags have changed since it began. What never changes: optimizer, what is frozen, lr_scaling
-    and the scale that it gave, the number of classes, whether there is an auxiliary head; and to mixed_float16."""
+    """Resume a run although flags have changed. These never change: optimizer, what is frozen, lr_scaling and its scale, the
+    number of classes, whether there is an auxiliary head; and no run changes to mixed_float16."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
     histograms: bool = False
@@ -130,12 +130,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_flag(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
         positive = (
-            *("batch_size", "accumulate", "initial_learning_rate", "num_epochs_per_decay", "learning_rate_decay_factor"),
-            *("save_every", "keep_checkpoints", "log_every", "hang_timeout", "input_queue_memory_factor"),
+            *("batch_size", "gradient_accumulation_steps", "initial_learning_rate", "num_epochs_per_decay"),
+            *("learning_rate_decay_factor", "save_every", "keep_checkpoints", "log_every", "hang_timeout"),
+            "input_queue_memory_factor",
         )
         for name in positive:
             check_flag(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
-        for name in ("clip_norm", "save_minutes", "patience"):
+        for name in ("clip_norm", "save_every_minutes", "patience"):
             value = getattr(self, name)
             check_flag(value is None or value > 0, f"{name} is above 0", value)
         for name in ("weight_decay", "warmup_epochs", "validate_epochs"):
@@ -150,7 +151,7 @@ class TrainConfig:
         )
         check_flag(self.seed >= 0, "seed is at least 0", self.seed)
         for name in ("batch_norm_decay", "moving_average_decay"):
-            check_flag(0 <= getattr(self, name) < 1, f"{name} lies in 0 to 1", getattr(self, name))
+            check_flag(0 <= getattr(self, name) < 1, f"{name} is at least 0 and below 1", getattr(self, name))
         check_flag(
             self.epochs is None or self.max_steps is None,
             "The length of a run is given by epochs or by max_steps, not by both",
@@ -159,14 +160,14 @@ class TrainConfig:
         for name in ("epochs", "max_steps"):
             value = getattr(self, name)
             check_flag(value is None or 0 < value < math.inf, f"{name} is above 0 and finite", value)
-        starts = {
+        need_weights = {
             "fine_tune": self.fine_tune,
             "pretrained_ema": self.pretrained_ema,
             "batch_norm frozen": self.batch_norm == "frozen",
         }
-        for name, given in starts.items():
+        for name, is_given in need_weights.items():
             check_flag(
-                not given or self.pretrained_model_checkpoint_path is not None,
+                not is_given or self.pretrained_model_checkpoint_path is not None,
                 f"{name} starts from pretrained_model_checkpoint_path",
                 f"--{name} alone",
             )
@@ -176,8 +177,8 @@ class TrainConfig:
             f"--freeze_trunk --freeze_until {self.freeze_until}",
         )
 
-    def steps(self, examples: int, global_batch: int) -> int:
-        """Steps of the whole run over `examples` training examples: finite whatever was asked."""
+    def total_steps(self, examples: int, global_batch: int) -> int:
+        """Steps of the whole run over `examples` training examples, at least 1."""
         if self.max_steps is not None:
             return self.max_steps
         epochs = DEFAULT_EPOCHS if self.epochs is None else self.epochs
@@ -185,7 +186,7 @@ class TrainConfig:
 
 
 def parse_duration(duration: str) -> float:
-    """3h55m, 90m or 20s in seconds; 0 for what is no such time."""
+    """The seconds of a time like 3h55m, 90m or 20s; 0 for any other text."""
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", duration)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     return 3600.0 * hours + 60.0 * minutes + seconds

@@ -1,7 +1,8 @@
-"""What must be equal on all ranks for their sum to mean anything."""
+"""Check what must be equal on all ranks for their sum to mean anything."""
 
 import hashlib
 import platform
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,43 +16,63 @@ from shardtune.errors import DataError, TrainingError, UsageError, WorldError
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 
-RankFingerprint = tuple[dict[str, Any], str | None, dict[str, str]]  # flags, digest of the data, versions
 PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy")
+
+
+@dataclass(frozen=True)
+class RankFingerprint:
+    """What a rank works with.
+
+    Attributes:
+        data_digest: SHA-256 of the manifest; None where there is none.
+        software: versions of packages, and the size of the world, by name.
+    """
+
+    rank_name: str
+    flags: dict[str, Any]
+    data_digest: str | None
+    software: dict[str, str]
 
 
 def check_ranks_agree(config: TrainConfig, world: World) -> None:
     """Check that all ranks have the same flags, data set, package versions, and size of the world.
 
     Raises:
-        UsageError, DataError, WorldError: they have not; the first difference is named, by rank 0.
+        UsageError, DataError, WorldError: they differ; rank 0 names the first difference.
     """
-    mine = (to_json_dict(config), _digest(config.data_dir / MANIFEST_NAME), {**versions(), "world size": str(world.size)})
-    names, all_of_them = world.allgather(world.name), world.allgather(mine)
+    local = RankFingerprint(
+        rank_name=world.name,
+        flags=to_json_dict(config),
+        data_digest=_digest(config.data_dir / MANIFEST_NAME),
+        software={**versions(), "world size": str(world.size)},
+    )
+    fingerprints = world.allgather(local)
 
     def compare() -> None:
-        for name, theirs in zip(names, all_of_them, strict=True):
-            _require_same(config, name, all_of_them[0], theirs)
+        for remote in fingerprints:
+            _check_equal(config, fingerprints[0], remote)
 
     world.run_on_root(compare)
 
 
-def _require_same(config: TrainConfig, name: str, root: RankFingerprint, other: RankFingerprint) -> None:
-    for flag, value in other[0].items():
-        if value != root[0][flag]:
+def _check_equal(config: TrainConfig, root: RankFingerprint, remote: RankFingerprint) -> None:
+    for flag, value in remote.flags.items():
+        if value != root.flags[flag]:
             raise UsageError(
-                f"All ranks run with the same flags, but {flag} is {root[0][flag]} on rank 0 and {value} on {name}: "
-                f"start all with one command."
+                f"The ranks have different flags: {flag} is {root.flags[flag]} on rank 0 and {value} on {remote.rank_name}.",
+                "Start all ranks with one command.",
             )
-    if other[1] != root[1]:
+    if remote.data_digest != root.data_digest:
         raise DataError(
-            f"All ranks read the same data set, but {MANIFEST_NAME} in {config.data_dir} differs on {name}: share the "
-            f"directory, or copy it anew."
+            f"The ranks have different data sets: {MANIFEST_NAME} in {config.data_dir} differs on {remote.rank_name}.",
+            "Share the directory, or copy it again.",
         )
-    for part, version in other[2].items():
-        if version != root[2][part]:
+    for name, version in remote.software.items():
+        if version != root.software[name]:
             raise WorldError(
-                f"All ranks run the same software, but {part} is {root[2][part]} on rank 0 and {version} on {name}: give all "
-                f"hosts the same environment."
+                f"The ranks have different software: {name} is {root.software[name]} on rank 0 and {version} on "
+                f"{remote.rank_name}.",
+                "Give all hosts the same environment.",
             )
 
 
@@ -75,18 +96,19 @@ def check_equal_weights(world: World, variables: dict[str, Any]) -> None:
     """Compare checksums of `variables` over all ranks.
 
     Raises:
-        TrainingError: one differs; it is named, by rank 0.
+        TrainingError: some differ; rank 0 names the first.
     """
-    mine = [xxhash.xxh3_64_intdigest(np.ascontiguousarray(variable.numpy()).data) for variable in variables.values()]
-    theirs = world.allgather((world.name, mine))
-    world.run_on_root(lambda: _require_equal(list(variables), theirs))
+    local = [xxhash.xxh3_64_intdigest(np.ascontiguousarray(variable.numpy()).data) for variable in variables.values()]
+    checksums = world.allgather((world.name, local))
+    world.run_on_root(lambda: _check_equal_checksums(list(variables), checksums))
 
 
-def _require_equal(names: list[str], checksums: list[tuple[str, list[int]]]) -> None:
-    for rank, theirs in checksums:
-        differing = [name for name, a, b in zip(names, checksums[0][1], theirs, strict=True) if a != b]
+def _check_equal_checksums(names: list[str], checksums: list[tuple[str, list[int]]]) -> None:
+    _, root = checksums[0]
+    for rank_name, remote in checksums:
+        differing = [name for name, a, b in zip(names, root, remote, strict=True) if a != b]
         if differing:
             raise TrainingError(
-                f"All ranks hold equal weights, but {len(differing)} variable(s) differ between rank 0 and {rank}, "
-                f"{differing[0]} first: the same command goes on from the last checkpoint."
+                f"The weights differ between rank 0 and {rank_name}: {len(differing)} variable(s), first {differing[0]}.",
+                "Run the same command again to resume from the last checkpoint.",
             )

@@ -1,4 +1,4 @@
-"""The optimizers, with weight decay as research/inception has it, where it has one."""
+"""The optimizers, and weight decay as in research/inception."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ MOMENTUM = 0.9
 RMSPROP_DECAY, RMSPROP_EPSILON = 0.9, 1.0
 
 
-def make(name: Optimizer, variables: list[Any], weight_decay: float) -> Any:
-    """The Keras optimizer with its slots already made: made while tracing, they would be lost.
+def build_optimizer(name: Optimizer, variables: list[Any], weight_decay: float) -> Any:
+    """Build the Keras optimizer with its slots: slots that are created while tracing would be lost.
 
     Args:
-        name: sgd: Nesterov momentum 0.9. rmsprop: the reference's, as TensorFlow 1 computes it (slots of squares start at
-            ones, epsilon stands inside the root). adam, adamw: Kingma and Ba 2015; Loshchilov and Hutter 2019, whose decay
-            is apart from the gradients.
-        variables: what it trains.
-        weight_decay: of AdamW; the others take it from `add_weight_decay`.
+        name: sgd: Nesterov momentum 0.9. rmsprop: that of research/inception, as TensorFlow 1 computes it (slots of squares
+            start at ones, epsilon is inside the root). adam: Kingma and Ba 2015. adamw: Loshchilov and Hutter 2019, whose
+            decay is separate from the gradients.
+        variables: the variables to train.
+        weight_decay: of AdamW; the others get it from `add_weight_decay`.
     """
     if name == "sgd":
         optimizer = keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True)
@@ -28,31 +28,32 @@ def make(name: Optimizer, variables: list[Any], weight_decay: float) -> Any:
         optimizer = keras.optimizers.Adam()
     else:
         optimizer = keras.optimizers.AdamW(weight_decay=weight_decay)
-        optimizer.exclude_from_weight_decay([variable for variable in variables if not decays(variable)])
+        optimizer.exclude_from_weight_decay([variable for variable in variables if not has_weight_decay(variable)])
     optimizer.build(variables)
     if name == "rmsprop":
         for variable in variables:
-            _squares(optimizer, variable).assign(tf.ones(variable.shape))
+            _rms_slot(optimizer, variable).assign(tf.ones(variable.shape))
     return optimizer
 
 
-def _squares(optimizer: Any, variable: Any) -> Any:
+def _rms_slot(optimizer: Any, variable: Any) -> Any:
+    """The moving mean of squared gradients of `variable`."""
     return optimizer._velocities[optimizer._get_variable_index(variable)]
 
 
 def add_weight_decay(name: Optimizer, gradients: list[Any], variables: list[Any], weight_decay: float) -> list[Any]:
-    """The gradients of the loss + `weight_decay` × ½ Σ w² over the kernels: TensorFlow 1's L2 loss has the factor ½.
+    """The gradients of loss + `weight_decay` × ½ Σ w² over the kernels; TensorFlow 1's L2 loss has the factor ½.
 
-    AdamW's decay is its own.
+    AdamW decays weights itself: its gradients stay as they are.
     """
     if name == "adamw" or not weight_decay:
         return gradients
     return [
-        gradient + weight_decay * tf.convert_to_tensor(variable) if decays(variable) else gradient
+        gradient + weight_decay * tf.convert_to_tensor(variable) if has_weight_decay(variable) else gradient
         for gradient, variable in zip(gradients, variables, strict=True)
     ]
 
 
-def decays(variable: Any) -> bool:
-    """Kernels decay; biases and batch normalisation do not (inception/slim/ops.py: conv2d, fc)."""
+def has_weight_decay(variable: Any) -> bool:
+    """Whether a variable is a kernel; biases and batch normalisation do not decay (inception/slim/ops.py: conv2d, fc)."""
     return len(variable.shape) > 1

@@ -1,4 +1,4 @@
-"""`logs/rank-<n>.log`: what each rank did, for the day it fails."""
+"""`logs/rank-<n>.log`: what each rank did, to find out why it failed."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ class RankLog:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def tail(self, lines: int) -> list[str]:
-        """The last `lines` of it; none where it is not."""
+        """The last `lines` lines; empty where there is no log."""
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""Sums of gradients over all workers, in groups, so that the first travel while the last are still computed."""
+"""Sums of gradients over all workers, in buckets: the first travel while the last are still computed."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,38 +11,44 @@ from shardtune.train.config import GradientCompression
 
 NUM_BUCKETS = 4
 
+T = TypeVar("T")
+
 
 def gradient_buckets(sizes: Sequence[int], count: int = NUM_BUCKETS) -> list[list[int]]:
-    """Places 0 … len(sizes) − 1 in the order in which back-propagation comes to them, the last first, in at most `count` groups
-    of about equal size; none is empty."""
+    """Divide the indices 0 … len(sizes) − 1 into at most `count` buckets of about equal size; none is empty.
+
+    The order is that of back-propagation: the last index comes first.
+    """
     backwards = list(reversed(range(len(sizes))))
-    ends = np.cumsum([sizes[place] for place in backwards])
+    ends = np.cumsum([sizes[index] for index in backwards])
     total = ends[-1] if len(ends) else 0
-    group = [min(count - 1, int(count * (end - sizes[place]) // total)) for place, end in zip(backwards, ends, strict=True)]
-    return [[place for place, its in zip(backwards, group, strict=True) if its == number] for number in sorted(set(group))]
+    numbers = [min(count - 1, int(count * (end - sizes[index]) // total)) for index, end in zip(backwards, ends, strict=True)]
+    return [
+        [index for index, its_number in zip(backwards, numbers, strict=True) if its_number == number]
+        for number in sorted(set(numbers))
+    ]
 
 
-def allreduce_gradients(
-    tensors: list[Any], exact: list[Any], world: World, compression: GradientCompression
-) -> tuple[list[Any], list[Any]]:
+def allreduce_gradients(gradients: list[Any], exact: T, world: World, compression: GradientCompression) -> tuple[list[Any], T]:
     """Element-wise sums over all workers; callable inside a tf.function.
 
-    The groups depend on the shapes alone, so that the same world adds the same numbers in the same order every time.
+    The buckets depend on the shapes alone: the same world adds the same numbers in the same order every time.
 
     Args:
-        tensors: gradients, float32, in the order of the forward pass; with compression they travel in half precision.
-        exact: float32 tensors that go with the last group, never in half precision.
+        gradients: float32, in the order of the forward pass; with compression they travel in half precision.
+        exact: a nested structure of float32 tensors that travel with the last bucket, never in half precision.
     """
-    groups = gradient_buckets([tensor.shape.num_elements() for tensor in tensors])
-    packed = [[tensors[place] for place in group] for group in groups]
-    if compression == "fp16":  # a group travels in one precision
-        packed = [[tf.cast(tensor, tf.float16) for tensor in group] for group in packed] + [exact]
+    buckets = gradient_buckets([gradient.shape.num_elements() for gradient in gradients])
+    packed = [[gradients[index] for index in bucket] for bucket in buckets]
+    if compression == "fp16":  # one bucket travels in one precision
+        packed = [[tf.cast(gradient, tf.float16) for gradient in bucket] for bucket in packed] + [tf.nest.flatten(exact)]
     else:
-        packed[-1] += exact
+        packed[-1] += tf.nest.flatten(exact)
     summed = [
         tf.cast(tensor, tf.float32)
-        for number, group in enumerate(packed)
-        for tensor in world.allreduce_sum(group, f"gradients.{number}")
+        for number, bucket in enumerate(packed)
+        for tensor in world.allreduce_sum(bucket, f"gradients.{number}")
     ]
-    places = [place for group in groups for place in group]
-    return [summed[places.index(place)] for place in range(len(tensors))], summed[len(tensors) :]
+    indices = [index for bucket in buckets for index in bucket]
+    in_order = [summed[indices.index(index)] for index in range(len(gradients))]
+    return in_order, tf.nest.pack_sequence_as(exact, summed[len(gradients) :])

@@ -1,4 +1,4 @@
-"""How a run ends before its time, and what it leaves behind for scripts: a request to stop, and `outcome.json`."""
+"""How a run ends before its time, and what it leaves for scripts: a request to stop, and `outcome.json`."""
 
 import json
 import os
@@ -16,7 +16,7 @@ Outcome = Literal["running", "finished", "stopped", "failed"]
 
 
 class StopRequest:
-    """Whether this rank was asked to stop; the step adds up the answers of all ranks.
+    """Whether this rank was asked to stop; a step adds up the requests of all ranks.
 
     Args:
         time_limit: as in `--time_limit`, counted from now.
@@ -27,58 +27,72 @@ class StopRequest:
         self._deadline = time.monotonic() + parse_duration(time_limit) if time_limit else float("inf")
         self._signal: signal.Signals | None = None
 
-    def note(self, number: signal.Signals) -> None:
-        """A signal has come."""
+    def record_signal(self, number: signal.Signals) -> None:
+        """Take a signal as a request to stop."""
         self._signal = number
 
     @property
+    def is_made(self) -> bool:
+        """Whether something asked to stop."""
+        return self.reason is not None
+
+    @property
     def reason(self) -> str | None:
-        """What asked for it, or None."""
+        """What asked to stop, or None."""
         if self._signal:
             return f"signal {self._signal.name}"
         return f"the time limit of {self._limit}" if time.monotonic() > self._deadline else None
 
 
+def read_outcome(directory: Path) -> dict[str, Any]:
+    """The content of `outcome.json`; empty where there is none or it cannot be read."""
+    try:
+        value = dict(json.loads((directory / OUTCOME_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
+    return value if isinstance(value.get("attempt", 0), int) else {}
+
+
 class OutcomeFile:
     """`outcome.json`: {"outcome", "attempt", "step", …}, the truth about a run for scripts, whatever a launcher returns.
 
-    "running" in a job that is gone means that it was killed; rank 0 is "pid" on "host". Rank 0 writes it;
-    another rank only what made it fail.
+    "running" in a job that is gone means that it was killed; rank 0 is "pid" on "host". Rank 0 writes it. Another rank writes
+    only why it failed.
+
+    Args:
+        attempt: number of this start of the run, from 1.
     """
 
-    def __init__(self, directory: Path, rank: int) -> None:
-        self._path = directory / OUTCOME_NAME
-        self._own = directory / "logs" / f"outcome-{rank}.json"  # two ranks may fail at once
-        self._rank, self._begun = rank, False
-        self.attempt = self.read().get("attempt", 0)
+    def __init__(self, directory: Path, rank: int, attempt: int) -> None:
+        self._directory, self._rank, self._attempt = directory, rank, attempt
+        self._rank_path = directory / "logs" / f"outcome-{rank}.json"  # two ranks may fail at once
+        self._has_started = False
 
-    def read(self) -> dict[str, Any]:
-        """What is written there; nothing in place of what cannot be read."""
-        try:
-            value = dict(json.loads(self._path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError):
-            return {}
-        return value if isinstance(value.get("attempt", 0), int) else {}
+    def mark_running(self, step: int) -> None:
+        """Write that a job runs. For all ranks to call: a start that is refused before leaves the file as it is."""
+        self._has_started = True
+        self._write_on_root("running", step=step, pid=os.getpid(), host=socket.gethostname())
 
-    def begin(self, step: int) -> None:
-        """Write that a job runs. For all ranks: a start that is refused before leaves what was written."""
-        self._begun = True
-        if self._rank == 0:
-            self.write("running", step=step, pid=os.getpid(), host=socket.gethostname())
+    def mark_ended(self, outcome: Literal["finished", "stopped"], **fields: Any) -> None:
+        """Write how the job ended. For all ranks to call."""
+        self._write_on_root(outcome, **fields)
 
-    def write(self, outcome: Outcome, **more: Any) -> None:
-        """Replace it at once."""
-        self._own.parent.mkdir(exist_ok=True)
-        write_json(self._own, {"outcome": outcome, "attempt": self.attempt, **more})
-        self._own.replace(self._path)
+    def mark_failed(self, **fields: Any) -> None:
+        """Write that this rank failed, unless the run did not start, or another rank failed before: that is the cause."""
+        if self._has_started and not self.has_failed:
+            self._write("failed", **fields)
 
     @property
     def has_failed(self) -> bool:
         """Whether a rank has written that this attempt failed."""
-        written = self.read()
-        return written.get("outcome") == "failed" and written.get("attempt") == self.attempt
+        written = read_outcome(self._directory)
+        return written.get("outcome") == "failed" and written.get("attempt") == self._attempt
 
-    def fail(self, **more: Any) -> None:
-        """Write that the run failed, unless it never began, or another rank has told: what comes later is a consequence."""
-        if self._begun and not self.has_failed:
-            self.write("failed", **more)
+    def _write_on_root(self, outcome: Outcome, **fields: Any) -> None:
+        if self._rank == 0:
+            self._write(outcome, **fields)
+
+    def _write(self, outcome: Outcome, **fields: Any) -> None:
+        self._rank_path.parent.mkdir(exist_ok=True)
+        write_json(self._rank_path, {"outcome": outcome, "attempt": self._attempt, **fields})
+        self._rank_path.replace(self._directory / OUTCOME_NAME)

@@ -1,4 +1,4 @@
-"""A trace of some steps, for TensorBoard's profiler."""
+"""A profiler trace of some steps, for TensorBoard."""
 
 from shardtune.errors import UsageError
 from shardtune.runtime.frameworks import tf
@@ -8,45 +8,47 @@ from shardtune.train.config import TrainConfig
 
 
 class Trace:
-    """Traces on rank 0 the steps that `--profile` names, if it names any.
+    """Traces the steps that `--profile` names on rank 0.
 
     Args:
-        steps: of the whole run.
-        done: how many of them were taken before.
+        total_steps: of the whole run.
+        first_step: the step that this job begins with.
 
     Raises:
-        UsageError: the run ends before the first of those that are to be traced.
+        UsageError: the run ends before the first step to trace.
     """
 
-    def __init__(self, config: TrainConfig, world: World, steps: int, done: int) -> None:
-        self._directory, self._first, self._last, self._runs = config.train_dir, -1, -1, False
+    def __init__(self, config: TrainConfig, world: World, total_steps: int, first_step: int) -> None:
+        self._directory, self._first, self._last, self._is_running = config.train_dir, -1, -1, False
         if config.profile is None:
             return
         first, last = (int(step) for step in config.profile.split(","))
-        world.run_on_root(lambda: _require_within(first, steps))
-        if first < done:
+        world.run_on_root(lambda: _check_first(first, total_steps))
+        if first < first_step:
             print_on_root(world, f"No trace: step {first} was taken before.")
         if world.is_root:
             self._first, self._last = first, last
 
-    def before(self, step: int) -> None:
-        """To be called before each step; counted from 0."""
+    def before_step(self, step: int) -> None:
+        """Call this before each step; steps count from 0."""
         if step == self._first:
             tf.profiler.experimental.start(str(self._directory))
-            self._runs = True
+            self._is_running = True
 
-    def after(self, step: int) -> None:
-        """To be called after each step."""
+    def after_step(self, step: int) -> None:
+        """Call this after each step."""
         if step == self._last:
-            self.end()
+            self.stop()
 
-    def end(self) -> None:
-        """Write what was traced; the run may end before the last step that was to be."""
-        if self._runs:
-            self._runs = False
+    def stop(self) -> None:
+        """Write the trace; call this at the end of the run, which may come before the last step to trace."""
+        if self._is_running:
+            self._is_running = False
             tf.profiler.experimental.stop()
 
 
-def _require_within(first: int, steps: int) -> None:
-    if first >= steps:
-        raise UsageError(f"A trace begins in one of the steps 0 to {steps - 1}, but --profile begins with step {first}.")
+def _check_first(first: int, total_steps: int) -> None:
+    if first >= total_steps:
+        raise UsageError(
+            f"--profile starts at step {first}, but the last step of the run is {total_steps - 1}.", "Choose earlier steps."
+        )

@@ -1,279 +1,248 @@
-"""The steps of a run, and all that happens between them."""
+"""The steps of a run, and what happens between them."""
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from shardtune.dataset.manifest import Split
 from shardtune.errors import StoppedError, TrainingError
 from shardtune.evaluate.evaluator import Evaluator
-from shardtune.input.order import rank_slice
 from shardtune.input.pipeline import evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.progress import ProgressReporter, print_on_root
-from shardtune.runtime.world import World
-from shardtune.train.checkpoint_manager import CheckpointManager
-from shardtune.train.config import TrainConfig
+from shardtune.train.checkpoint_manager import CheckpointManager, NullCheckpointManager
 from shardtune.train.consistency import check_equal_weights
-from shardtune.train.metrics import MetricsWriter, StepTimer
-from shardtune.train.ranklog import RankLog
-from shardtune.train.run_config import RunInvariants
+from shardtune.train.metrics import MetricsWriter, NullMetricsWriter, StepTimer
+from shardtune.train.progress import RunProgress
+from shardtune.train.run_context import Phase, RunContext
+from shardtune.train.run_plan import RunPlan
 from shardtune.train.state import TrainState
 from shardtune.train.step import StepMetrics, TrainStep
-from shardtune.train.stopping import Outcome, OutcomeFile, StopRequest
 from shardtune.train.trace import Trace
 
-PHASES = ("validating", "saving", "waiting for input", "in a step")  # in the order in which they come
-VALIDATING, SAVING, WAITING_FOR_INPUT, IN_A_STEP = range(len(PHASES))
-CHECK_EVERY = 100  # steps between comparisons of the ranks' weights
-DIVERGED = 1e3  # a loss this high has logits that differ by more than a thousand
+WEIGHT_CHECK_STEPS = 100  # between comparisons of the ranks' weights
+MAX_LOSS = 1e3  # a higher loss has logits that differ by more than a thousand
 EVALUATION_BATCH = 50  # research/inception's
 
 Batches = Generator[tuple[Any, Any, set[int]], None, None]
 
 
-@dataclass(frozen=True)
-class RunContext:
-    """What stops and remembers one attempt at a run."""
-
-    request: StopRequest
-    outcome: OutcomeFile
-    log: RankLog
-
-
 class Trainer:
     """One attempt at a run, from its last checkpoint to its end.
 
-    Attributes:
-        done: steps that are done.
-        schedule: of all steps.
-
     Args:
-        fixed: what was decided when the run began.
         readers: of the training split, and of the validation split, which may be empty.
-        threads: this rank's share of cores.
+        state: restored, equal on all ranks.
+        progress: how far the run is.
 
-    Raises:
-        CheckpointError, TrainingError: see `TrainState.begin`.
+    Attributes:
+        progress: how far the run is now.
     """
 
     def __init__(
         self,
-        config: TrainConfig,
-        world: World,
-        attempt: RunContext,
-        fixed: RunInvariants,
+        context: RunContext,
+        plan: RunPlan,
+        readers: Mapping[Split, RecordReader],
         state: TrainState,
-        readers: dict[Split, RecordReader],
-        threads: int,
+        progress: RunProgress,
     ) -> None:
-        self._config, self._world, self._attempt, self._state = config, world, attempt, state
-        self._readers, self._global_batch, self._threads = readers, fixed.global_batch, threads
-        self.schedule = fixed.schedule(config, len(readers["train"]))
-        self.done, self._history = state.begin(config, world)
-        self._first = self.done
+        self._context, self._config, self._world = context, context.config, context.world
+        self._plan, self._readers, self._state = plan, readers, state
+        self.progress = progress
+        self._first_step = progress.step
+        self._train_step = TrainStep(state, self._world, self._config, plan.global_batch)
         self._evaluator = Evaluator(state.model)
-        self._validate_every = _validation_interval(config, readers, fixed.global_batch)
         self._replaced: set[int] = set()  # corrupt records
-        self._spent = StepTimer()
-        self._trace = Trace(config, world, self.schedule.steps, self.done)
-        if world.is_root:
-            self._keeper = CheckpointManager(config.train_dir, config.keep_checkpoints)
-            self._metrics = MetricsWriter(config.train_dir, self.done)
-
-    @property
-    def ended(self) -> bool:
-        """Whether all steps are done, or nothing got better for too long, and all is validated."""
-        patience = self._config.patience
-        enough = self.done >= self.schedule.steps or (patience is not None and self._history.validations_since_best >= patience)
-        return enough and not self._owes_validation
-
-    @property
-    def _owes_validation(self) -> bool:
-        """Whether a validation belongs to the last step that is not there: a run that is to stop saves, and leaves it out."""
-        every, total = self._validate_every, self.schedule.steps
-        due = self.done and every and (self.done % every == 0 or self.done == total)
-        return bool(due) and all(validation["step"] != self.done for validation in self._history.validations)
+        self._timer = StepTimer()
+        self._trace = Trace(self._config, self._world, plan.total_steps, progress.step)
+        self._checkpoints: CheckpointManager | NullCheckpointManager = NullCheckpointManager()
+        self._metrics: MetricsWriter | NullMetricsWriter = NullMetricsWriter()
+        if self._world.is_root:
+            self._checkpoints = CheckpointManager(self._config.train_dir, self._config.keep_checkpoints, context.log)
+            self._metrics = MetricsWriter(self._config.train_dir, progress.step)
 
     def run(self) -> None:
         """Take the steps that are left.
 
         Raises:
-            StoppedError: somebody asked all ranks to stop, and all is saved.
-            TrainingError: the loss is no number, or weights differ between ranks.
+            StoppedError: somebody asked a rank to stop; all ranks have stopped, and everything is saved.
+            TrainingError: the loss diverged, or weights differ between ranks.
         """
-        total = self.schedule.steps
         self._world.guard.set_timeout(self._config.hang_timeout)
         try:
-            if self._owes_validation:
-                asked = not self._validate(None)
-                self._save(asked=True)
-                if asked:
+            # Make up for a validation that the last stop left out.
+            if self._plan.is_validation_due(self.progress):
+                is_validated = self._validate(None)
+                self._save()
+                if not is_validated:
                     self._stop()
-            with (
-                ProgressReporter(
-                    self._world, "steps", total, start=self.done, items_per_count=self._global_batch, rate_unit="images"
-                ) as progress,
-                closing(self._training_batches()) as batches,
-            ):
-                self._take_steps(batches, progress)
+            with self._reporter() as reporter, closing(self._training_batches()) as batches:
+                while not self._is_finished:
+                    # Take a step, and end the job if the loss diverged or weights differ.
+                    images, metrics = self._take_step(batches)
+                    # Report to metrics.jsonl, to this rank's log and to the terminal.
+                    self._report(metrics, reporter)
+                    # Validate the averaged weights, unless a rank is asked to stop.
+                    is_stopping = metrics.stop_requests > 0
+                    if not is_stopping and self._plan.is_validation_due(self.progress):
+                        is_stopping = not self._validate(images)
+                    # Save a checkpoint where one is due.
+                    if is_stopping or self._plan.is_checkpoint_due(self.progress, self._checkpoints.seconds_since_save):
+                        self._save()
+                    # Stop on all ranks after the same step.
+                    if is_stopping and not self._is_finished:
+                        self._stop()
+            # Finish.
             check_equal_weights(self._world, self._state.weights)
-            self._end("finished", images_per_second=round(progress.rate, 2))
+            self._write_outcome("finished", images_per_second=round(reporter.rate, 2))
         finally:
-            self._trace.end()
-            if self._world.is_root:
-                self._keeper.wait()
-                self._metrics.close()
+            self._trace.stop()
+            self._checkpoints.wait()
+            self._metrics.close()
 
-    def _beat(self, phase: int, *, compiles: bool = False) -> None:
-        self._world.guard.heartbeat(f"{PHASES[phase]}, step {self.done}", step=self.done, phase=phase, compiles=compiles)
+    @property
+    def _is_finished(self) -> bool:
+        return self._plan.is_finished(self.progress)
 
-    def _take_steps(self, batches: Batches, progress: ProgressReporter) -> None:
-        config, state, request = self._config, self._state, self._attempt.request
-        run_step = TrainStep(state, self._world, config, rank_slice(self._global_batch, self._world), self._global_batch)
-        while not self.ended:
-            self._trace.before(self.done)
-            self._beat(WAITING_FOR_INPUT, compiles=self.done == self._first)
-            started = time.monotonic()
-            images, labels, corrupt = next(batches)
-            waited = time.monotonic() - started
-            self._beat(IN_A_STEP, compiles=self.done == self._first)
-            rate = self.schedule.rate(self.done)
-            told = run_step(images, labels, self.done, rate, asks=request.reason is not None)
-            self._trace.after(self.done)
-            self.done += 1
-            self._replaced |= corrupt
-            self._require_sane(told)
-            self._spent.add(time.monotonic() - started, waited, told.communication)
-            self._report(told, rate, progress)
-            asked = told.asks > 0 or (self._owes_validation and not self._validate(images))
-            self._save(asked)
-            if asked and not self.ended:
-                self._stop()
+    def _heartbeat(self, phase: Phase, *, compiles: bool = False) -> None:
+        self._context.heartbeat(phase, self.progress.step, compiles=compiles)
 
-    def _training_batches(self) -> Batches:
-        return training_batches(
-            self._readers["train"],
-            self._world,
-            global_batch_size=self._global_batch,
-            image_size=self._config.image_size,
-            augmentation=self._config.augment,
-            seed=self._config.seed,
-            first_step=self.done,
-            threads=self._threads,
-            input_queue_memory_factor=self._config.input_queue_memory_factor,
-        )
+    def _take_step(self, batches: Batches) -> tuple[Any, StepMetrics]:
+        """Train on the next global batch; returns this rank's images of it and what was measured."""
+        step = self.progress.step
+        compiles = step == self._first_step
+        self._trace.before_step(step)
+        self._heartbeat(Phase.WAITING_FOR_INPUT, compiles=compiles)
+        started = time.monotonic()
+        images, labels, corrupt = next(batches)
+        input_seconds = time.monotonic() - started
+        self._heartbeat(Phase.IN_A_STEP, compiles=compiles)
+        rate = self._plan.schedule.rate(step)
+        metrics = self._train_step(images, labels, step, rate, self._context.stop_request.is_made)
+        self._trace.after_step(step)
+        self.progress = self.progress.after_step()
+        self._replaced |= corrupt
+        self._check(metrics)
+        self._timer.add(time.monotonic() - started, input_seconds, metrics.allreduce_seconds)
+        return images, metrics
 
-    def _require_sane(self, told: StepMetrics) -> None:
-        """Nothing is saved after a step that was not: the checkpoint before it stays the last."""
-        if not (math.isfinite(told.gradient_norm) and told.loss < DIVERGED):
-            self._world.run_on_root(lambda: _diverged(self.done, told))
-        if self.done % CHECK_EVERY == 0:
+    def _check(self, metrics: StepMetrics) -> None:
+        """Nothing is saved after a step that diverged: the checkpoint before it stays the last."""
+        if not (math.isfinite(metrics.gradient_norm) and metrics.loss < MAX_LOSS):
+            self._world.run_on_root(lambda: _raise_diverged(self.progress.step, metrics))
+        if self.progress.step % WEIGHT_CHECK_STEPS == 0:
             check_equal_weights(self._world, self._state.weights)
 
-    def _report(self, told: StepMetrics, rate: float, progress: ProgressReporter) -> None:
-        if self.done % self._config.log_every == 0 or self.done == self.schedule.steps:
-            shares, self._spent = self._spent.shares(), StepTimer()
-            if self._world.is_root:
-                self._metrics.add(
-                    self.done,
-                    loss=told.loss,
-                    learning_rate=rate,
-                    gradient_norm=told.gradient_norm,
-                    images_per_second=progress.rate,
-                    **shares,
-                )
-            note = (
-                f"loss {told.loss:.3f}, learning rate {rate:.3g}, {shares['step_seconds']:.3g} s a step (input "
-                f"{shares['input_share']:.0%}, communication {shares['communication_share']:.0%})"
+    def _report(self, metrics: StepMetrics, reporter: ProgressReporter) -> None:
+        step, status = self.progress.step, None
+        if step % self._config.log_every == 0 or step == self._plan.total_steps:
+            rate, times, self._timer = self._plan.schedule.rate(step - 1), self._timer.summary(), StepTimer()
+            self._metrics.write_scalars(
+                step,
+                loss=metrics.loss,
+                learning_rate=rate,
+                gradient_norm=metrics.gradient_norm,
+                images_per_second=reporter.rate,
+                **times,
             )
-            self._attempt.log.write(f"step {self.done}: {note}")
+            status = (
+                f"loss {metrics.loss:.3f}, learning rate {rate:.3g}, {times['step_seconds']:.3g} s a step (input "
+                f"{times['input_share']:.0%}, communication {times['communication_share']:.0%})"
+            )
+            self._context.log.write(f"step {step}: {status}")
+        if step == self._first_step + 1:  # which compiled
+            reporter.advance_untimed(1, status)
+            self._timer = StepTimer()
         else:
-            note = None
-        if self.done == self._first + 1:
-            progress.advance_untimed(1, note)  # it paid for compiling
-            self._spent = StepTimer()
-        else:
-            progress.advance(note)
+            reporter.advance(status)
 
     def _validate(self, images: Any) -> bool:
-        """Validate, unless a rank is asked to stop before that ends: then all leave it out, and False is returned.
+        """Validate, unless a rank is asked to stop meanwhile: then all ranks leave it out, and False is returned.
 
         Args:
             images: a batch whose activations become histograms, or None.
         """
-        self._beat(VALIDATING, compiles=True)
+        self._heartbeat(Phase.VALIDATING, compiles=True)
         batches = evaluation_batches(
             self._readers["validation"],
             self._world,
             batch_size=EVALUATION_BATCH,
             image_size=self._config.image_size,
             examples=len(self._readers["validation"]),
-            threads=self._threads,
+            threads=self._context.threads,
         )
         with self._state.averages.applied(), closing(batches):
-            counts = self._evaluator.run(batches, self._world, asked=lambda: self._attempt.request.reason is not None)
+            counts = self._evaluator.run(batches, self._world, lambda: self._context.stop_request.is_made)
         if counts is None:
             return False
-        self._history.add(self.done, counts.precision_at_1)
-        print_on_root(self._world, f"step {self.done}: {counts}")
-        if self._world.is_root:
-            self._metrics.add(
-                self.done, validation_precision_at_1=counts.precision_at_1, validation_recall_at_5=counts.recall_at_5
-            )
-            if self._config.histograms:
-                activations = {} if images is None else self._state.model(images, training=False)
-                self._metrics.histograms(self.done, {**self._state.weights, **activations})
+        self.progress = self.progress.after_validation(counts.precision_at_1)
+        step = self.progress.step
+        print_on_root(self._world, f"step {step}: {counts}")
+        self._metrics.write_scalars(
+            step, validation_precision_at_1=counts.precision_at_1, validation_recall_at_5=counts.recall_at_5
+        )
+        if self._config.histograms:
+            self._metrics.write_histograms(step, lambda: {**self._state.weights, **self._activations(images)})
         return True
 
-    def _save(self, asked: bool) -> None:
-        """Write a checkpoint where one is due: a function of the step on all ranks, but for the clock that rank 0 looks at."""
-        if not self._world.is_root:
-            return
-        config, best = self._config, self._history.best
-        late = config.save_minutes is not None and time.monotonic() - self._keeper.saved_at > 60 * config.save_minutes
-        is_best = best is not None and best["step"] == self.done
-        if asked or late or is_best or self.ended or self.done % config.save_every == 0:
-            self._beat(SAVING)
-            started = time.monotonic()
-            self._keeper.save(self.done, self._state.copy(), self._history)
-            self._attempt.log.write(f"step {self.done}: training waited {time.monotonic() - started:.3f} s for a checkpoint")
+    def _activations(self, images: Any) -> dict[str, Any]:
+        return {} if images is None else dict(self._state.model(images, training=False))
+
+    def _save(self) -> None:
+        self._heartbeat(Phase.SAVING)
+        self._checkpoints.save(self.progress, self._state.snapshot)
 
     def _stop(self) -> None:
-        """Leave on every rank at once: a launcher kills the rest when the first one leaves."""
-        asked = enumerate(self._world.allgather(self._attempt.request.reason))
-        reasons = ", ".join(f"{reason} on rank {rank}" for rank, reason in asked if reason)
-        # When one rank has left, launchers send SIGTERM to those that are just leaving too.
+        """Leave on every rank at once: a launcher kills the others when the first rank leaves."""
+        by_rank = enumerate(self._world.allgather(self._context.stop_request.reason))
+        reasons = ", ".join(f"{reason} on rank {rank}" for rank, reason in by_rank if reason)
+        # When one rank has left, launchers send SIGTERM to those that are about to leave.
         self._world.guard.interrupts.ignore()
-        self._end("stopped", reason=reasons)
-        raise StoppedError(f"Stopped after step {self.done} by {reasons}: the same command goes on from there.")
+        self._write_outcome("stopped", reason=reasons)
+        raise StoppedError(f"Stopped after step {self.progress.step} by {reasons}.", "Run the same command again to resume.")
 
-    def _end(self, outcome: Outcome, **more: Any) -> None:
-        """Write the outcome once all is durable, and let no rank go before."""
-        self._beat(SAVING)
+    def _write_outcome(self, outcome: Literal["finished", "stopped"], **fields: Any) -> None:
+        """Write the outcome when all checkpoints are durable; no rank returns earlier."""
+        self._heartbeat(Phase.SAVING)
         replaced = sorted(set().union(*self._world.allgather(self._replaced)))
         if replaced:
             first = self._readers["train"].describe_record(replaced[0])
             print_on_root(self._world, f"{len(replaced)} corrupt record(s) were replaced by others: the first is {first}.")
-        if self._world.is_root:
-            self._keeper.wait()
-            self._attempt.outcome.write(outcome, step=self.done, corrupt_records=len(replaced), **more)
+        self._checkpoints.wait()
+        self._context.outcome.mark_ended(outcome, step=self.progress.step, corrupt_records=len(replaced), **fields)
         self._world.barrier()
 
+    def _training_batches(self) -> Batches:
+        return training_batches(
+            self._readers["train"],
+            self._world,
+            global_batch_size=self._plan.global_batch,
+            image_size=self._config.image_size,
+            augmentation=self._config.augment,
+            seed=self._config.seed,
+            first_step=self.progress.step,
+            threads=self._context.threads,
+            input_queue_memory_factor=self._config.input_queue_memory_factor,
+        )
 
-def _validation_interval(config: TrainConfig, readers: dict[Split, RecordReader], global_batch: int) -> int:
-    """Steps between validations; 0: there are none."""
-    if not len(readers["validation"]) or not (config.validate_every or config.validate_epochs):
-        return 0
-    return config.validate_every or max(1, round(config.validate_epochs * len(readers["train"]) / global_batch))
+    def _reporter(self) -> ProgressReporter:
+        return ProgressReporter(
+            self._world,
+            "steps",
+            self._plan.total_steps,
+            start=self.progress.step,
+            items_per_count=self._plan.global_batch,
+            rate_unit="images",
+        )
 
 
-def _diverged(done: int, told: StepMetrics) -> None:
+def _raise_diverged(step: int, metrics: StepMetrics) -> None:
     raise TrainingError(
-        f"Training goes on while the loss is a number below {DIVERGED:g}, but after step {done} it is {told.loss:g} with a "
-        f"gradient norm of {told.gradient_norm:g}: start again with a lower --initial_learning_rate, with --clip_norm, or with "
-        f"--precision float32 in place of mixed_float16; the last checkpoint is from before."
+        f"Training diverged at step {step}: the loss is {metrics.loss:g} (limit {MAX_LOSS:g}) and the gradient norm "
+        f"{metrics.gradient_norm:g}.",
+        "The last checkpoint is from before. Start again with a lower --initial_learning_rate, with --clip_norm, or with "
+        "--precision float32 instead of mixed_float16.",
     )

@@ -1,0 +1,51 @@
+"""What all phases of one attempt at a run share."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from shardtune.runtime.world import World
+from shardtune.train.config import TrainConfig
+from shardtune.train.consistency import versions
+from shardtune.train.ranklog import RankLog
+from shardtune.train.stopping import OutcomeFile, StopRequest, read_outcome
+
+
+class Phase(IntEnum):
+    """Where a rank is between two steps, in the order in which the phases come."""
+
+    VALIDATING = 0
+    SAVING = 1
+    WAITING_FOR_INPUT = 2
+    IN_A_STEP = 3
+
+    def __str__(self) -> str:
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One attempt at a run, on this rank.
+
+    Attributes:
+        threads: cores of this rank.
+    """
+
+    config: TrainConfig
+    world: World
+    stop_request: StopRequest
+    outcome: OutcomeFile
+    log: RankLog
+    threads: int
+
+    @staticmethod
+    def open(config: TrainConfig, world: World, stop_request: StopRequest, threads: int) -> "RunContext":
+        """Begin the next attempt in `config.train_dir`. For all ranks to call."""
+        directory = config.train_dir
+        attempt = world.broadcast(read_outcome(directory).get("attempt", 0)) + 1
+        log = RankLog(directory, world.rank)
+        log.write(f"Attempt {attempt}, {world.name}: {versions()}")
+        return RunContext(config, world, stop_request, OutcomeFile(directory, world.rank, attempt), log, threads)
+
+    def heartbeat(self, phase: Phase, step: int, *, compiles: bool = False) -> None:
+        """Tell the guard that this rank has reached `phase` after `step` steps; `compiles`: something may be compiled there."""
+        self.world.guard.heartbeat(f"{phase}, step {step}", step=step, phase=int(phase), compiles=compiles)

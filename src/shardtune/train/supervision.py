@@ -1,0 +1,75 @@
+"""Run one attempt; record and report how it failed."""
+
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+from shardtune.errors import ReportedElsewhereError, ShardtuneError, StoppedError, TrainingError
+from shardtune.runtime.frameworks import tf
+from shardtune.train.ranklog import RankLog
+from shardtune.train.run_context import RunContext
+
+LAST_LINES = 20  # of a rank's log that are shown when it fails
+
+
+def run_supervised(context: RunContext, run: Callable[[], None]) -> None:
+    """Call `run`; a failure goes to the log of this rank and to outcome.json, and is raised.
+
+    Raises:
+        TrainingError: an operation over all workers failed although none is lost.
+        ReportedElsewhereError: the same, or a worker is lost, and one rank reports it.
+    """
+    context.world.guard.report_to(context.log.path, partial(_report_late_ranks, context))
+    try:
+        try:
+            run()
+        except tf.errors.OpError as error:
+            reason = _collective_failure(error)
+            if reason is None:
+                raise
+            context.log.write("".join(traceback.format_exception(error)))
+            raise _explain_collective_failure(context, reason) from error
+    except (StoppedError, ReportedElsewhereError):
+        raise
+    except Exception as error:
+        if not isinstance(error, ShardtuneError):
+            _show_last_lines(context.log)
+        context.log.write("".join(traceback.format_exception(error)))
+        context.outcome.mark_failed(error=str(error), rank=context.world.rank)
+        raise
+
+
+def _collective_failure(error: tf.errors.OpError) -> str | None:
+    """The first line of an operation over all workers that failed; None for another error of TensorFlow's."""
+    if "Horovod" not in str(error):
+        return None
+    return re.sub(r"^{{.*?}} ", "", (error.message or "").split("\n")[0])  # without the name of a graph's node
+
+
+def _explain_collective_failure(context: RunContext, reason: str) -> ShardtuneError:
+    """The error to raise: a worker is lost, or the operation itself failed. One rank reports it."""
+    silent, sentence, is_reporter = context.world.guard.find_silent_ranks()
+    if silent and is_reporter and not context.outcome.has_failed:
+        _report_late_ranks(context, f"A worker is lost: {sentence}", silent)
+    if silent or not is_reporter:
+        return ReportedElsewhereError("Another rank reports the cause.")
+    return TrainingError(
+        f"An operation over all workers failed ({reason}).", f"See the logs of all ranks in {context.log.path.parent}."
+    )
+
+
+def _report_late_ranks(context: RunContext, sentence: str, ranks: list[int]) -> None:
+    """Write which ranks are late to outcome.json and to stderr, with the last lines of their logs."""
+    sentence = f"{sentence}; see the logs of all ranks in {context.log.path.parent}."
+    context.outcome.mark_failed(error=sentence)
+    for rank in ranks:
+        _show_last_lines(RankLog(context.config.train_dir, rank))
+    sys.stderr.write(f"shardtune: {sentence}\n")
+    sys.stderr.flush()
+
+
+def _show_last_lines(log: RankLog) -> None:
+    """Show what a rank did before it failed unexpectedly."""
+    sys.stderr.write("".join(f"{log.path.name}: {line}\n" for line in log.tail(LAST_LINES)))
