@@ -10,7 +10,7 @@ import pytest
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.dataset.integrity import records_of_shards
+from shardtune.dataset.integrity import load_record_index_by_shard
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig
@@ -62,7 +62,7 @@ def test_an_intact_data_set_is_said_to_be_so(tiny: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize("with_records", [True, False])
 def test_every_flipped_bit_is_found_in_its_record(copy: Path, with_records: bool) -> None:
     manifest = Manifest.load(copy)
-    shard, records = manifest.splits["train"][1], records_of_shards(copy, manifest)
+    shard, records = manifest.splits["train"][1], load_record_index_by_shard(copy, manifest)
     assert records is not None
     starts = records[1]["start"]
     content = (copy / SHARD).read_bytes()
@@ -87,7 +87,7 @@ def test_every_flipped_bit_is_found_in_its_record(copy: Path, with_records: bool
 @pytest.mark.parametrize("with_records", [True, False])
 def test_every_truncation_is_found_where_it_begins(copy: Path, with_records: bool) -> None:
     manifest = Manifest.load(copy)
-    shard, records = manifest.splits["train"][1], records_of_shards(copy, manifest)
+    shard, records = manifest.splits["train"][1], load_record_index_by_shard(copy, manifest)
     assert records is not None
     starts = records[1]["start"]
     content = (copy / SHARD).read_bytes()

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from shardtune.dataset.example import decode_example, source_path
-from shardtune.dataset.integrity import check_metadata_files, records_of_shards
+from shardtune.dataset.integrity import check_metadata_files, load_record_index_by_shard
 from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Shard
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
@@ -30,7 +30,7 @@ def verify(config: VerifyConfig, world: World) -> None:
     world.guard.set_timeout(config.hang_timeout)
     manifest = world.broadcast_from_root(lambda: Manifest.load(directory))
     shards = manifest.shards
-    records = records_of_shards(directory, manifest)
+    records = load_record_index_by_shard(directory, manifest)
     shares = balance([shard.bytes for shard in shards], world.size)
     found: dict[int, list[str]] = {}
     with ProgressReporter(world, "shards", len(shards)) as progress:
