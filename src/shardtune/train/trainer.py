@@ -11,7 +11,7 @@ from shardtune.dataset.manifest import Split
 from shardtune.errors import StoppedError, TrainingError
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.input.order import rank_slice
-from shardtune.input.pipeline import evaluation_batches, training_batches
+from shardtune.input.pipeline import QUEUED_RECORDS, InputOptions, evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.world import World
@@ -155,16 +155,15 @@ class Trainer:
                 self._stop()
 
     def _training_batches(self) -> Batches:
-        return training_batches(
-            self._readers["train"],
-            self._world,
-            global_batch_size=self._global_batch,
+        options = InputOptions(
             image_size=self._config.image_size,
+            num_threads=self._threads,
             augmentation=self._config.augment,
             seed=self._config.seed,
-            first_step=self.done,
-            threads=self._threads,
-            input_queue_memory_factor=self._config.input_queue_memory_factor,
+            max_queued_records=QUEUED_RECORDS * self._config.input_queue_memory_factor,
+        )
+        return training_batches(
+            self._readers["train"], self._world, options, global_batch_size=self._global_batch, first_step=self.done
         )
 
     def _require_sane(self, told: StepMetrics) -> None:
@@ -212,10 +211,10 @@ class Trainer:
             batch_size=EVALUATION_BATCH,
             image_size=self._config.image_size,
             examples=len(self._readers["validation"]),
-            threads=self._threads,
+            num_threads=self._threads,
         )
         with self._state.averages.applied(), closing(batches):
-            counts = self._evaluator.run(batches, self._world, asked=lambda: self._attempt.request.reason is not None)
+            counts = self._evaluator.run(batches, self._world, should_stop=lambda: self._attempt.request.reason is not None)
         if counts is None:
             return False
         self._history.add(self.done, counts.precision_at_1)
