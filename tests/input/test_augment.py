@@ -104,7 +104,7 @@ def test_inception_looks_where_the_boxes_are() -> None:
 
     assert min(contrasts(box)) > 0.1
     assert min(contrasts(NO_BOXES)) < 0.02
-    both = np.concatenate([box, [[0.75, 0.75, 1.0, 1.0]]]).astype(np.float32)  # one of them is drawn
+    both = np.concatenate([box, [[0.75, 0.75, 1.0, 1.0]]]).astype(np.float32)  # one of them is chosen
     assert min(contrasts(both)) < 0.02
     assert contrasts(both) != contrasts(NO_BOXES)
 

@@ -63,7 +63,7 @@ def test_ranks_together_see_each_epoch_once_in_its_order(
         assert [index for index, of in zip(seen, epochs, strict=True) if of == number] == list(
             epoch_permutation(shards, seed, number)
         )
-    assert epochs == [(first * size + place) // examples for place in range(len(seen))]
+    assert epochs == [(first * size + position) // examples for position in range(len(seen))]
     assert sorted(seen[skipped : skipped + examples]) == list(range(examples))
 
 
@@ -80,7 +80,7 @@ def test_a_global_batch_is_the_same_in_one_step_or_in_several(
 @given(st.integers(0, 500), st.integers(1, 40))
 def test_rank_slices_cover_a_batch_and_differ_by_at_most_one(size: int, ranks: int) -> None:
     parts = [rank_slice(size, World(rank, ranks, rank, ranks)) for rank in range(ranks)]
-    assert [place for begin, end in parts for place in range(begin, end)] == list(range(size))
+    assert [position for begin, end in parts for position in range(begin, end)] == list(range(size))
     lengths = [end - begin for begin, end in parts]
     assert max(lengths) - min(lengths) <= 1
 

@@ -70,16 +70,16 @@ def test_neighbours_are_read_at_once(small_data: Path, monkeypatch: pytest.Monke
     assert len(reads) == 60
 
 
-@pytest.mark.parametrize(("number", "place"), [(0, 0), (0, -1), (1, 0), (-1, -1)])  # of the shard, and of the record in it
-def test_every_flipped_byte_is_found_and_named(copy: Path, number: int, place: int) -> None:
+@pytest.mark.parametrize(("shard_number", "record"), [(0, 0), (0, -1), (1, 0), (-1, -1)])
+def test_every_flipped_byte_is_found_and_named(copy: Path, shard_number: int, record: int) -> None:
     manifest = Manifest.load(copy)
     reader, skipping = reader_of(copy), reader_of(copy, on_corrupt="skip")
-    index = int(np.split(np.arange(60), np.cumsum(reader.shard_sizes)[:-1])[number][place])
+    index = int(np.split(np.arange(60), np.cumsum(reader.shard_sizes)[:-1])[shard_number][record])
     following = records(copy, "train")[(index + 1) % 60]
     starts = load_record_index(copy, manifest)["train"]["start"]
-    shard = copy / manifest.splits["train"][number].name
+    shard = copy / manifest.splits["train"][shard_number].name
     start = int(starts[index])
-    end = shard.stat().st_size if place == -1 else int(starts[index + 1])
+    end = shard.stat().st_size if record == -1 else int(starts[index + 1])
     file = os.open(shard, os.O_RDWR)
     for position in range(start, end):
         (byte,) = os.pread(file, 1, position)
