@@ -109,10 +109,10 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
         ),
         ("build --train_directory {empty} --output_directory {output}", 1, "blue holds no images"),
         (f"{BUILD} --labels_file nowhere.txt", 1, r"nowhere\.txt cannot be read"),
-        ("verify {empty}", 1, "dataset.json does not exist: run shardtune build first"),
-        ("inspect {empty} --output {output}", 1, "dataset.json does not exist: run shardtune build first"),
-        (TRAIN, 1, "dataset.json does not exist: run shardtune build first"),
-        (EVAL, 1, "dataset.json does not exist: run shardtune build first"),
+        ("verify {empty}", 1, "dataset.json does not exist. Run shardtune build first"),
+        ("inspect {empty} --output {output}", 1, "dataset.json does not exist. Run shardtune build first"),
+        (TRAIN, 1, "dataset.json does not exist. Run shardtune build first"),
+        (EVAL, 1, "dataset.json does not exist. Run shardtune build first"),
     ],
 )
 def test_what_goes_wrong_is_one_line(images: Path, empty: Path, tmp_path: Path, line: str, status: int, message: str) -> None:
@@ -159,7 +159,7 @@ def test_a_data_set_is_verified(small_data: Path, tmp_path: Path) -> None:
     done = shardtune("verify", copy)
     assert done.returncode == 1
     sentence, *findings = done.stderr.splitlines()
-    assert sentence.startswith(f"shardtune: A data set stays as it was written, but {copy} did not: restore")
+    assert sentence.startswith(f"shardtune: {copy} has changed since it was built. Restore")
     assert findings == [
         "train-00001-of-00004: is missing",
         "labels.txt: is missing or does not list the classes of the manifest",
@@ -265,16 +265,15 @@ import sys
 from pathlib import Path
 from shardtune import cli
 from shardtune.dataset.index import open_data_set
-from shardtune.input.pipeline import training_batches
+from shardtune.input.pipeline import InputOptions, training_batches
 from shardtune.input.reader import RecordReader
 
 def read(config, world):
     global batches  # so that it lives as long as the process
     manifest, records = open_data_set(Path(sys.argv[1]), world)
     reader = RecordReader(Path(sys.argv[1]), manifest, "train", records["train"])
-    batches = training_batches(
-        reader, world, global_batch_size=12, image_size=75, augmentation="light", seed=0, first_step=0, threads=2
-    )
+    options = InputOptions(image_size=75, num_threads=2, augmentation="light")
+    batches = training_batches(reader, world, options, global_batch_size=12, first_step=0)
     next(batches)
 
 cli.run_command(lambda: None, lambda config: (None, read))

@@ -79,7 +79,7 @@ def test_a_data_set_is_made_and_looked_at_without_tensorflow_or_mpi(tmp_path: Pa
 import sys
 from pathlib import Path
 from shardtune.builder.builder import build
-from shardtune.inspect.overview import inspect
+from shardtune.inspect.summary import inspect
 from shardtune.inspect.verify import verify
 from shardtune.builder.config import BuildConfig
 from shardtune.inspect.config import InspectConfig, VerifyConfig

@@ -128,7 +128,7 @@ def _select_command(config: Any) -> tuple[Backend | None, Callable[[Any, World],
 
         return "mpi", preview
     if isinstance(config, InspectConfig):
-        from shardtune.inspect.overview import inspect
+        from shardtune.inspect.summary import inspect
 
         return "mpi", inspect
     if isinstance(config, TrainConfig):

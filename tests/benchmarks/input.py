@@ -70,13 +70,13 @@ def tell_shares(data: Path) -> None:
     """Print where the CPU time of one image goes, each part run alone on one thread."""
     import tensorflow as tf
 
-    from shardtune.input.augment import central, random_crop, training_image
+    from shardtune.input.augment import central_crop, random_crop, training_image
     from shardtune.input.pipeline import example_seeds, parse
     from tests.benchmarks.pipelines import AREAS, SIZE, reader_of
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     reader = reader_of(data)
-    indices = epoch_permutation(reader.shards, 0, 0)
+    indices = epoch_permutation(reader.shard_sizes, 0, 0)
     records = reader.read(indices)
     seeds = example_seeds(0, np.zeros_like(indices), indices)
     boxes = tf.zeros([0, 4])
@@ -95,7 +95,7 @@ def tell_shares(data: Path) -> None:
     nothing, parsed = seconds(lambda record, seed: record), seconds(lambda record, seed: jpeg_of(record))
     for name in AUGMENTATIONS:
         if name == "none":  # what is resized to one pixel is little more than decoded
-            decoded = seconds(lambda record, seed: central(jpeg_of(record), 1))
+            decoded = seconds(lambda record, seed: central_crop(jpeg_of(record), 1))
         else:
             decoded = seconds(lambda record, seed, n=name: random_crop(jpeg_of(record), boxes, seed, min_area=AREAS[n]))
         whole = seconds(lambda record, seed, n=name: training_image(jpeg_of(record), boxes, SIZE, n, seed))
@@ -118,15 +118,15 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 def tell_resume(directory: Path) -> None:
     """Print how long the first batch takes at random places of a run over 1,000,000 examples, without TensorFlow's start."""
-    from shardtune.input.pipeline import training_batches
+    from shardtune.input.pipeline import InputOptions, training_batches
 
     reader = repeated(directory, 1000, 1000)
-    options: dict[str, Any] = {"augmentation": "light", "seed": 0, "threads": 2}
+    options = InputOptions(image_size=299, num_threads=2, augmentation="light")
     seconds = []
     for step in [0, *np.random.default_rng(0).integers(0, 10**7, 12).tolist()]:
         epoch_permutation.cache_clear()
         started = time.monotonic()
-        next(training_batches(reader, World(), global_batch_size=32, image_size=299, first_step=step, **options))
+        next(training_batches(reader, World(), options, global_batch_size=32, first_step=step))
         seconds.append(time.monotonic() - started)
     told = f"{statistics.median(seconds[1:]):.2f} s, at most {max(seconds[1:]):.2f}"
     print(f"first batch at any position of 1,000,000 examples: median {told}")

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from shardtune.dataset.manifest import Manifest, load_record_index
-from shardtune.input.pipeline import parse, training_batches
+from shardtune.input.pipeline import InputOptions, parse, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World
 
@@ -39,16 +39,8 @@ def reader_of(data: Path) -> RecordReader:
 
 
 def ours(data: Path, augmentation: Any) -> Iterator[Any]:
-    return training_batches(
-        reader_of(data),
-        World(),
-        global_batch_size=BATCH,
-        image_size=SIZE,
-        augmentation=augmentation,
-        seed=0,
-        first_step=0,
-        threads=CORES,
-    )
+    options = InputOptions(image_size=SIZE, num_threads=CORES, augmentation=augmentation)
+    return training_batches(reader_of(data), World(), options, global_batch_size=BATCH, first_step=0)
 
 
 def cropped(jpeg: Any, augmentation: str) -> Any:

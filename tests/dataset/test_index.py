@@ -65,11 +65,11 @@ def test_shards_of_research_inception_are_opened_without_a_manifest(old: Path) -
 def test_an_index_has_what_a_manifest_has(small_data: Path, tmp_path: Path) -> None:
     built = Manifest.load(small_data)
     copy = Path(shutil.copytree(small_data, tmp_path / "copy", ignore=lambda *_: ["dataset.json", "records.bin", ".shardtune"]))
-    found, places = open_data_set(copy, World())
+    found, record_index = open_data_set(copy, World())
     assert (found.labels, found.splits, found.class_counts) == (built.labels, built.splits, built.class_counts)
     assert found.records_sha256 == built.records_sha256
     for split, expected in load_record_index(small_data, built).items():
-        assert places[split].tolist() == expected.tolist()
+        assert record_index[split].tolist() == expected.tolist()
 
 
 def test_an_index_is_made_once(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +85,8 @@ def test_an_index_is_made_once(old: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_where_shards_cannot_be_written_to_their_index_is_cached(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (old / INDEX_NAME).write_text("a file, so that no folder can be made there")
     first, _ = open_data_set(old, World())
-    (kept,) = (old.parent / "cache" / "shardtune").iterdir()
-    assert (kept / FILE_STAMPS_NAME).exists()
+    (folder,) = (old.parent / "cache" / "shardtune").iterdir()
+    assert (folder / FILE_STAMPS_NAME).exists()
     other = Path(shutil.copytree(old, old.parent / "other"))
     write_shard(other / "train-00001-of-00003", [old_example(1)])
     assert open_data_set(other, World())[0].examples("train") == 6  # another folder, another index
@@ -96,7 +96,7 @@ def test_where_shards_cannot_be_written_to_their_index_is_cached(old: Path, monk
 
 @pytest.mark.parametrize("name", ["dataset.json", "records.bin", FILE_STAMPS_NAME])
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"[" * 10_000, None])
-def test_a_damaged_index_is_made_anew(old: Path, name: str, damage: bytes | None) -> None:
+def test_a_damaged_index_is_made_again(old: Path, name: str, damage: bytes | None) -> None:
     first, _ = open_data_set(old, World())
     path = old / INDEX_NAME / name
     content = path.read_bytes()
@@ -124,7 +124,7 @@ def test_labels_txt_names_the_classes(old: Path) -> None:
     (old / "labels.txt").write_text("a\nb\n\nc\nd\ne\n")
     assert open_data_set(old, World())[0].labels == ["a", "b", "c", "d", "e"]
     (old / "labels.txt").write_text("a\nb\n")
-    with pytest.raises(DataError, match=r"labels\.txt names each label on a line, .* has 2 and records have label 4: add"):
+    with pytest.raises(DataError, match=r"labels\.txt has 2 name\(s\), but records have label 4\. Add"):
         open_data_set(old, World())
 
 
@@ -148,29 +148,29 @@ def test_shards_that_are_no_data_set_are_refused(old: Path) -> None:
     path = old / "train-00002-of-00003"
     content = path.read_bytes()
     write_shard(path, [old_example(1), b"\xff\xff"])
-    refused(rf"is a tf.train.Example with .*, but the one at byte \d+ of {path} is not: give")
+    refused(rf"record at byte \d+ of {path} is not a tf\.train\.Example with .*\. Choose another data_dir")
     for labels, texts in (([b"red"], [b"red"]), ([1, 2], [b"red"]), ([1], [1]), ([1], [b"red", b"blue"])):
         features = {"image/class/label": labels, "image/class/text": texts}
         write_shard(path, [old_example(1), by_tensorflow(features).SerializeToString()])  # type: ignore[arg-type]
-        refused(rf"is a tf.train.Example with .*, but the one at byte \d+ of {path} is not: give")
+        refused(rf"record at byte \d+ of {path} is not a tf\.train\.Example .* \(image/class/.* is not one (number|text)\)\.")
     write_shard(path, [old_example(1), tf.train.Example().SerializeToString()])
-    refused(rf"image/class/label is 1 to \d+, .* at byte \d+ of {path} has none: number the classes from 1")
+    refused(rf"record at byte \d+ of {path} has no label\. Number the classes from 1 to \d+ in image/class/label")
     write_shard(path, [old_example(0, b"x")])
-    refused("has 0: number the classes from 1")
+    refused(r"has label 0\. Number the classes from 1")
     path.write_bytes(content[:-1])
-    refused(rf"sequence of whole records, but of the one at byte \d+ of {path}, the file ends within it: restore")
+    refused(rf"record at byte \d+ of {path} is damaged: the file ends within it\. Restore")
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-    refused(f"the one at byte 0 of {path}, the CRC of its length does not match: restore")
+    refused(rf"record at byte 0 of {path} is damaged: the CRC of its length does not match\. Restore")
     path.unlink()
-    refused(f"{old} holds all shards of one train split, but train-00002-of-00003 is missing: restore")
+    refused(rf"{old}/train-00002-of-00003 is missing: the train split has 3 shards\. Restore")
     path.write_bytes(content)
     (old / "train-00000-of-00009").write_bytes(b"")
-    refused("but train-00000-of-00009 does not belong to them")
+    refused(rf"{old}/train-00000-of-00009 does not belong to the other train shards\. Keep")
     (old / "train-00000-of-00009").unlink()
     (old / ".shardtune").mkdir()
-    refused(f"A build ends with dataset.json, but {old} has none: run the same shardtune build again")
+    refused(rf"{old} has no dataset\.json: its build has not finished\. Run the same shardtune build again")
 
 
 def test_a_folder_without_shards_is_no_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset\.json does not exist: run shardtune build first"):
+    with pytest.raises(DataError, match=r"dataset\.json does not exist\. Run shardtune build first"):
         open_data_set(tmp_path, World())

@@ -70,7 +70,7 @@ def test_any_value_in_place_of_a_field_is_refused_or_one(tmp_path: Path, key: st
         loaded = Manifest.load(tmp_path)
         assert loaded.sha256 == json.loads(path.read_bytes())["manifest_sha256"]
         load_record_index(tmp_path, loaded)
-        loaded.require_shards(tmp_path, "train")
+        loaded.check_shards(tmp_path, "train")
     except DataError:
         pass
     finally:
@@ -107,27 +107,27 @@ def test_what_was_saved_is_loaded(tmp_path: Path, saved: Manifest) -> None:
 
 
 def test_no_data_set_is_told_from_a_damaged_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist: run shardtune build first"):
+    with pytest.raises(DataError, match=r"does not exist\. Run shardtune build first"):
         Manifest.load(tmp_path)
-    with pytest.raises(DataError, match="does not exist: run shardtune build first"):
+    with pytest.raises(DataError, match=r"does not exist\. Run shardtune build first"):
         Manifest.load(tmp_path / "nowhere")
     (tmp_path / "file").write_text("a file where a directory was expected")
-    with pytest.raises(DataError, match="does not exist: run shardtune build first"):
+    with pytest.raises(DataError, match=r"does not exist\. Run shardtune build first"):
         Manifest.load(tmp_path / "file")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 3}, "reads data sets of schema 1 to 2, .* has 3"),
+        ({"schema_version": 3}, "has schema 3, but this shardtune reads schema 1 to 2"),
         # A later schema may have fields that this one has not: what to say is that it is later.
-        ({"schema_version": 3, "more": []}, "reads data sets of schema 1 to 2, .* has 3"),
-        ({"schema_version": 1}, "no data set manifest .*schema 1 has other fields"),
-        ({"reports": {}}, "no data set manifest .*schema 2 has other fields"),
-        ({"more": []}, "no data set manifest"),
-        ({"splits": {"train": []}}, "no data set manifest .*validation"),
-        ({"splits": []}, "no data set manifest"),
-        ({"splits": {"train": [{"name": "x"}], "validation": []}}, "no data set manifest"),
+        ({"schema_version": 3, "more": []}, "has schema 3, but this shardtune reads schema 1 to 2"),
+        ({"schema_version": 1}, "not a data set manifest .*schema 1 has other fields"),
+        ({"reports": {}}, "not a data set manifest .*schema 2 has other fields"),
+        ({"more": []}, "not a data set manifest"),
+        ({"splits": {"train": []}}, "not a data set manifest .*validation"),
+        ({"splits": []}, "not a data set manifest"),
+        ({"splits": {"train": [{"name": "x"}], "validation": []}}, "not a data set manifest"),
     ],
 )
 @pytest.mark.usefixtures("saved")
@@ -140,7 +140,7 @@ def test_another_structure_is_refused(tmp_path: Path, change: dict[str, Any], me
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b"[" * 10_000])
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST_NAME).write_bytes(content)
-    with pytest.raises(DataError, match="no data set manifest"):
+    with pytest.raises(DataError, match="not a data set manifest"):
         Manifest.load(tmp_path)
 
 
@@ -150,7 +150,7 @@ def test_a_truncated_manifest_is_refused(tmp_path: Path) -> None:
     content = path.read_bytes().rstrip()
     for size in range(0, len(content), 37):
         path.write_bytes(content[:size])
-        with pytest.raises(DataError, match="no data set manifest"):
+        with pytest.raises(DataError, match="not a data set manifest"):
             Manifest.load(tmp_path)
 
 
@@ -161,7 +161,7 @@ def test_every_flipped_bit_of_the_manifest_is_found(tmp_path: Path) -> None:
     for bit in range(8 * len(content)):
         position = bit // 8
         os.pwrite(file, bytes([content[position] ^ 1 << bit % 8]), position)
-        with pytest.raises(DataError, match=r"edited or damaged|no data set manifest|reads data sets of schema 1 to 2"):
+        with pytest.raises(DataError, match=r"edited or damaged|not a data set manifest|reads schema 1 to 2"):
             Manifest.load(tmp_path)
         os.pwrite(file, content[position : position + 1], position)
     os.close(file)
@@ -174,7 +174,7 @@ def test_an_edit_is_found_and_a_new_layout_is_none(tmp_path: Path) -> None:
     path.write_text(json.dumps(dict(reversed(value.items()))))
     Manifest.load(tmp_path)
     path.write_text(json.dumps(value | {"labels": ["daisy", "rose"]}))
-    with pytest.raises(DataError, match=f"{path} stays as shardtune build wrote it, but it was edited or damaged"):
+    with pytest.raises(DataError, match=f"{path} was edited or damaged: its content does not match its digest"):
         Manifest.load(tmp_path)
 
 
@@ -185,7 +185,7 @@ def test_a_shard_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     splits = json.loads(path.read_text())["splits"]
     splits["validation"][0]["name"] = name
     rewrite(path, {"splits": splits})
-    with pytest.raises(DataError, match=f"lie in the data directory itself, not at '{name}'"):
+    with pytest.raises(DataError, match=f"{path} lists '{name}', which is not the name of a file in its own directory"):
         Manifest.load(tmp_path)
 
 

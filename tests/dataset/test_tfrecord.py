@@ -35,8 +35,8 @@ def test_every_flipped_bit_is_found() -> None:
 
 @pytest.mark.parametrize("size", range(50))
 def test_a_truncated_record_is_found(size: int) -> None:
-    said = f"it ends after {size} bytes" if size < HEADER_BYTES else f"it has {size} bytes where its length says 50"
-    with pytest.raises(ValueError, match=said):
+    message = f"it ends after {size} bytes" if size < HEADER_BYTES else f"it has {size} bytes where its length says 50"
+    with pytest.raises(ValueError, match=message):
         unframe(frame(b"x" * 34)[:size])
 
 

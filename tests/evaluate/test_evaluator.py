@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from shardtune.evaluate.counts import TopKCounts
-from shardtune.evaluate.evaluator import BETWEEN_MEETINGS, Evaluator
+from shardtune.evaluate.evaluator import BATCHES_PER_STOP_CHECK, Evaluator
 from shardtune.runtime.world import World
 
 SIDE, CLASSES = 4, 9
@@ -42,7 +42,7 @@ def test_counts_are_numpy_s_for_any_batches(sizes: list[int]) -> None:
     model = network()
     expected = by_numpy(model, LABELS)
     assert 0 < expected.top_1 < expected.top_5 < expected.examples  # else this test would show little
-    assert Evaluator(model).counts(batches(*sizes), World()) == expected
+    assert Evaluator(model).run(batches(*sizes), World()) == expected
 
 
 def test_the_background_class_competes() -> None:
@@ -58,11 +58,11 @@ def test_the_background_class_competes() -> None:
 
 def test_with_fewer_than_five_classes_all_are_among_the_first_five() -> None:
     images, labels = IMAGES, LABELS % 3
-    assert Evaluator(network(3)).counts([(images, labels)], World()).top_5 == 50
+    assert Evaluator(network(3)).run([(images, labels)], World()).top_5 == 50
 
 
-@pytest.mark.parametrize("moment", [0, BETWEEN_MEETINGS])
-def test_who_is_asked_to_stop_counts_no_further(moment: int) -> None:
+@pytest.mark.parametrize("moment", [0, BATCHES_PER_STOP_CHECK])
+def test_a_rank_that_should_stop_counts_no_further(moment: int) -> None:
     seen = []
 
     def watched() -> Iterator[tuple[Any, Any]]:
@@ -70,14 +70,14 @@ def test_who_is_asked_to_stop_counts_no_further(moment: int) -> None:
             seen.append(batch)
             yield batch
 
-    assert Evaluator(network()).counts(watched(), World(), asked=lambda: len(seen) > moment) is None
+    assert Evaluator(network()).run(watched(), World(), should_stop=lambda: len(seen) > moment) is None
     assert len(seen) == moment + 1
 
 
 def test_empty_batches_count_nothing() -> None:
     model = network()
-    assert Evaluator(model).counts([*batches(50), (IMAGES[:0], LABELS[:0])], World()) == by_numpy(model, LABELS)
+    assert Evaluator(model).run([*batches(50), (IMAGES[:0], LABELS[:0])], World()) == by_numpy(model, LABELS)
 
 
 def test_a_rank_without_batches_counts_nothing() -> None:
-    assert Evaluator(network()).counts(batches(), World()) == TopKCounts()
+    assert Evaluator(network()).run(batches(), World()) == TopKCounts()

@@ -13,7 +13,7 @@ from tests.pictures import encoded, picture
 
 
 def write(directory: Path, shards: Sequence[int], split: Split = "train") -> Path:
-    """A data directory with so many examples in each shard of one split; returns it."""
+    """Write a data directory of one split; `shards` are the examples in each shard. Returns the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(len(shards))
     records, entries, number = [], [], 0
@@ -42,7 +42,7 @@ def reader_of(directory: Path, split: Split = "train", on_corrupt: str = "error"
 
 
 def repeated(directory: Path, examples: int, times: int) -> RecordReader:
-    """So many shards of so many examples each that are one and the same file."""
+    """A reader of `times` shards of `examples` each, all of them the same file."""
     one = write(directory / "one", [examples])
     (only,) = Manifest.load(one).splits["train"]
     entries = [Shard(f"train-{number:05d}-of-{times:05d}", examples, only.bytes, "") for number in range(times)]
@@ -58,9 +58,9 @@ def corrupt(directory: Path, indices: Sequence[int], split: Split = "train") -> 
     """Flip a bit in the middle of the records of these examples."""
     manifest = Manifest.load(directory)
     starts = load_record_index(directory, manifest)[split]["start"]
-    places = [(shard, place) for shard in manifest.splits[split] for place in range(shard.examples)]
+    shards = [shard for shard in manifest.splits[split] for _ in range(shard.examples)]
     for index in indices:
-        path = directory / places[index][0].name
+        path = directory / shards[index].name
         content = bytearray(path.read_bytes())
         content[int(starts[index]) + 100] ^= 1
         path.write_bytes(content)

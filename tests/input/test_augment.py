@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shardtune.config import Augmentation
-from shardtune.input.augment import central, training_image
+from shardtune.input.augment import central_crop, training_image
 from tests.pictures import encoded, picture
 
 JPEG = encoded(picture(np.random.default_rng(9), 60, 44), quality=95)
@@ -64,7 +64,7 @@ def test_an_image_is_the_same_in_eager_mode_and_in_a_pipeline(augmentation: Augm
 def test_the_smallest_images_can_be_augmented(width: int, height: int, augmentation: Augmentation) -> None:
     jpeg = encoded(Image.new("RGB", (width, height), "white"))
     assert seen(augmentation, (0, 0), jpeg).shape == (SIZE, SIZE, 3)
-    assert np.allclose(central(tf.constant(jpeg), SIZE), 1.0)
+    assert np.allclose(central_crop(tf.constant(jpeg), SIZE), 1.0)
 
 
 @pytest.mark.parametrize("augmentation", RANDOM)
@@ -104,7 +104,7 @@ def test_inception_looks_where_the_boxes_are() -> None:
 
     assert min(contrasts(box)) > 0.1
     assert min(contrasts(NO_BOXES)) < 0.02
-    both = np.concatenate([box, [[0.75, 0.75, 1.0, 1.0]]]).astype(np.float32)  # one of them is drawn
+    both = np.concatenate([box, [[0.75, 0.75, 1.0, 1.0]]]).astype(np.float32)  # one of them is chosen
     assert min(contrasts(both)) < 0.02
     assert contrasts(both) != contrasts(NO_BOXES)
 
@@ -113,9 +113,9 @@ def test_central_is_the_middle_without_change() -> None:
     image = Image.new("RGB", (64, 64), "black")  # a frame of 4 pixels around white: 1/16 of the side, cut off at each edge
     image.paste("white", (4, 4, 60, 60))
     jpeg = tf.constant(encoded(image, quality=100, subsampling=0))
-    assert central(jpeg, 56).shape == (56, 56, 3)
-    assert float(tf.reduce_min(central(jpeg, 56))) > 0.9
-    assert float(tf.reduce_max(central(jpeg, 56))) == 1.0
+    assert central_crop(jpeg, 56).shape == (56, 56, 3)
+    assert float(tf.reduce_min(central_crop(jpeg, 56))) > 0.9
+    assert float(tf.reduce_max(central_crop(jpeg, 56))) == 1.0
 
 
 @given(st.integers(1, 90), st.integers(1, 90))
@@ -123,9 +123,9 @@ def test_central_is_the_middle_without_change() -> None:
 def test_central_takes_what_the_reference_takes(width: int, height: int) -> None:
     jpeg = tf.constant(encoded(picture(np.random.default_rng(width), width, height), subsampling=0))
     expected = tf.image.resize(tf.image.central_crop(tf.io.decode_jpeg(jpeg, channels=3), 0.875), (8, 8))
-    assert np.allclose(central(jpeg, 8) * 127.5 + 127.5, expected, atol=1e-3)
+    assert np.allclose(central_crop(jpeg, 8) * 127.5 + 127.5, expected, atol=1e-3)
 
 
 def test_none_is_the_central_crop() -> None:
-    assert np.array_equal(seen("none", (1, 2)), central(tf.constant(JPEG), SIZE))
-    assert not np.array_equal(seen("light", (1, 2)), central(tf.constant(JPEG), SIZE))
+    assert np.array_equal(seen("none", (1, 2)), central_crop(tf.constant(JPEG), SIZE))
+    assert not np.array_equal(seen("light", (1, 2)), central_crop(tf.constant(JPEG), SIZE))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardtune.input.order import BLOCK, WINDOW, epoch_permutation, global_batch, rank_slice
+from shardtune.input.order import BLOCK_RECORDS, WINDOW_BLOCKS, epoch_permutation, global_batch, rank_slice
 from shardtune.runtime.world import World
 
 SHARDS = st.lists(st.integers(0, 60), min_size=1, max_size=12).filter(any).map(tuple)
@@ -20,19 +20,19 @@ def test_an_epoch_is_a_permutation(shards: tuple[int, ...], seed: int, epoch: in
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=4).filter(any).map(tuple), SEEDS)
 def test_neighbouring_records_are_taken_at_about_the_same_time(shards: tuple[int, ...], seed: int) -> None:
-    place = np.argsort(epoch_permutation(shards, seed, 0))
+    position = np.argsort(epoch_permutation(shards, seed, 0))
     first = 0
     for examples in shards:
-        for begin in range(first, first + examples, BLOCK):
-            block = place[begin : min(begin + BLOCK, first + examples)]
-            assert block.max() - block.min() < BLOCK * WINDOW
+        for begin in range(first, first + examples, BLOCK_RECORDS):
+            block = position[begin : min(begin + BLOCK_RECORDS, first + examples)]
+            assert block.max() - block.min() < BLOCK_RECORDS * WINDOW_BLOCKS
         first += examples
 
 
 def test_batches_are_mixed_from_all_over_the_data_set() -> None:
     order = epoch_permutation((2000,) * 10, 0, 0)
     for batch in order[: 20_000 // 32 * 32].reshape(-1, 32):
-        assert len(set((batch // BLOCK).tolist())) > 16  # blocks
+        assert len(set((batch // BLOCK_RECORDS).tolist())) > 16  # blocks
         assert len(set((batch // 2000).tolist())) > 4  # shards
 
 
@@ -44,7 +44,7 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 @given(SHARDS, SEEDS, st.integers(0, 10**6), st.integers(1, 80), st.integers(0, 300))
 @settings(max_examples=200)
-def test_ranks_together_go_through_each_epoch_once_in_its_order(
+def test_ranks_together_see_each_epoch_once_in_its_order(
     shards: tuple[int, ...], seed: int, epoch: int, ranks: int, more: int
 ) -> None:
     # More ranks than shards, and than examples, included.
@@ -63,12 +63,12 @@ def test_ranks_together_go_through_each_epoch_once_in_its_order(
         assert [index for index, of in zip(seen, epochs, strict=True) if of == number] == list(
             epoch_permutation(shards, seed, number)
         )
-    assert epochs == [(first * size + place) // examples for place in range(len(seen))]
+    assert epochs == [(first * size + position) // examples for position in range(len(seen))]
     assert sorted(seen[skipped : skipped + examples]) == list(range(examples))
 
 
 @given(SHARDS, SEEDS, st.integers(0, 10**9), st.integers(1, 16), st.integers(1, 6))
-def test_a_global_batch_is_one_however_many_steps_it_is_cut_into(
+def test_a_global_batch_is_the_same_in_one_step_or_in_several(
     shards: tuple[int, ...], seed: int, step: int, size: int, parts: int
 ) -> None:
     whole = global_batch(shards, seed, step, size * parts)
@@ -78,15 +78,15 @@ def test_a_global_batch_is_one_however_many_steps_it_is_cut_into(
 
 
 @given(st.integers(0, 500), st.integers(1, 40))
-def test_ranks_share_a_batch_without_rest_and_nearly_alike(size: int, ranks: int) -> None:
+def test_rank_slices_cover_a_batch_and_differ_by_at_most_one(size: int, ranks: int) -> None:
     parts = [rank_slice(size, World(rank, ranks, rank, ranks)) for rank in range(ranks)]
-    assert [place for begin, end in parts for place in range(begin, end)] == list(range(size))
+    assert [position for begin, end in parts for position in range(begin, end)] == list(range(size))
     lengths = [end - begin for begin, end in parts]
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_the_order_is_that_of_earlier_releases() -> None:
-    # A change here would make every run that resumes see other examples than it began with.
+    # A change here would give other examples to every run that resumes.
     assert epoch_permutation((5, 3), 7, 0).tolist() == [4, 1, 2, 7, 0, 6, 5, 3]
     assert epoch_permutation((5, 3), 7, 1).tolist() == [6, 5, 2, 3, 7, 0, 4, 1]
     digests = [
@@ -108,11 +108,11 @@ def test_nobody_can_change_an_order_that_others_read() -> None:
         epoch_permutation((5,), 0, 0)[0] = 1
 
 
-def test_little_more_than_one_epoch_of_integers_is_held() -> None:
+def test_memory_is_little_more_than_one_epoch_of_integers() -> None:
     shards = (977,) * 1024
     global_batch(shards, 0, 0, 256)  # the order of the epoch before is in the cache
     tracemalloc.start()
     global_batch(shards, 0, 3 * sum(shards) // 256, 256)
-    held = tracemalloc.get_traced_memory()
+    _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held[1] < 1.75 * 8 * sum(shards)  # there are an eighth as many blocks as examples
+    assert peak_bytes < 1.75 * 8 * sum(shards)  # there are an eighth as many blocks as examples

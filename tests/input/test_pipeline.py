@@ -17,7 +17,7 @@ from shardtune.dataset.manifest import RECORD_DTYPE, SPLITS, Manifest, Shard, Sp
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.errors import DataError, UsageError
 from shardtune.input.order import epoch_permutation, global_batch
-from shardtune.input.pipeline import READ_AT_ONCE, evaluation_batches, example_seeds, training_batches
+from shardtune.input.pipeline import RECORDS_PER_READ, InputOptions, evaluation_batches, example_seeds, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World
 from tests.input.shards import corrupt, reader_of, repeated, write
@@ -29,11 +29,16 @@ SIZE = 16
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
-def trained_on(reader: RecordReader, steps: int, rank: int = 0, ranks: int = 1, *, size: int, **options: Any) -> list[Batch]:
-    """What a rank is given of so many global batches of `size`."""
+def options_of(**changes: Any) -> InputOptions:
+    return InputOptions(**{"image_size": SIZE, "num_threads": 2, "augmentation": "light", "seed": 3} | changes)
+
+
+def trained_on(
+    reader: RecordReader, steps: int, rank: int = 0, ranks: int = 1, *, size: int, first_step: int = 0, **options: Any
+) -> list[Batch]:
+    """A rank's parts of `steps` global batches of `size`."""
     world = World(rank, ranks, rank, ranks)
-    defaults = {"image_size": SIZE, "augmentation": "light", "seed": 3, "first_step": 0, "threads": 2}
-    batches = training_batches(reader, world, global_batch_size=size, **(defaults | options))  # type: ignore[arg-type]
+    batches = training_batches(reader, world, options_of(**options), global_batch_size=size, first_step=first_step)
     return [(images.numpy(), labels.numpy()) for images, labels, _ in islice(batches, steps)]
 
 
@@ -41,17 +46,17 @@ def trained_on_together(reader: RecordReader, steps: int, ranks: int, **options:
     """Of each step, label and checksum of each image, of one rank after the other."""
     parts = [trained_on(reader, steps, rank, ranks, **options) for rank in range(ranks)]
     assert {len(part) for part in parts} == {steps}
-    return [[seen for batch in step for seen in told(batch)] for step in zip(*parts, strict=True)]
+    return [[seen for batch in step for seen in labels_and_checksums(batch)] for step in zip(*parts, strict=True)]
 
 
-def told(batch: Batch) -> list[tuple[int, int]]:
+def labels_and_checksums(batch: Batch) -> list[tuple[int, int]]:
     return [(label, zlib.crc32(image.tobytes())) for image, label in zip(batch[0], batch[1].tolist(), strict=True)]
 
 
 def evaluated(reader: RecordReader, rank: int, ranks: int, batch_size: int, examples: int) -> list[list[tuple[int, int]]]:
     world = World(rank, ranks, rank, ranks)
-    batches = evaluation_batches(reader, world, batch_size=batch_size, image_size=SIZE, examples=examples, threads=2)
-    return [told((images.numpy(), labels.numpy())) for images, labels in batches]
+    batches = evaluation_batches(reader, world, batch_size=batch_size, image_size=SIZE, examples=examples, num_threads=2)
+    return [labels_and_checksums((images.numpy(), labels.numpy())) for images, labels in batches]
 
 
 @given(
@@ -91,7 +96,12 @@ def test_a_run_stopped_anywhere_sees_the_identical_remainder_on_any_number_of_ra
     steps, size = 6, 5  # 30 examples: more than two epochs
     whole = trained_on_together(reader_of(small), steps, 1, size=size, augmentation=augmentation)
     for first in range(steps):
-        options: dict[str, Any] = {"size": size, "augmentation": augmentation, "first_step": first, "threads": 1 + first % 2}
+        options: dict[str, Any] = {
+            "size": size,
+            "augmentation": augmentation,
+            "first_step": first,
+            "num_threads": 1 + first % 2,
+        }
         assert trained_on_together(reader_of(small), steps - first, ranks, **options) == whole[first:]
     images = [seen for step in whole for seen in step]
     assert len(set(images)) == len(images)  # no two epochs augment an example alike
@@ -103,7 +113,7 @@ def test_batches_hold_the_examples_of_the_global_order(small_data: Path) -> None
     for step, (images, found) in enumerate(trained_on(reader, 10, size=7)):
         assert images.shape == (7, SIZE, SIZE, 3)
         assert images.dtype == np.float32
-        assert found.tolist() == [labels[index] for index in global_batch(reader.shards, 3, step, 7)[0]]
+        assert found.tolist() == [labels[index] for index in global_batch(reader.shard_sizes, 3, step, 7)[0]]
 
 
 @pytest.mark.parametrize("factor", [1, 3])
@@ -111,9 +121,8 @@ def test_neither_the_queue_nor_what_is_read_at_once_changes_anything(
     small: Path, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = trained_on_together(reader_of(small), 9, 2, size=4)
-    monkeypatch.setattr("shardtune.input.pipeline.READ_AT_ONCE", 4 * factor)
-    monkeypatch.setattr("shardtune.input.pipeline.QUEUE_UNIT", 6)
-    assert trained_on_together(reader_of(small), 9, 2, size=4, input_queue_memory_factor=factor) == expected
+    monkeypatch.setattr("shardtune.input.pipeline.RECORDS_PER_READ", 4 * factor)
+    assert trained_on_together(reader_of(small), 9, 2, size=4, max_queued_records=6 * factor) == expected
 
 
 def test_a_seed_is_of_one_example_in_one_epoch_of_one_run() -> None:
@@ -131,7 +140,7 @@ def test_what_is_seen_depends_on_the_seed_and_on_the_augmentation(small: Path) -
 
 
 def test_a_worker_without_examples_is_refused(small: Path) -> None:
-    with pytest.raises(UsageError, match="at least one example of a global batch, but 3 workers share 2: start fewer"):
+    with pytest.raises(UsageError, match=r"global batch of 2 is too small for 3 workers, .*\. Start at most 2 worker"):
         trained_on(reader_of(small), 1, 0, 3, size=2)
 
 
@@ -158,7 +167,7 @@ def test_skipped_records_are_replaced_alike_on_any_number_of_ranks(tmp_path: Pat
     replaced = {0: 1, 4: 6, 5: 6, 12: 1}
     reader = reader_of(tmp_path, on_corrupt="skip")
     seen = trained_on_together(reader, steps, ranks, size=size)
-    order = [global_batch(reader.shards, 3, step, size)[0].tolist() for step in range(steps)]
+    order = [global_batch(reader.shard_sizes, 3, step, size)[0].tolist() for step in range(steps)]
     assert [[label - 1 for label, _ in step] for step in seen] == [[replaced.get(i, i) for i in step] for step in order]
     assert seen == trained_on_together(reader_of(tmp_path, on_corrupt="skip"), steps, 1, size=size)
     assert reader.corrupt == set(bad)
@@ -175,38 +184,34 @@ def test_evaluation_leaves_corrupt_records_out_of_their_batches(tmp_path: Path, 
     assert len({len(part) for part in parts}) == 1  # ranks go through them together
 
 
-def test_a_split_without_a_sound_record_is_an_error(tmp_path: Path) -> None:
+def test_a_split_without_a_valid_record_is_an_error(tmp_path: Path) -> None:
     corrupt(write(tmp_path, [2, 1], "validation"), [0, 1, 2], "validation")
-    with pytest.raises(DataError, match="A split has at least one sound record, but all 3 are corrupt"):
+    with pytest.raises(DataError, match=f"All 3 record.* of the validation split of {tmp_path} are corrupt"):
         evaluated(reader_of(tmp_path, "validation", "skip"), 0, 1, 3, 3)
 
 
 def test_corrupt_records_are_counted_when_they_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corrupt(write(tmp_path, [5, 3, 5]), [0, 4, 5, 12])
-    for at_once in (1, 512):  # what is read ahead is not told
-        monkeypatch.setattr("shardtune.input.pipeline.READ_AT_ONCE", at_once)
+    for records_per_read in (1, 512):  # records that are read ahead are not counted
+        monkeypatch.setattr("shardtune.input.pipeline.RECORDS_PER_READ", records_per_read)
         reader = reader_of(tmp_path, on_corrupt="skip")
-        batches = training_batches(
-            reader, World(), global_batch_size=2, image_size=SIZE, augmentation="none", seed=3, first_step=0, threads=2
-        )
-        told = [found for _, _, found in islice(batches, 6)]
-        assert told == [set(global_batch(reader.shards, 3, step, 2)[0].tolist()) & {0, 4, 5, 12} for step in range(6)]
+        batches = training_batches(reader, World(), options_of(augmentation="none"), global_batch_size=2, first_step=0)
+        reported = [found for _, _, found in islice(batches, 6)]
+        assert reported == [set(global_batch(reader.shard_sizes, 3, step, 2)[0].tolist()) & {0, 4, 5, 12} for step in range(6)]
 
 
 def test_a_corrupt_record_is_reported_in_place_of_the_batch_that_it_is_in(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shardtune.input.pipeline.READ_AT_ONCE", 2)
+    monkeypatch.setattr("shardtune.input.pipeline.RECORDS_PER_READ", 2)
     copy = Path(shutil.copytree(small, tmp_path / "copy"))
     order = global_batch((5, 3, 6), 3, 0, 14)[0].tolist()
-    for place in range(14):
-        corrupt(copy, order[place : place + 1])
-        with pytest.raises(
-            DataError, match=rf"passes its CRC, but in record {order[place]} of its split, at byte \d+ of {copy}"
-        ):
+    for position in range(14):
+        corrupt(copy, order[position : position + 1])
+        with pytest.raises(DataError, match=rf"Corrupt record {order[position]} of its split, at byte \d+ of {copy}"):
             trained_on(reader_of(copy), 7, size=2)
-        assert len(trained_on(reader_of(copy), place // 2, size=2)) == place // 2
-        corrupt(copy, order[place : place + 1])  # mended
+        assert len(trained_on(reader_of(copy), position // 2, size=2)) == position // 2
+        corrupt(copy, order[position : position + 1])  # repaired
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -214,7 +219,7 @@ def test_both_pipelines_report_corrupt_records(small_data: Path, tmp_path: Path,
     copy = Path(shutil.copytree(small_data, tmp_path / "copy"))
     corrupt(copy, [20], split)
     reader = reader_of(copy, split)
-    with pytest.raises(DataError, match=r"in record 20 of its split, at byte \d+ of .*, the CRC of its data"):
+    with pytest.raises(DataError, match=r"Corrupt record 20 of its split, at byte \d+ of .*: the CRC of its data"):
         trained_on(reader, 8, size=8) if split == "train" else evaluated(reader, 0, 1, 8, 21)
 
 
@@ -248,7 +253,8 @@ def test_a_record_without_an_image_is_named(tmp_path: Path, features: dict[str, 
     entry = Shard("train-00000-of-00001", 2, len(content), "")
     Manifest(["a"], {"train": [entry], "validation": []}, {"train": [2], "validation": [0]}, digest, {}).save(tmp_path)
     with pytest.raises(
-        DataError, match=rf"Every record .* but record 1 of its split, at byte {len(first)} of .* does not \(.*{words}"
+        DataError,
+        match=rf"Cannot decode record 1 of its split, at byte {len(first)} of .* \(.*{words}.*\): it needs an RGB JPEG",
     ):
         trained_on(reader_of(tmp_path), 1, size=2, augmentation="inception")
 
@@ -256,14 +262,14 @@ def test_a_record_without_an_image_is_named(tmp_path: Path, features: dict[str, 
 def test_a_run_resumes_at_the_same_cost_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = repeated(tmp_path, 1000, 1000)
     pread, reads = os.pread, []
-    monkeypatch.setattr(os, "pread", lambda *place: reads.append(place) or pread(*place))
+    monkeypatch.setattr(os, "pread", lambda *arguments: reads.append(arguments) or pread(*arguments))
     for step in (0, 10**6 // 2 // 64, 10**6 // 64, 10**9):
         reads.clear()
         epoch_permutation.cache_clear()
         ((_, labels),) = trained_on(reader, 1, size=64, first_step=step, augmentation="none")
         assert epoch_permutation.cache_info().misses <= 2
-        assert len(reads) <= 3 * READ_AT_ONCE
-        assert labels.tolist() == [index % 1000 + 1 for index in global_batch(reader.shards, 3, step, 64)[0]]
+        assert len(reads) <= 3 * RECORDS_PER_READ
+        assert labels.tolist() == [index % 1000 + 1 for index in global_batch(reader.shard_sizes, 3, step, 64)[0]]
 
 
 def test_a_data_set_of_schema_1_gives_the_same_batches(small_data: Path, tmp_path: Path) -> None:
@@ -271,4 +277,4 @@ def test_a_data_set_of_schema_1_gives_the_same_batches(small_data: Path, tmp_pat
     downgrade(copy)
     assert reader_of(copy).read(np.arange(1)) != reader_of(small_data).read(np.arange(1))
     for old, new in zip(trained_on(reader_of(copy), 3, size=8), trained_on(reader_of(small_data), 3, size=8), strict=True):
-        assert told(old) == told(new)
+        assert labels_and_checksums(old) == labels_and_checksums(new)

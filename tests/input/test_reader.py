@@ -28,7 +28,7 @@ def copy(small_data: Path, tmp_path: Path) -> Path:
 def test_records_are_those_that_tensorflow_reads_in_their_order(small_data: Path, split: Split) -> None:
     reader = reader_of(small_data, split)
     expected = records(small_data, split)
-    assert len(reader) == len(expected) == sum(reader.shards)
+    assert len(reader) == len(expected) == sum(reader.shard_sizes)
     assert reader.read(np.arange(len(reader))) == expected
     assert reader.read(np.array([], np.int64)) == []
 
@@ -57,34 +57,36 @@ def test_neighbours_are_read_at_once(small_data: Path, monkeypatch: pytest.Monke
     reader.read(np.random.default_rng(0).permutation(60))
     assert reads == wholes
     reads.clear()
-    reader.read(np.array([0, reader.shards[0] - 1]))  # the gap is smaller than MAX_GAP
+    reader.read(np.array([0, reader.shard_sizes[0] - 1]))  # the gap is smaller than MAX_GAP_BYTES
     assert reads == wholes[:1]
-    monkeypatch.setattr(module, "MAX_GAP", 0)
+    monkeypatch.setattr(module, "MAX_GAP_BYTES", 0)
     reads.clear()
-    assert reader.shards[0] > 4
+    assert reader.shard_sizes[0] > 4
     reader.read(np.array([2, 1, 4]))
     assert len(reads) == 2
-    monkeypatch.setattr(module, "MAX_READ", 1)
+    monkeypatch.setattr(module, "MAX_READ_BYTES", 1)
     reads.clear()
     reader.read(np.arange(60))
     assert len(reads) == 60
 
 
-@pytest.mark.parametrize(("number", "place"), [(0, 0), (0, -1), (1, 0), (-1, -1)])  # of the shard, and of the record in it
-def test_every_flipped_byte_is_found_and_named(copy: Path, number: int, place: int) -> None:
+@pytest.mark.parametrize(("shard_number", "record"), [(0, 0), (0, -1), (1, 0), (-1, -1)])
+def test_every_flipped_byte_is_found_and_named(copy: Path, shard_number: int, record: int) -> None:
     manifest = Manifest.load(copy)
     reader, skipping = reader_of(copy), reader_of(copy, on_corrupt="skip")
-    index = int(np.split(np.arange(60), np.cumsum(reader.shards)[:-1])[number][place])
+    index = int(np.split(np.arange(60), np.cumsum(reader.shard_sizes)[:-1])[shard_number][record])
     following = records(copy, "train")[(index + 1) % 60]
     starts = load_record_index(copy, manifest)["train"]["start"]
-    shard = copy / manifest.splits["train"][number].name
+    shard = copy / manifest.splits["train"][shard_number].name
     start = int(starts[index])
-    end = shard.stat().st_size if place == -1 else int(starts[index + 1])
+    end = shard.stat().st_size if record == -1 else int(starts[index + 1])
     file = os.open(shard, os.O_RDWR)
     for position in range(start, end):
         (byte,) = os.pread(file, 1, position)
         os.pwrite(file, bytes([byte ^ 1 << position % 8]), position)
-        with pytest.raises(DataError, match=f"in record {index} of its split, at byte {start} of {shard}, .*does not match"):
+        with pytest.raises(
+            DataError, match=f"Corrupt record {index} of its split, at byte {start} of {shard}: .*does not match"
+        ):
             reader.read(np.array([index]))
         assert skipping.read(np.array([index])) == [following]
         os.pwrite(file, bytes([byte]), position)
@@ -98,7 +100,7 @@ def test_damage_in_one_record_leaves_its_neighbours_readable(copy: Path, small_d
     assert reader_of(copy).read(np.array([6, 8])) == [records(small_data, "train")[i] for i in (6, 8)]
 
 
-def test_skipped_records_are_replaced_by_the_next_sound_one_and_counted(tmp_path: Path) -> None:
+def test_skipped_records_are_replaced_by_the_next_valid_one_and_counted(tmp_path: Path) -> None:
     expected = records(write(tmp_path, [4, 2, 4]), "train")
     corrupt(tmp_path, [1, 4, 5, 9])
     reader = reader_of(tmp_path, on_corrupt="skip")
@@ -106,21 +108,21 @@ def test_skipped_records_are_replaced_by_the_next_sound_one_and_counted(tmp_path
     assert reader.corrupt == {1, 4, 5, 9}
 
 
-def test_a_damaged_shard_is_not_gone_through_for_each_of_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_shard_is_not_read_again_for_each_of_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = records(write(tmp_path, [30, 2]), "train")
     path = tmp_path / "train-00000-of-00002"
     path.write_bytes(bytes(path.stat().st_size))  # a disk that gives zeros
     pread, reads = os.pread, []
     monkeypatch.setattr(os, "pread", lambda *arguments: reads.append(arguments) or pread(*arguments))
-    monkeypatch.setattr(module, "MAX_READ", 1)
+    monkeypatch.setattr(module, "MAX_READ_BYTES", 1)
     reader = reader_of(tmp_path, on_corrupt="skip")
     assert reader.read(np.arange(30)) == expected[30:31] * 30
     assert len(reads) == 60  # each record once, and what stands for each once
 
 
-def test_where_nothing_is_sound_skipping_ends(tmp_path: Path) -> None:
+def test_skipping_ends_where_all_records_are_corrupt(tmp_path: Path) -> None:
     corrupt(write(tmp_path, [2, 1]), [0, 1, 2])
-    with pytest.raises(DataError, match="at least one sound record, but all 3 are corrupt"):
+    with pytest.raises(DataError, match=f"All 3 record.* of the train split of {tmp_path} are corrupt"):
         reader_of(tmp_path, on_corrupt="skip").read(np.array([1]))
 
 
@@ -131,11 +133,11 @@ def test_a_missing_or_resized_shard_is_found_at_once(copy: Path, on_corrupt: str
     for damaged in (content[:-1], content + b"\0", b""):
         path.write_bytes(damaged)
         with pytest.raises(
-            DataError, match=f"{path} has {len(content)} bytes by its manifest .*, but it has {len(damaged)} bytes"
+            DataError, match=f"{path} is not the shard of {len(content)} bytes in its manifest: it has {len(damaged)} bytes"
         ):
             reader_of(copy, "validation", on_corrupt)
     path.unlink()
-    with pytest.raises(DataError, match=f"{path} has {len(content)} bytes by its manifest .*, but it is missing"):
+    with pytest.raises(DataError, match=f"{path} is not the shard of {len(content)} bytes in its manifest: it is missing"):
         reader_of(copy, "validation", on_corrupt)
 
 
@@ -148,7 +150,7 @@ def test_another_shard_of_the_same_size_is_no_corrupt_record(tmp_path: Path, on_
     )
     assert len(first) != len(third)
     path.write_bytes(b"".join(part.tobytes() for part in (third, second, first)))
-    with pytest.raises(DataError, match=f"{path} .* stays as written, but its record at byte 0 has another length: build"):
+    with pytest.raises(DataError, match=f"{path} is not the shard .*: its record at byte 0 has another length. Restore"):
         reader.read(np.array([0]))
 
 
@@ -157,13 +159,13 @@ def test_another_record_of_the_same_length_is_no_corrupt_record(copy: Path, on_c
     reader = reader_of(copy, on_corrupt=on_corrupt)
     expected = reader.read(np.arange(60))
     path = copy / Manifest.load(copy).splits["train"][1].name
-    second = reader.shards[0] + 1  # the second record of the second shard
+    second = reader.shard_sizes[0] + 1  # the second record of the second shard
     start, end = (int(start) for start in load_record_index(copy, Manifest.load(copy))["train"]["start"][second : second + 2])
     content = path.read_bytes()
     data = bytearray(content[start + HEADER_BYTES : end - FOOTER_BYTES])
     data[-1] ^= 1
     path.write_bytes(content[:start] + frame(bytes(data)) + content[end:])
-    with pytest.raises(DataError, match=f"{path} .* stays as written, but its record at byte {start} is another: build"):
+    with pytest.raises(DataError, match=f"{path} is not the shard .*: its record at byte {start} is a different one. Restore"):
         reader.read(np.array([second]))
     assert reader.read(np.array([second - 1, second + 1])) == [expected[second - 1], expected[second + 1]]
 
@@ -174,7 +176,7 @@ def test_a_shard_that_shrinks_while_it_is_open_is_found(tmp_path: Path, on_corru
     reader = reader_of(tmp_path, on_corrupt=on_corrupt)
     reader.read(np.array([0]))
     os.truncate(path, path.stat().st_size - 1)
-    with pytest.raises(DataError, match=f"{path} .* stays as written, but its record at byte .* has another length"):
+    with pytest.raises(DataError, match=f"{path} is not the shard .*: its record at byte .* has another length"):
         reader.read(np.array([4]))
 
 
@@ -200,4 +202,4 @@ print(opened - len(os.listdir("/proc/self/fd")))
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, f"{module.MAX_OPEN}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{module.MAX_OPEN_FILES}\n"), done.stderr

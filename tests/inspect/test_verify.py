@@ -10,7 +10,7 @@ import pytest
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.dataset.integrity import records_of_shards
+from shardtune.dataset.integrity import load_record_index_by_shard
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig
@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(count):
                 jpeg = encoded(picture(generator, 8, 8), quality=10, optimize=True)
                 (directory / split / label / f"{number}.jpg").write_bytes(jpeg)
-    for name in ("original", "copy"):  # files that are left out, and told of
+    for name in ("original", "copy"):  # files that are left out and reported
         (directory / "validation" / "a" / f"{name}.jpg").write_bytes(b"a copy of no image")
     folders = (directory / "train", directory / "data", directory / "validation")
     build(BuildConfig(*folders, train_shards=3, validation_shards=1, max_rejects=2, seed=1), World())
@@ -46,15 +46,15 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 
 
 def findings(directory: Path) -> list[str]:
-    """The lines in which `verify` names what is wrong."""
+    """The lines of what `verify` finds."""
     with pytest.raises(DataError) as caught:
         verify(VerifyConfig(directory), World())
     sentence, *lines = str(caught.value).splitlines()
-    assert sentence.startswith(f"A data set stays as it was written, but {directory} did not: restore")
+    assert sentence.startswith(f"{directory} has changed since it was built. Restore")
     return lines
 
 
-def test_an_intact_data_set_is_said_to_be_so(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_intact_data_set_passes(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verify(VerifyConfig(tiny), World())
     assert capsys.readouterr().out.splitlines()[-1] == "Verified 8 examples in 4 shards: all as written."
 
@@ -62,7 +62,7 @@ def test_an_intact_data_set_is_said_to_be_so(tiny: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize("with_records", [True, False])
 def test_every_flipped_bit_is_found_in_its_record(copy: Path, with_records: bool) -> None:
     manifest = Manifest.load(copy)
-    shard, records = manifest.splits["train"][1], records_of_shards(copy, manifest)
+    shard, records = manifest.splits["train"][1], load_record_index_by_shard(copy, manifest)
     assert records is not None
     starts = records[1]["start"]
     content = (copy / SHARD).read_bytes()
@@ -87,7 +87,7 @@ def test_every_flipped_bit_is_found_in_its_record(copy: Path, with_records: bool
 @pytest.mark.parametrize("with_records", [True, False])
 def test_every_truncation_is_found_where_it_begins(copy: Path, with_records: bool) -> None:
     manifest = Manifest.load(copy)
-    shard, records = manifest.splits["train"][1], records_of_shards(copy, manifest)
+    shard, records = manifest.splits["train"][1], load_record_index_by_shard(copy, manifest)
     assert records is not None
     starts = records[1]["start"]
     content = (copy / SHARD).read_bytes()
@@ -119,13 +119,13 @@ def flip(path: Path, position: int) -> None:
 
 
 def exchange_records(path: Path) -> None:
-    """Put the last record of a shard first: each passes its CRC still."""
+    """Put the last record of a shard first; the CRC of each still matches."""
     content = path.read_bytes()
     end = 16 + int.from_bytes(content[:8], "little")
     path.write_bytes(content[end:] + content[:end])
 
 
-RECORDS = "records.bin: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
+RECORDS = "records.bin: is missing or damaged; without it, a shard is checked only up to its first damaged length"
 LABELS = "labels.txt: is missing or does not list the classes of the manifest"
 VALIDATION = "validation-00000-of-00001"
 
@@ -142,18 +142,18 @@ VALIDATION = "validation-00000-of-00001"
         (lambda d: (d / SHARD).write_bytes((d / SHARD).read_bytes() + b"more"), [rf"{SHARD}: has \d+ bytes instead of \d+"]),
         (
             lambda d: swap(d, SHARD, VALIDATION),
-            [f"{SHARD}: holds the bytes of {VALIDATION}", f"{VALIDATION}: holds the bytes of {SHARD}"],
+            [f"{SHARD}: has the bytes of {VALIDATION}", f"{VALIDATION}: has the bytes of {SHARD}"],
         ),
-        (lambda d: shutil.copy(d / VALIDATION, d / SHARD), [f"{SHARD}: holds the bytes of {VALIDATION}"]),
+        (lambda d: shutil.copy(d / VALIDATION, d / SHARD), [f"{SHARD}: has the bytes of {VALIDATION}"]),
         (lambda d: flip(d / SHARD, 0), [rf"{SHARD}: record 0 at byte 0 \(image '.*'\): the CRC of its length does not match"]),
         (
             lambda d: (flip(d / SHARD, 3), flip(d / SHARD, -1)),
             [f"{SHARD}: record 0 at byte 0 .*length does", rf"{SHARD}: record 1 at byte \d+ .*data does not match"],
         ),
-        (lambda d: (d / "train-00003-of-00003").touch(), ["train-00003-of-00003: is no shard of this data set"]),
+        (lambda d: (d / "train-00003-of-00003").touch(), ["train-00003-of-00003: is not a shard of this data set"]),
         (
             lambda d: shutil.copy(d / SHARD, d / "validation-00000-of-00002"),
-            ["validation-00000-of-00002: is no shard of this data set"],
+            ["validation-00000-of-00002: is not a shard of this data set"],
         ),
         (lambda d: (d / "records.bin").unlink(), [RECORDS]),
         (lambda d: flip(d / "records.bin", 8), [RECORDS]),
@@ -169,7 +169,7 @@ VALIDATION = "validation-00000-of-00001"
         ),
     ],
 )
-def test_what_is_wrong_is_named_all_of_it(copy: Path, damage: Callable[[Path], object], expected: list[str]) -> None:
+def test_every_change_is_named(copy: Path, damage: Callable[[Path], object], expected: list[str]) -> None:
     damage(copy)
     found = findings(copy)
     assert len(found) == len(expected)
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_named_all_of_it(copy: Path, damage: Callable[[Path], o
         assert re.match(pattern, finding), (finding, pattern)
 
 
-def test_records_that_changed_places_are_found(tmp_path: Path) -> None:
+def test_exchanged_records_are_found(tmp_path: Path) -> None:
     jpeg = encoded(picture(np.random.default_rng(0), 8, 8))
     for name in ("x.jpg", "y.jpg"):  # of one size, so that both records keep their starts
         (tmp_path / "images" / "a").mkdir(parents=True, exist_ok=True)
@@ -188,13 +188,13 @@ def test_records_that_changed_places_are_found(tmp_path: Path) -> None:
     assert len(found) == 2
     for number, finding in enumerate(found):
         assert re.fullmatch(
-            rf"train-00000-of-00001: record {number} at byte \d+ \(image 'a/[xy]\.jpg'\): it passes its CRC, but is not the "
-            r"one that was written",
+            rf"train-00000-of-00001: record {number} at byte \d+ \(image 'a/[xy]\.jpg'\): its CRC matches, but it is not "
+            r"the record that was written",
             finding,
         )
     (tmp_path / "data" / "records.bin").unlink()
     assert findings(tmp_path / "data") == [
-        "train-00000-of-00001: each record passes its CRC, but they are not those that were written",
+        "train-00000-of-00001: the CRC of every record matches, but they are not the records that were written",
         RECORDS,
     ]
 
@@ -227,5 +227,5 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
     value = json.loads(path.read_text())
     value["splits"]["train"][0]["examples"] += 1
     path.write_text(json.dumps(value))
-    with pytest.raises(DataError, match=f"{path} stays as shardtune build wrote it, but it was edited or damaged"):
+    with pytest.raises(DataError, match=f"{path} was edited or damaged"):
         verify(VerifyConfig(copy), World())

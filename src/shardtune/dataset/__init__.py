@@ -1,1 +1,1 @@
-"""What a data directory holds on disk: the contract between `build`, which writes it, and `input`, which reads it."""
+"""The files of a data directory: the contract between `build`, which writes them, and `input`, which reads them."""

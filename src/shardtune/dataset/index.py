@@ -1,7 +1,7 @@
-"""Opening a data set: one that `shardtune build` made, or shards of another tool in the layout of research/inception.
+"""Open a data set: one that `shardtune build` made, or shards of another tool in the layout of research/inception.
 
-The latter have no dataset.json. They get one, with its records.bin, from a single pass over all records; both are kept
-in a hidden folder beside the shards, or among the person's cached files where that cannot be written.
+The latter have no dataset.json. A single pass over all records makes one, with its records.bin: the index. It is kept in a
+hidden folder beside the shards or, where that cannot be written, in the user's cache directory.
 """
 
 import hashlib
@@ -35,53 +35,56 @@ from shardtune.runtime.world import World
 
 INDEX_NAME = ".shardtune-index"
 VERSION = 1
-FILE_STAMPS_NAME = "files.json"  # sizes and times of what the index was made from; written last
-MAX_LABEL = 1_000_000  # above it, a label is nonsense
+FILE_STAMPS_NAME = "files.json"  # sizes and times of the files that the index was made from; written last
+MAX_LABEL = 1_000_000  # a number above it is not a label, but damage
 
 
 @dataclass
-class _Scanned:
-    """What one shard holds: digest of all bytes, place and CRC of each record, how many have each label, and its name."""
+class _ShardSummary:
+    """The contents of one shard.
+
+    Attributes:
+        records: start and CRC of each.
+        class_counts: examples of each label.
+        class_names: of each label.
+    """
 
     name: str
     bytes: int
     sha256: str = ""
     records: list[tuple[int, int]] = field(default_factory=list)
-    counts: dict[int, int] = field(default_factory=dict)
-    texts: dict[int, str] = field(default_factory=dict)
+    class_counts: dict[int, int] = field(default_factory=dict)
+    class_names: dict[int, str] = field(default_factory=dict)
 
 
 def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, RecordIndex]]:
-    """The manifest of a data directory, and place and CRC of each record. For rank 0: an index may have to be written.
+    """The manifest of a data directory, and start and CRC of each record. Only for rank 0: it may write an index.
 
     Raises:
-        DataError: there are no shards, some are missing or damaged, or a build of them has not finished.
+        DataError: there are no shards, some are missing or damaged, or their build has not finished.
     """
     names = {split: _shard_names(directory, split) for split in SPLITS}
     if (directory / MANIFEST_NAME).exists() or not any(names.values()):
         return _load(directory)
     if (directory / WORK_NAME).exists():
-        raise DataError(f"A build ends with {MANIFEST_NAME}, but {directory} has none: run the same shardtune build again.")
+        raise DataError(
+            f"{directory} has no {MANIFEST_NAME}: its build has not finished.", "Run the same shardtune build again."
+        )
     files = [directory / name for name in (*chain(*names.values()), LABELS_NAME) if (directory / name).exists()]
-    evidence = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    file_stamps = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     folders = (directory / INDEX_NAME, _cache_folder(directory))
     for folder in folders:
         try:
-            if read_sealed(folder / FILE_STAMPS_NAME, VERSION) == {"files": evidence}:
+            if read_sealed(folder / FILE_STAMPS_NAME, VERSION) == {"files": file_stamps}:
                 return _load(folder)
         except (OSError, DataError):
-            pass  # there is none, or it is damaged: a new one takes its place
-    scanned: dict[Split, list[_Scanned]] = {split: [] for split in SPLITS}
-    with ProgressReporter(world, "shards", sum(map(len, names.values()))) as progress:
-        for split in SPLITS:
-            for name in names[split]:
-                scanned[split].append(_scan(directory / name, world))
-                progress.advance()
-    labels = _labels(directory, [shard for split in SPLITS for shard in scanned[split]])
+            pass  # no index, or a damaged one: a new one replaces it
+    shards = _scan_splits(directory, names, world)
+    labels = _class_names(directory, [shard for split in SPLITS for shard in shards[split]])
     try:
-        folder = _save(folders[0], labels, scanned, evidence)
+        folder = _save(folders[0], labels, shards, file_stamps)
     except OSError:
-        folder = _save(folders[1], labels, scanned, evidence)
+        folder = _save(folders[1], labels, shards, file_stamps)
     print_on_root(world, f"{directory} has no {MANIFEST_NAME}: its index is kept in {folder}.")
     return _load(folder)
 
@@ -97,70 +100,95 @@ def _cache_folder(directory: Path) -> Path:
 
 
 def _shard_names(directory: Path, split: Split) -> list[str]:
-    """The shards of a split, in order.
+    """File names of the shards of a split, in order.
 
     Raises:
-        DataError: one of them is missing.
+        DataError: a shard is missing, or belongs to another split of more or fewer shards.
     """
     names = sorted(path.name for path in directory.glob(f"{split}-?????-of-?????"))
     if names:
         count = names[0].rpartition("-")[2]
         expected = [f"{split}-{number:05d}-of-{count}" for number in range(int(count) if count.isdecimal() else 0)]
-        odd = sorted(set(names) ^ set(expected))
-        if odd:
-            what = "is missing" if odd[0] in expected else "does not belong to them"
-            raise DataError(f"{directory} holds all shards of one {split} split, but {odd[0]} {what}: restore or remove it.")
+        missing_or_extra = sorted(set(names) ^ set(expected))
+        if missing_or_extra and missing_or_extra[0] in expected:
+            raise DataError(
+                f"{directory / missing_or_extra[0]} is missing: the {split} split has {len(expected)} shards.",
+                "Restore it from a copy.",
+            )
+        if missing_or_extra:
+            raise DataError(
+                f"{directory / missing_or_extra[0]} does not belong to the other {split} shards.",
+                "Keep the shards of one data set in a directory.",
+            )
     return names
 
 
-def _scan(path: Path, world: World) -> _Scanned:
-    """Go through one shard.
+def _scan_splits(directory: Path, names: dict[Split, list[str]], world: World) -> dict[Split, list[_ShardSummary]]:
+    """Read all shards, whose `names` are in order; raises as `_scan`."""
+    shards: dict[Split, list[_ShardSummary]] = {split: [] for split in SPLITS}
+    with ProgressReporter(world, "shards", sum(map(len, names.values()))) as progress:
+        for split in SPLITS:
+            for name in names[split]:
+                shards[split].append(_scan(directory / name, world))
+                progress.advance()
+    return shards
+
+
+def _scan(path: Path, world: World) -> _ShardSummary:
+    """Read one shard.
 
     Raises:
-        DataError: the length of a record is damaged, so that what follows it cannot be found, or a label is none.
+        DataError: the length of a record is damaged, so the next record cannot be found, or a label is missing or wrong.
     """
-    scanned, digest = _Scanned(path.name, path.stat().st_size), hashlib.sha256()
+    summary, digest = _ShardSummary(path.name, path.stat().st_size), hashlib.sha256()
     for start, record in _records(path):
         world.guard.heartbeat(f"at byte {start} of {path.name}")
         digest.update(record)
-        scanned.records.append((start, stored_crc(record)))
+        summary.records.append((start, stored_crc(record)))
         try:
             example = unframe(record)
         except ValueError:
-            continue  # a corrupt record is what the reader reports, or skips
+            continue  # the reader reports or skips a corrupt record
         try:
-            label, text = _label(example)
+            label, name = _label_and_name(example)
         except ValueError as error:
             raise DataError(
-                f"Every record is a tf.train.Example with the fields of research/inception, but the one at byte {start} of "
-                f"{path} is not: give another data_dir."
+                f"The record at byte {start} of {path} is not a tf.train.Example with the fields of research/inception "
+                f"({error}).",
+                "Choose another data_dir, or write such records: image/class/label is a number, image/class/text a text.",
             ) from error
         if not 1 <= label <= MAX_LABEL:
             raise DataError(
-                f"image/class/label is 1 to {MAX_LABEL}, as label 0 is the background class, but the record at byte {start} "
-                f"of {path} has {label if label >= 0 else 'none'}: number the classes from 1."
+                f"The record at byte {start} of {path} has {f'label {label}' if label >= 0 else 'no label'}.",
+                f"Number the classes from 1 to {MAX_LABEL} in image/class/label: label 0 is the background class.",
             )
-        scanned.counts[label] = scanned.counts.get(label, 0) + 1
-        scanned.texts.setdefault(label, text)
-    scanned.sha256 = digest.hexdigest()
-    return scanned
+        summary.class_counts[label] = summary.class_counts.get(label, 0) + 1
+        summary.class_names.setdefault(label, name)
+    summary.sha256 = digest.hexdigest()
+    return summary
 
 
-def _label(example: bytes) -> tuple[int, str]:
-    """Class number, -1 where there is none, and class name.
+def _label_and_name(example: bytes) -> tuple[int, str]:
+    """Label, or −1 if there is none, and name of the class of an Example.
 
     Raises:
-        ValueError: this is no Example, or its label or name is none.
+        ValueError: these bytes are not an Example, or its label or name has another type.
     """
     features = decode_example(example)
-    labels, texts = features.get("image/class/label") or [-1], features.get("image/class/text") or [b""]
-    if len(labels) != 1 or len(texts) != 1 or not isinstance(labels[0], int) or not isinstance(texts[0], bytes):
-        raise ValueError("image/class/label is a number, image/class/text a text")
-    return labels[0], texts[0].decode(errors="replace")
+    labels, names = features.get("image/class/label") or [-1], features.get("image/class/text") or [b""]
+    if len(labels) != 1 or not isinstance(labels[0], int):
+        raise ValueError("image/class/label is not one number")
+    if len(names) != 1 or not isinstance(names[0], bytes):
+        raise ValueError("image/class/text is not one text")
+    return labels[0], names[0].decode(errors="replace")
 
 
 def _records(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Start and bytes of each record of a shard."""
+    """Start and bytes of each record of a shard.
+
+    Raises:
+        DataError: the length of a record is damaged, or the file ends within a record.
+    """
     with path.open("rb", buffering=1 << 20) as file:
         start = 0
         while header := file.read(HEADER_BYTES):
@@ -171,48 +199,48 @@ def _records(path: Path) -> Iterator[tuple[int, bytes]]:
                     raise ValueError("the file ends within it")
             except ValueError as error:
                 raise DataError(
-                    f"A shard is a sequence of whole records, but of the one at byte {start} of {path}, {error}: "
-                    f"restore the shard from a copy."
+                    f"The record at byte {start} of {path} is damaged: {error}.", "Restore the shard from a copy."
                 ) from None
             yield start, header + rest
             start += len(header) + size
 
 
-def _labels(directory: Path, shards: list[_Scanned]) -> list[str]:
-    """The name of each label from 1 on: from labels.txt, or else from the records.
+def _class_names(directory: Path, shards: list[_ShardSummary]) -> list[str]:
+    """The name of each label from 1 on: from labels.txt if that exists, else from the records.
 
     Raises:
         DataError: records have labels that labels.txt does not list.
     """
-    highest = max((label for shard in shards for label in shard.counts), default=0)
+    highest = max((label for shard in shards for label in shard.class_counts), default=0)
     path = directory / LABELS_NAME
     if path.exists():
         listed = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
         if highest > len(listed):
             raise DataError(
-                f"{path} names each label on a line, the first of label 1, but it has {len(listed)} and records have label "
-                f"{highest}: add the missing names, or remove the file to take those that the records hold."
+                f"{path} has {len(listed)} name(s), but records have label {highest}.",
+                "Add the missing names, one a line (the first is that of label 1), or remove the file to use the names in the "
+                "records.",
             )
         return listed
-    texts: dict[int, str] = {}
+    names: dict[int, str] = {}
     for shard in shards:
-        texts = shard.texts | texts
-    return [texts.get(label) or str(label) for label in range(1, highest + 1)]
+        names = shard.class_names | names
+    return [names.get(label) or str(label) for label in range(1, highest + 1)]
 
 
-def _save(folder: Path, labels: list[str], scanned: dict[Split, list[_Scanned]], evidence: list[list[object]]) -> Path:
-    """Write an index to `folder` and return that."""
+def _save(folder: Path, labels: list[str], shards: dict[Split, list[_ShardSummary]], file_stamps: list[list[object]]) -> Path:
+    """Write an index to `folder` and return `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    everything = [record for split in SPLITS for shard in scanned[split] for record in shard.records]
+    records = [record for split in SPLITS for shard in shards[split] for record in shard.records]
     Manifest(
         labels=labels,
-        splits={split: [Shard(s.name, len(s.records), s.bytes, s.sha256) for s in scanned[split]] for split in SPLITS},
+        splits={split: [Shard(s.name, len(s.records), s.bytes, s.sha256) for s in shards[split]] for split in SPLITS},
         class_counts={
-            split: [sum(shard.counts.get(label, 0) for shard in scanned[split]) for label in range(1, len(labels) + 1)]
+            split: [sum(shard.class_counts.get(label, 0) for shard in shards[split]) for label in range(1, len(labels) + 1)]
             for split in SPLITS
         },
-        records_sha256=save_record_index(folder, np.array(everything, RECORD_DTYPE)),
+        records_sha256=save_record_index(folder, np.array(records, RECORD_DTYPE)),
         provenance={"made by": "another tool; this is an index of its shards"},
     ).save(folder)
-    write_sealed(folder / FILE_STAMPS_NAME, VERSION, {"files": evidence})
+    write_sealed(folder / FILE_STAMPS_NAME, VERSION, {"files": file_stamps})
     return folder

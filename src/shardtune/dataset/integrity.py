@@ -1,4 +1,4 @@
-"""Whether the files beside the shards of a data set are as they were written."""
+"""Check the files beside the shards of a data set."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from shardtune.errors import DataError
 from shardtune.runtime.files import sha256_file
 
 
-def records_of_shards(directory: Path, manifest: Manifest) -> list[RecordIndex] | None:
-    """Places and CRCs of the records of each shard, or None if `records.bin` is not as it was written."""
+def load_record_index_by_shard(directory: Path, manifest: Manifest) -> list[RecordIndex] | None:
+    """Start and CRC of the records of each shard, or None if `records.bin` is missing or damaged."""
     try:
         records = np.concatenate([*load_record_index(directory, manifest).values()])
     except (DataError, OSError):
@@ -20,7 +20,7 @@ def records_of_shards(directory: Path, manifest: Manifest) -> list[RecordIndex] 
 
 
 def check_metadata_files(directory: Path, manifest: Manifest) -> list[str]:
-    """What is wrong with labels, records and reports: "name: what it is"."""
+    """A line "name: problem" for each file that is missing or has changed: labels, record index, reports."""
     findings = []
     try:
         labels = (directory / LABELS_NAME).read_bytes()
@@ -28,15 +28,15 @@ def check_metadata_files(directory: Path, manifest: Manifest) -> list[str]:
         labels = b""
     if labels != "".join(f"{name}\n" for name in manifest.labels).encode():
         findings.append(f"{LABELS_NAME}: is missing or does not list the classes of the manifest")
-    if records_of_shards(directory, manifest) is None:
+    if load_record_index_by_shard(directory, manifest) is None:
         findings.append(
-            f"{RECORDS_NAME}: is missing or damaged; without it, a damaged shard is searched to its first damaged length"
+            f"{RECORDS_NAME}: is missing or damaged; without it, a shard is checked only up to its first damaged length"
         )
     for name, digest in manifest.reports.items():
         try:
-            wrong = sha256_file(directory / name) != digest
+            changed = sha256_file(directory / name) != digest
         except OSError:
-            wrong = True
-        if wrong:
+            changed = True
+        if changed:
             findings.append(f"{name}: is missing or damaged")
     return findings

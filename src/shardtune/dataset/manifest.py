@@ -1,4 +1,4 @@
-"""`dataset.json`: what a data directory holds. Written last, so that its presence means that all is there."""
+"""`dataset.json`: the contents of a data directory. It is written last: where it exists, the data set is complete."""
 
 import hashlib
 import json
@@ -13,22 +13,22 @@ from shardtune.errors import DataError
 from shardtune.runtime.files import atomic_write, write_json
 from shardtune.runtime.sealed import json_digest
 
-SCHEMA_VERSION = 2  # 1 had no `reports`; its records hold the source's path in image/filename, and no image/path
+SCHEMA_VERSION = 2  # schema 1 has no `reports`, and its records have the path in image/filename, not in image/path
 MANIFEST_NAME = "dataset.json"
 LABELS_NAME = "labels.txt"
 RECORDS_NAME = "records.bin"
-WORK_NAME = ".shardtune"  # folder of what a build keeps for its next attempt
+WORK_NAME = ".shardtune"  # folder for the files with which an interrupted build resumes
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
-# Of each record: the byte of its shard where it starts, and the masked CRC-32C of its data, which tells it from any other that
-# may come to stand there.
+# Of each record: the byte of its shard where it starts, and the masked CRC-32C of its data, by which a different record at
+# that byte is found.
 RECORD_DTYPE = np.dtype([("start", "<u8"), ("crc", "<u4")])
-RecordIndex = npt.NDArray[np.void]  # of the above
+RecordIndex = npt.NDArray[np.void]  # [number of records], of RECORD_DTYPE
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One TFRecord file: its name in the data directory, how many examples and bytes, and the digest of all bytes."""
+    """One TFRecord file: name in the data directory, number of examples and bytes, SHA-256 of all bytes."""
 
     name: str
     examples: int
@@ -36,22 +36,22 @@ class Shard:
     sha256: str
 
     def length_in(self, directory: Path) -> int | None:
-        """Bytes of its file in `directory`, or None if that is missing."""
+        """Bytes of the file in `directory`, or None if it is missing."""
         path = directory / self.name
         return path.stat().st_size if path.is_file() else None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that training needs to know of a data set, and the account of how it was made.
+    """What training needs to know about a data set, and how it was made.
 
     Attributes:
         labels: class names; the name at index i has label i + 1, label 0 is the background class.
         splits: the shards of each split, in order.
         class_counts: examples of each label, in the order of `labels`, for each split.
-        records_sha256: digest of `records.bin`.
+        records_sha256: of `records.bin`.
         provenance: seed, options, codec versions, and how many images were scanned, re-encoded and rejected, and why.
-        reports: digests of `rejects.jsonl` and `duplicates.jsonl`, by name; none in schema 1 and in an index.
+        reports: SHA-256 of `rejects.jsonl` and `duplicates.jsonl`, by name; empty in schema 1 and in an index.
     """
 
     labels: list[str]
@@ -68,14 +68,14 @@ class Manifest:
 
     @property
     def shards(self) -> list[Shard]:
-        """Those of all splits, in order."""
+        """The shards of all splits, in order."""
         return [shard for split in SPLITS for shard in self.splits[split]]
 
     def examples(self, split: Split) -> int:
         return sum(shard.examples for shard in self.splits[split])
 
-    def require_shards(self, directory: Path, split: Split) -> None:
-        """Check that the shards of a split are in `directory`, by their lengths.
+    def check_shards(self, directory: Path, split: Split) -> None:
+        """Check that `directory` has the shards of a split, with their lengths.
 
         Raises:
             DataError: one is missing or has another length.
@@ -89,26 +89,26 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """Digest of all that it holds: equal for equal data sets, wherever they lie."""
-        return json_digest(self._value())
+        """Digest of all fields: equal for equal data sets, in any directory."""
+        return json_digest(self._as_dict())
 
     def save(self, directory: Path) -> None:
-        """Write `directory/dataset.json`, with a digest of its own content."""
-        write_json(directory / MANIFEST_NAME, {**self._value(), "manifest_sha256": self.sha256})
+        """Write `directory/dataset.json`, with the digest of its content."""
+        write_json(directory / MANIFEST_NAME, {**self._as_dict(), "manifest_sha256": self.sha256})
 
-    def _value(self) -> dict[str, Any]:
-        value = {"schema_version": SCHEMA_VERSION, **asdict(self)}
-        if not self.reports:  # as it was written then, so that its digest is the one that runs remember
-            value["schema_version"] = 1
-            del value["reports"]
-        return value
+    def _as_dict(self) -> dict[str, Any]:
+        fields = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        if not self.reports:  # schema 1: its digest has to stay the one in the configuration of runs
+            fields["schema_version"] = 1
+            del fields["reports"]
+        return fields
 
     @staticmethod
     def load(directory: Path) -> "Manifest":
         """Read and check `directory/dataset.json`.
 
         Raises:
-            DataError: there is none, it is not readable, it is of another schema version, or it was edited.
+            DataError: it does not exist, is not readable, has another schema version, or was edited.
         """
         path = directory / MANIFEST_NAME
         try:
@@ -116,47 +116,48 @@ class Manifest:
             version = value["schema_version"]
             if version not in (1, SCHEMA_VERSION):
                 raise DataError(
-                    f"This shardtune reads data sets of schema 1 to {SCHEMA_VERSION}, {path} has {version}: build it again, or "
-                    f"use the shardtune that wrote it."
+                    f"{path} has schema {version}, but this shardtune reads schema 1 to {SCHEMA_VERSION}.",
+                    "Build the data set again, with --overwrite, or use the shardtune that wrote it.",
                 )
             if value.pop("manifest_sha256") != json_digest(value):
                 raise DataError(
-                    f"{path} stays as shardtune build wrote it, but it was edited or damaged: "
-                    f"restore it from a copy or build the data set again, with --overwrite."
+                    f"{path} was edited or damaged: its content does not match its digest.",
+                    "Restore it from a copy, or build the data set again, with --overwrite.",
                 )
-            manifest = _parsed(value)
+            manifest = _parse_manifest(value)
         except (FileNotFoundError, NotADirectoryError):
-            raise DataError(
-                f"A data directory holds {MANIFEST_NAME}, but {path} does not exist: run shardtune build first."
-            ) from None
+            raise DataError(f"{path} does not exist.", "Run shardtune build first, or check the path.") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"{path} is no data set manifest ({error!r}): build the data set again, with --overwrite."
+                f"{path} is not a data set manifest ({error!r}).", "Build the data set again, with --overwrite."
             ) from error
         for name in (*(shard.name for shard in manifest.shards), *manifest.reports):
             if Path(name).name != name:
-                raise DataError(f"Shards lie in the data directory itself, not at {name!r}: see {path}.")
+                raise DataError(
+                    f"{path} lists {name!r}, which is not the name of a file in its own directory.",
+                    "Restore it from a copy, or build the data set again, with --overwrite.",
+                )
         return manifest
 
 
-def _parsed(value: dict[str, Any]) -> Manifest:
-    """The manifest that a JSON value is.
+def _parse_manifest(value: dict[str, Any]) -> Manifest:
+    """The manifest from its JSON value.
 
     Raises:
-        ValueError, KeyError, TypeError, AttributeError: it is none.
+        ValueError, KeyError, TypeError, AttributeError: the value is not a manifest.
     """
-    version, fields = value["schema_version"], {key: part for key, part in value.items() if key != "schema_version"}
+    version, fields = value["schema_version"], {name: field for name, field in value.items() if name != "schema_version"}
     splits = {split: [Shard(**shard) for shard in fields["splits"][split]] for split in SPLITS}
     manifest = Manifest(**{**fields, "splits": splits})
     texts = [
         *manifest.labels,
         manifest.records_sha256,
         *manifest.reports.values(),
-        *(part for s in manifest.shards for part in (s.name, s.sha256)),
+        *(text for shard in manifest.shards for text in (shard.name, shard.sha256)),
     ]
     counts = [
         *(count for split in SPLITS for count in manifest.class_counts[split]),
-        *(part for s in manifest.shards for part in (s.examples, s.bytes)),
+        *(count for shard in manifest.shards for count in (shard.examples, shard.bytes)),
     ]
     if not (
         isinstance(manifest.labels, list)
@@ -166,21 +167,26 @@ def _parsed(value: dict[str, Any]) -> Manifest:
         and all(type(count) is int and 0 <= count < 2**63 for count in counts)
     ):
         raise TypeError("a field has another type")
-    if manifest._value()["schema_version"] != version:
+    if manifest._as_dict()["schema_version"] != version:
         raise ValueError(f"schema {version} has other fields")
     return manifest
 
 
 def shard_changed_error(path: Path, shard: Shard, found: str) -> DataError:
-    """The error about a shard that is not as it was written."""
+    """The error about a shard that differs from its manifest.
+
+    Args:
+        found: the difference, as a clause: "it is missing".
+    """
     return DataError(
-        f"{path} has {shard.bytes} bytes by its manifest and stays as written, but {found}: build the data set again, with "
-        f"--overwrite; shardtune verify tells what else has changed."
+        f"{path} is not the shard of {shard.bytes} bytes in its manifest: {found}.",
+        "Restore it from a copy, or build the data set again, with --overwrite. To see what else has changed, run shardtune "
+        "verify.",
     )
 
 
 def save_record_index(directory: Path, records: RecordIndex) -> str:
-    """Write the place and CRC of every record, all shards in manifest order. Returns the SHA-256 of the file."""
+    """Write `directory/records.bin`: start and CRC of every record, in manifest order. Returns the SHA-256 of the file."""
     data = records.astype(RECORD_DTYPE).tobytes()
     with atomic_write(directory / RECORDS_NAME) as file:
         file.write(data)
@@ -188,16 +194,19 @@ def save_record_index(directory: Path, records: RecordIndex) -> str:
 
 
 def load_record_index(directory: Path, manifest: Manifest) -> dict[Split, RecordIndex]:
-    """For each split, the place and CRC of each record, in manifest order.
+    """For each split, start and CRC of each record, in manifest order.
 
     Raises:
-        DataError: the file is missing or is not the one that the manifest was written with.
+        DataError: `records.bin` is missing or does not belong to the manifest.
     """
     path = directory / RECORDS_NAME
     data = path.read_bytes() if path.is_file() else b""
     examples = sum(manifest.examples(split) for split in SPLITS)
     if hashlib.sha256(data).hexdigest() != manifest.records_sha256 or len(data) != examples * RECORD_DTYPE.itemsize:
-        raise DataError(f"{path} is missing or does not belong to {MANIFEST_NAME}: build the data set again, with --overwrite.")
+        raise DataError(
+            f"{path} is missing or does not belong to {MANIFEST_NAME}.",
+            "Restore it from a copy, or build the data set again, with --overwrite.",
+        )
     records = np.frombuffer(data, RECORD_DTYPE)
     train = manifest.examples("train")
     return {"train": records[:train], "validation": records[train:]}

@@ -1,4 +1,4 @@
-"""TFRecord frames: length (uint64), its CRC, data, the data's CRC; all little-endian.
+"""TFRecord frames: length (uint64), CRC of the length, data, CRC of the data; all little-endian.
 
 The format and the CRC mask are those of TensorFlow's core/lib/io/record_writer.h and core/lib/hash/crc32c.h.
 """
@@ -12,22 +12,25 @@ FOOTER_BYTES = 4
 
 
 def masked_crc32c(data: bytes) -> int:
-    """CRC-32C of `data`, rotated and offset so that a CRC stored beside its data does not confuse a CRC over both."""
+    """CRC-32C of `data`, rotated and offset: a CRC over data that contains CRCs would be weak otherwise."""
     crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame(data: bytes) -> bytes:
-    """One TFRecord holding `data`: its bytes in a file."""
+    """The bytes of one TFRecord with `data`."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, struct.pack("<I", masked_crc32c(length)), data, struct.pack("<I", masked_crc32c(data))))
 
 
 def data_length(header: bytes | memoryview) -> int:
-    """How many bytes of data follow the first `HEADER_BYTES` of a record.
+    """Bytes of data after the header of a record.
+
+    Args:
+        header: the first `HEADER_BYTES` of the record.
 
     Raises:
-        ValueError: these are fewer bytes, or their CRC does not match.
+        ValueError: `header` is shorter, or its CRC does not match.
     """
     if len(header) < HEADER_BYTES:
         raise ValueError(f"it ends after {len(header)} bytes, within its length")
@@ -38,7 +41,7 @@ def data_length(header: bytes | memoryview) -> int:
 
 
 def stored_crc(record: bytes | memoryview) -> int:
-    """The masked CRC of its data that a whole TFRecord holds."""
+    """The masked CRC of the data, as it is in the last bytes of a whole TFRecord."""
     return int.from_bytes(record[-FOOTER_BYTES:], "little")
 
 

@@ -1,1 +1,1 @@
-"""What a trained model is worth, and what people do with it."""
+"""Measure a trained model."""

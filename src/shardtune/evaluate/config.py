@@ -1,4 +1,4 @@
-"""What a person can ask of `shardtune eval`."""
+"""The flags of `shardtune eval`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,26 +9,26 @@ from shardtune.dataset.manifest import Split
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Measure precision@1 and recall@5 of a run's newest checkpoint, every example once. Runs on any number of workers."""
+    """Measure precision@1 and recall@5 of the newest checkpoint of a run, on every example once, with any number of workers."""
 
     data_dir: Path
     """Data directory with the examples to evaluate."""
     checkpoint_dir: Path
-    """The train_dir of a run."""
+    """The train_dir of a run, or its checkpoints folder."""
     eval_dir: Path
-    """Where eval.json is written; made if it does not exist."""
+    """Directory for eval.json; it is created if it does not exist."""
     subset: Split = "validation"
     """Split to evaluate."""
     num_examples: int | None = None
-    """Evaluate only the first so many examples (default: all)."""
+    """Evaluate only this many examples, from the first on (default: all)."""
     batch_size: int = 50
     """Examples per worker and step."""
     on_corrupt: OnCorrupt = "error"
-    """error: stop at a record whose checksum does not match. skip: leave it out of the count."""
+    """At a record whose checksum does not match, error: stop. skip: leave it out of the count."""
     ema: bool = True
-    """Evaluate the averaged weights; --no_ema: those of the last step."""
+    """Evaluate the averaged weights; --no_ema: the weights of the last step."""
     hang_timeout: float = 600.0
-    """Seconds without progress after which the job ends and says which rank is late."""
+    """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
         check_flag(self.batch_size > 0, "batch_size is above 0", self.batch_size)

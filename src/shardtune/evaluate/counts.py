@@ -1,11 +1,17 @@
-"""What an evaluation adds up."""
+"""The counts of an evaluation."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TopKCounts:
-    """How many examples were seen, and for how many the true label was the first, or among the first five, guesses."""
+    """Sums over examples; divide only after the last addition.
+
+    Attributes:
+        examples: that were evaluated.
+        top_1: of them, those whose label has the highest logit.
+        top_5: of them, those whose label has one of the five highest logits.
+    """
 
     examples: int = 0
     top_1: int = 0
@@ -23,5 +29,5 @@ class TopKCounts:
         return self.top_5 / self.examples
 
     def __str__(self) -> str:
-        """The line of research/inception's inception_eval."""
+        """The line that research/inception's inception_eval prints."""
         return f"precision @ 1 = {self.precision_at_1:.4f} recall @ 5 = {self.recall_at_5:.4f} [{self.examples} examples]"

@@ -1,6 +1,6 @@
-"""What happens to one image between its JPEG bytes and the network. TensorFlow ops only; no state.
+"""From the JPEG bytes of one image to the input of the network. TensorFlow ops only; no state.
 
-The same seed gives the same image on every machine, but for the last bits of a float where processors differ.
+The same seed gives the same image on every machine, except for the last bits of a float on different processors.
 """
 
 from functools import partial
@@ -9,7 +9,7 @@ from typing import Any
 from shardtune.config import Augmentation
 from shardtune.runtime.frameworks import tf
 
-# The share of height and width that evaluation looks at: research/inception image_processing.eval_image.
+# Of height and width, which evaluation keeps: research/inception image_processing.eval_image.
 CENTRAL_FRACTION = 0.875
 ASPECTS = (0.75, 1.33)  # of crops, width / height: research/inception image_processing.distort_image
 RESIZE_METHODS = ("bilinear", "nearest", "bicubic", "area")
@@ -22,15 +22,16 @@ def training_image(jpeg: Any, boxes: Any, size: int, augmentation: Augmentation,
 
     Args:
         jpeg: string, the bytes of an RGB JPEG.
-        boxes: float32 [n, 4], n ≥ 0: of objects in it, each ymin, xmin, ymax, xmax as shares of height and width.
+        boxes: float32 [n, 4], n ≥ 0: ymin, xmin, ymax, xmax of each object, in 0 to 1 of height and width. Used by
+            "inception" alone.
         seed: int64 [2]; the image is a function of it.
     """
     if augmentation == "inception":
-        return inception(jpeg, boxes, size, seed)
-    return light(jpeg, size, seed) if augmentation == "light" else central(jpeg, size)
+        return inception_distortions(jpeg, boxes, size, seed)
+    return light_augmentation(jpeg, size, seed) if augmentation == "light" else central_crop(jpeg, size)
 
 
-def central(jpeg: Any, size: int) -> Any:
+def central_crop(jpeg: Any, size: int) -> Any:
     """The central 87.5 % of height and width, resized bilinearly: float32 [size, size, 3] in −1 to 1."""
     shape = tf.io.extract_jpeg_shape(jpeg)[:2]
     begin = tf.cast(tf.cast(shape, tf.float64) * ((1 - CENTRAL_FRACTION) / 2), tf.int32)
@@ -38,13 +39,13 @@ def central(jpeg: Any, size: int) -> Any:
     return _resize(image, size) / 127.5 - 1.0
 
 
-def light(jpeg: Any, size: int, seed: Any) -> Any:
+def light_augmentation(jpeg: Any, size: int, seed: Any) -> Any:
     """A crop of 35 to 100 % of the area, a flip, ±16/255 of brightness, and ±10 % of each colour.
 
     For fine-tuning: mild, and cheap. Shapes as `training_image`.
     """
-    image = random_crop(jpeg, tf.zeros([0, 4]), _stream(seed, 0), min_area=0.35)
-    flip, brightness, *gains = tf.unstack(tf.random.stateless_uniform([5], _stream(seed, 1)))
+    image = random_crop(jpeg, tf.zeros([0, 4]), _derive_seed(seed, 0), min_area=0.35)
+    flip, brightness, *gains = tf.unstack(tf.random.stateless_uniform([5], _derive_seed(seed, 1)))
     image = _resize(_flip(image, flip < 0.5), size)
     # Rows of all channels side by side: an innermost axis of 3 would cost several times as much.
     rows = tf.reshape(image, (size, size * 3))
@@ -52,13 +53,13 @@ def light(jpeg: Any, size: int, seed: Any) -> Any:
     return tf.reshape(tf.clip_by_value(rows, -1.0, 1.0), (size, size, 3))
 
 
-def inception(jpeg: Any, boxes: Any, size: int, seed: Any) -> Any:
+def inception_distortions(jpeg: Any, boxes: Any, size: int, seed: Any) -> Any:
     """The distortions of research/inception's image_processing.distort_image, in its ranges. Shapes as `training_image`.
 
-    What the reference takes by the number of the thread is drawn here: one resize method of four, one order of colour
-    changes of two.
+    The reference chooses the resize method (one of four) and the order of colour changes (one of two) by the number of the
+    thread; here both are random.
     """
-    seeds = [_stream(seed, number) for number in range(7)]
+    seeds = [_derive_seed(seed, number) for number in range(7)]
     crop = random_crop(jpeg, boxes, seeds[0], min_area=0.05)
     method = tf.random.stateless_uniform([], seeds[1], 0, len(RESIZE_METHODS), tf.int32)
     flip, order = tf.unstack(tf.random.stateless_uniform([2], seeds[2]))
@@ -76,13 +77,13 @@ def inception(jpeg: Any, boxes: Any, size: int, seed: Any) -> Any:
     return tf.clip_by_value(image, 0.0, 1.0) * 2.0 - 1.0
 
 
-def _stream(seed: Any, number: int) -> Any:
-    """One of several seeds that are made of one. tf.random.split, which does that too, takes as long as a flip."""
+def _derive_seed(seed: Any, number: int) -> Any:
+    """The seed number `number` of several made from one. tf.random.split does that too, but takes as long as a flip."""
     return seed + tf.constant([number, 0], tf.int64)
 
 
 def random_crop(jpeg: Any, boxes: Any, seed: Any, *, min_area: float) -> Any:
-    """A random part of the image that holds some of one of `boxes`, or any part if there are none: uint8 [h, w, 3]."""
+    """A random part of the image, uint8 [h, w, 3], that shows at least a tenth of one of `boxes`, if there are any."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.io.extract_jpeg_shape(jpeg),
         boxes[tf.newaxis],
@@ -97,7 +98,7 @@ def random_crop(jpeg: Any, boxes: Any, seed: Any, *, min_area: float) -> Any:
 
 
 def _decode(jpeg: Any, begin: Any, extent: Any) -> Any:
-    """Only this part of the image, uint8 [h, w, 3]: what lies below it is not decoded at all."""
+    """This part of the image, uint8 [h, w, 3]. The rows below it are not decoded at all."""
     return tf.io.decode_and_crop_jpeg(jpeg, tf.concat([begin, extent], 0), channels=3)
 
 
@@ -107,5 +108,5 @@ def _resize(image: Any, size: int, method: str = "bilinear") -> Any:
 
 
 def _flip(image: Any, condition: Any) -> Any:
-    """Mirrored, or as it is. Before resizing, while pixels are bytes, that takes half the time."""
+    """The image, mirrored if `condition`. Before resizing, while pixels are bytes, that takes half the time."""
     return tf.cond(condition, lambda: tf.reverse(image, [1]), lambda: image)

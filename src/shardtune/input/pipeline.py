@@ -1,7 +1,8 @@
-"""Batches for one rank, as tf.data: training goes on for ever in shuffled order, evaluation sees each example once."""
+"""Batches for one rank, as tf.data: training repeats for ever in shuffled order, evaluation sees each example once."""
 
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,32 +16,43 @@ from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
 
 FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/class/label": tf.io.FixedLenFeature([], tf.int64)}
-SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
-READ_AT_ONCE = 256  # records: half of those that are mixed with each other, so that many of them are neighbours
-QUEUE_UNIT = 1024  # records: what research/inception took for the size of a shard
+BOX_FEATURES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
+RECORDS_PER_READ = 256  # half of those that are mixed with each other, so that many of them are neighbours on disk
+QUEUED_RECORDS = 1024  # what research/inception took for the size of a shard
 BATCHES_AHEAD = 1
 
-Places = Callable[[int], tuple[Indices, Indices]]  # of a batch's number: its examples [n], and the seed of each [n, 2]
-Decode = Callable[[Any, Any], tuple[Any, Any]]  # of a record and its seed: image and label
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How a rank turns records into images.
+
+    Attributes:
+        image_size: pixels of each side.
+        num_threads: images that are decoded at the same time.
+        augmentation: as the flag --augment of `shardtune train`.
+        seed: of the order and of the augmentation; at least 0.
+        max_queued_records: records in memory that wait to be decoded.
+    """
+
+    image_size: int
+    num_threads: int
+    augmentation: Augmentation = "none"
+    seed: int = 0
+    max_queued_records: int = QUEUED_RECORDS
 
 
 def training_batches(
-    reader: RecordReader,
-    world: World,
-    *,
-    global_batch_size: int,
-    image_size: int,
-    augmentation: Augmentation,
-    seed: int,
-    first_step: int,
-    threads: int,
-    input_queue_memory_factor: int = 1,
+    reader: RecordReader, world: World, options: InputOptions, *, global_batch_size: int, first_step: int
 ) -> Generator[tuple[Any, Any, set[int]], None, None]:
     """This rank's part of every global batch from `first_step` on; parts differ by at most one example.
 
-    Yields (images float32 [n, image_size, image_size, 3] in −1 to 1, labels int64 [n], numbers of the corrupt records that
-    others stand for). To be closed: threads read ahead until then. Which examples a step sees, and how each is augmented, does
-    not depend on the number of ranks.
+    The examples of a step and their augmentation do not depend on the number of ranks. Close the generator: until then,
+    threads read ahead.
+
+    Yields:
+        images: float32 [n, image_size, image_size, 3] in −1 to 1.
+        labels: int64 [n].
+        corrupt: numbers of the corrupt records of this batch, which others replace.
 
     Raises:
         UsageError: a rank would have no example.
@@ -48,60 +60,54 @@ def training_batches(
     """
     if global_batch_size < world.size:
         raise UsageError(
-            f"Each worker has at least one example of a global batch, but {world.size} workers share {global_batch_size}: "
-            f"start fewer workers."
+            f"A global batch of {global_batch_size} is too small for {world.size} workers, which need an example each.",
+            f"Start at most {global_batch_size} worker(s).",
         )
     begin, end = rank_slice(global_batch_size, world)
 
-    def places(step: int) -> tuple[Indices, Indices]:
-        examples, epochs = global_batch(reader.shards, seed, step, global_batch_size)
-        return examples[begin:end], example_seeds(seed, epochs[begin:end], examples[begin:end])
+    def select(step: int) -> tuple[Indices, Indices]:
+        examples, epochs = global_batch(reader.shard_sizes, options.seed, step, global_batch_size)
+        return examples[begin:end], example_seeds(options.seed, epochs[begin:end], examples[begin:end])
 
-    def decode(record: Any, example_seed: Any) -> tuple[Any, Any]:
-        jpeg, label, boxes = parse(record, boxes=augmentation == "inception")
-        return augment.training_image(jpeg, boxes, image_size, augmentation, example_seed), label
-
-    steps = range(first_step, np.iinfo(np.int64).max)
-    batches = _batches(reader, places, decode, steps, end - begin, QUEUE_UNIT * input_queue_memory_factor, threads)
-    with closing(batches):
+    plan = _BatchPlan(range(first_step, np.iinfo(np.int64).max), end - begin, select)
+    with closing(_Batches(reader, plan, options).generate()) as batches:
         for images, labels, corrupt in batches:
             yield images, labels, set(corrupt[corrupt >= 0].tolist())
 
 
 def evaluation_batches(
-    reader: RecordReader, world: World, *, batch_size: int, image_size: int, examples: int, threads: int
+    reader: RecordReader, world: World, *, batch_size: int, image_size: int, examples: int, num_threads: int
 ) -> Generator[tuple[Any, Any], None, None]:
-    """This rank's share of the first `examples` examples, in whole batches dealt out in turn.
+    """This rank's part of the first `examples` examples: batch i goes to rank i modulo the number of ranks.
 
-    Dealing batches, not examples, keeps every image in the same batch for any number of ranks, and so its logits
-    the same to the last bit. Yields (images, labels) like `training_batches`, to be closed like it; the last batch of the split
-    may be smaller, and so are batches that corrupt records are left out of. All ranks yield equally many: some end with an
-    empty one.
+    Whole batches are distributed, not examples: so an image has the same batch for any number of ranks, and the same
+    logits to the last bit. Corrupt records are left out of their batch. All ranks yield equally many batches, some an empty
+    one at the end. Close the generator: until then, threads read ahead.
+
+    Yields:
+        images: float32 [n, image_size, image_size, 3] in −1 to 1; n is `batch_size` or less.
+        labels: int64 [n].
 
     Raises:
         DataError: while it yields: a record is damaged or is no image, or a shard has changed.
     """
 
-    def places(number: int) -> tuple[Indices, Indices]:
+    def select(number: int) -> tuple[Indices, Indices]:
         indices = np.arange(number * batch_size, min((number + 1) * batch_size, examples), dtype=np.int64)
         return indices, np.zeros((len(indices), 2), np.int64)
 
-    def decode(record: Any, _: Any) -> tuple[Any, Any]:
-        jpeg, label, _ = parse(record, boxes=False)
-        return augment.central(jpeg, image_size), label
-
     total = -(-examples // batch_size)
-    numbers = range(world.rank, total, world.size)
-    with closing(_batches(reader, places, decode, numbers, batch_size, QUEUE_UNIT, threads)) as batches:
+    plan = _BatchPlan(range(world.rank, total, world.size), batch_size, select)
+    with closing(_Batches(reader, plan, InputOptions(image_size, num_threads)).generate()) as batches:
         for images, labels, corrupt in batches:
-            sound = corrupt < 0
-            yield (images, labels) if np.all(sound) else (images[sound], labels[sound])
-    if len(numbers) < -(-total // world.size):
+            valid = corrupt < 0
+            yield (images, labels) if np.all(valid) else (images[valid], labels[valid])
+    if len(plan.numbers) < -(-total // world.size):
         yield tf.zeros((0, image_size, image_size, 3)), tf.zeros(0, tf.int64)
 
 
 def example_seeds(seed: int, epochs: Indices, examples: Indices) -> Indices:
-    """What each example's augmentation is a function of, int64 [n, 2]: a hash of seed and epoch, and the example."""
+    """The seed of each example's augmentation, int64 [n, 2]: a hash of seed and epoch, and the example's number."""
     keys = {
         epoch: np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] for epoch in np.unique(epochs).tolist()
     }
@@ -109,77 +115,102 @@ def example_seeds(seed: int, epochs: Indices, examples: Indices) -> Indices:
 
 
 def parse(record: Any, *, boxes: bool) -> Any:
-    """JPEG bytes, label, and float32 [n, 4] boxes of an Example; no box where they are not asked for."""
-    sides = {name: tf.io.VarLenFeature(tf.float32) for name in SIDES} if boxes else {}
+    """JPEG bytes, label, and boxes of an Example: float32 [n, 4], or None without `boxes`."""
+    sides = {name: tf.io.VarLenFeature(tf.float32) for name in BOX_FEATURES} if boxes else {}
     features = tf.io.parse_single_example(record, FEATURES | sides)
     objects = tf.stack([features[name].values for name in sides], axis=1) if boxes else None
     return features["image/encoded"], features["image/class/label"], objects
 
 
-def _batches(
-    reader: RecordReader, places: Places, decode: Decode, numbers: range, size: int, queue: int, threads: int
-) -> Generator[tuple[Any, Any, Indices], None, None]:
-    """The batches of these `numbers`, of `size` examples but for the last: images, labels, and the number of each example
-    that is corrupt, −1 for the others. Up to `queue` records wait to be decoded."""
-    at_once = max(1, min(READ_AT_ONCE, queue) // size)  # batches
-    failures: list[Exception] = []
+@dataclass(frozen=True)
+class _BatchPlan:
+    """Which examples the batches of a rank hold.
 
-    def read(first: Any) -> Any:
+    Attributes:
+        numbers: of its batches, in order.
+        size: examples in each batch; the last may have fewer.
+        select: from the number of a batch, its examples int64 [n] and the seed of each, int64 [n, 2].
+    """
+
+    numbers: range
+    size: int
+    select: Callable[[int], tuple[Indices, Indices]]
+
+
+class _Batches:
+    """Reads the records of a plan in order and decodes them on several threads."""
+
+    def __init__(self, reader: RecordReader, plan: _BatchPlan, options: InputOptions) -> None:
+        self._reader, self._plan, self._options = reader, plan, options
+        self._batches_per_read = max(1, min(RECORDS_PER_READ, options.max_queued_records) // plan.size)
+        self._read_error: Exception | None = None
+
+    def generate(self) -> Generator[tuple[Any, Any, Indices], None, None]:
+        """Images, labels, and int64 [n]: the number of each example whose record is corrupt, −1 for the others."""
+        done = 0
         try:
-            parts = [places(number) for number in numbers[first : first + at_once]]
-            examples, seeds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-            records = np.array(reader.read(examples), object)
-            return records, seeds, np.array([index if index in reader.corrupt else -1 for index in examples.tolist()])
-        except Exception as error:  # TensorFlow would make text of it
-            failures.append(error)
+            for images, labels, corrupt in self._dataset():
+                yield images, labels, corrupt.numpy()
+                done += 1
+        except tf.errors.OpError as error:
+            raise (self._read_error or self._decode_error(self._plan.numbers[done]) or error) from None
+
+    def _dataset(self) -> Any:
+        threads, records_per_read = self._options.num_threads, self._batches_per_read * self._plan.size
+        options = tf.data.Options()
+        # One thread an image: sums over an image then have one order of their terms, whatever the machine.
+        options.threading.max_intra_op_parallelism = 1
+        options.threading.private_threadpool_size = threads
+        options.autotune.enabled = False  # every size is given, so that memory stays what it is
+        return (
+            tf.data.Dataset.range(0, len(self._plan.numbers), self._batches_per_read)
+            .map(self._read_op)
+            .prefetch(max(1, self._options.max_queued_records // records_per_read - 1))  # one more is in use
+            .unbatch()
+            # No more than `threads` run; the others are done, and wait for an earlier one that takes longer.
+            .map(lambda record, seed, corrupt: (*self._decode(record, seed), corrupt), num_parallel_calls=2 * threads)
+            .batch(self._plan.size)
+            .prefetch(BATCHES_AHEAD)
+            .with_options(options)
+        )
+
+    def _read_op(self, first: Any) -> Any:
+        """`_read` as a TensorFlow operation."""
+        # stateful=False: a stateful op would make TensorFlow's deterministic mode run the whole pipeline serially.
+        tensors = tf.numpy_function(self._read, [first], (tf.string, tf.int64, tf.int64), stateful=False)
+        for tensor, shape in zip(tensors, ([None], [None, 2], [None]), strict=True):
+            tensor.set_shape(shape)
+        return tuple(tensors)
+
+    def _read(self, first: Any) -> tuple[Any, Indices, Indices]:
+        """Records, seeds and, as `generate` yields them, corrupt examples of the batches from the `first` number on."""
+        try:
+            numbers = self._plan.numbers[first : first + self._batches_per_read]
+            selected = [self._plan.select(number) for number in numbers]
+            examples, seeds = (np.concatenate(arrays) for arrays in zip(*selected, strict=True))
+            records = np.array(self._reader.read(examples), object)
+            return records, seeds, np.array([i if i in self._reader.corrupt else -1 for i in examples.tolist()])
+        except Exception as error:  # of which TensorFlow would keep only the text
+            self._read_error = self._read_error or error
             raise
 
-    def shaped(*read: Any) -> Any:
-        for tensor, shape in zip(read, ([None], [None, 2], [None]), strict=True):
-            tensor.set_shape(shape)
-        return read
+    def _decode(self, record: Any, seed: Any) -> tuple[Any, Any]:
+        """The image and the label of a record."""
+        options = self._options
+        jpeg, label, boxes = parse(record, boxes=options.augmentation == "inception")
+        return augment.training_image(jpeg, boxes, options.image_size, options.augmentation, seed), label
 
-    def decoded(record: Any, seed: Any, corrupt: Any) -> Any:
-        return *decode(record, seed), corrupt
-
-    options = tf.data.Options()
-    # One thread an image: sums over an image then have one order of their terms, whatever the machine.
-    options.threading.max_intra_op_parallelism = 1
-    options.threading.private_threadpool_size = threads
-    options.autotune.enabled = False  # every size is given, so that memory stays what it is
-    types = (tf.string, tf.int64, tf.int64)
-    dataset = (
-        tf.data.Dataset.range(0, len(numbers), at_once)
-        # stateful=False: a stateful op would make TensorFlow's deterministic mode run the whole pipeline serially.
-        .map(lambda first: shaped(*tf.numpy_function(read, [first], types, stateful=False)))
-        .prefetch(max(1, queue // (at_once * size) - 1))  # one more is in use
-        .unbatch()
-        # No more than `threads` run; the others are done, and wait for one before them that takes longer.
-        .map(decoded, num_parallel_calls=2 * threads)
-        .batch(size)
-        .prefetch(BATCHES_AHEAD)
-        .with_options(options)
-    )
-    done = 0
-    try:
-        for images, labels, corrupt in dataset:
-            yield images, labels, corrupt.numpy()
-            done += 1
-    except tf.errors.OpError as error:
-        if failures:
-            raise failures[0] from None
-        raise (_undecodable(reader, decode, *places(numbers[done])) or error) from None
-
-
-def _undecodable(reader: RecordReader, decode: Decode, examples: Indices, seeds: Indices) -> DataError | None:
-    """The error about the first example of a batch that is no image; TensorFlow's does not say which it is."""
-    for example, seed in zip(examples, seeds, strict=True):
-        try:
-            with tf.device("CPU"):
-                decode(tf.constant(reader.read(example[np.newaxis])[0]), tf.constant(seed))
-        except tf.errors.OpError as error:
-            return DataError(
-                f"Every record holds an RGB JPEG, a label, and boxes within the image, but {reader.describe_record(int(example))} does "
-                f"not ({(error.message or '').splitlines()[0]}): build the data set again, with --overwrite."
-            )
-    return None
+    def _decode_error(self, number: int) -> DataError | None:
+        """The error about the first example of a batch that cannot be decoded; TensorFlow's does not say which it is."""
+        for example, seed in zip(*self._plan.select(number), strict=True):
+            try:
+                with tf.device("CPU"):
+                    self._decode(tf.constant(self._reader.read(example[np.newaxis])[0]), tf.constant(seed))
+            except tf.errors.OpError as error:
+                reason = str(error.message).partition("\n")[0]
+                return DataError(
+                    f"Cannot decode {self._reader.describe_record(int(example))} ({reason}): it needs an RGB JPEG, a label, "
+                    f"and boxes within the image.",
+                    "Build the data set again, with --overwrite.",
+                )
+        return None

@@ -1,4 +1,4 @@
-"""Records of a data set by their number: neighbours in one read, every CRC checked, from any thread."""
+"""Random access to the records of a data set: one read for neighbours, every CRC checked, from any thread."""
 
 import os
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, 
 from shardtune.errors import DataError
 from shardtune.input.order import Indices
 
-MAX_OPEN = 128  # files: a process may often have no more than 1,024, and shards may be more
-MAX_GAP = 1 << 16  # bytes that are sooner read than skipped: a photograph
-MAX_READ = 1 << 23  # bytes
+MAX_OPEN_FILES = 128  # a process may often have no more than 1,024, and there may be more shards
+MAX_GAP_BYTES = 1 << 16  # reading a gap of this size takes less time than a second read: a photograph
+MAX_READ_BYTES = 1 << 23
 
 
 class RecordReader:
     """Random access to the serialized tf.train.Examples of one split.
 
     Attributes:
-        shards: examples in each shard.
-        corrupt: numbers of the records that failed their CRC and were skipped so far.
+        shard_sizes: examples in each shard.
+        corrupt: numbers of the records that have failed their CRC so far, with on_corrupt "skip".
 
     Args:
         records: of the split, in manifest order.
-        on_corrupt: "error" raises where a record fails its CRC; "skip" goes on without it.
+        on_corrupt: where a record fails its CRC, "error" raises, and "skip" takes another record.
 
     Raises:
         DataError: a shard is missing or has another length than the manifest says.
@@ -38,78 +38,77 @@ class RecordReader:
     ) -> None:
         self._shards = manifest.splits[split]
         self._paths = [directory / shard.name for shard in self._shards]
-        self.shards = tuple(shard.examples for shard in self._shards)
-        self._ends = np.cumsum(self.shards, dtype=np.int64)  # number of the first example of the next shard
+        self.shard_sizes = tuple(shard.examples for shard in self._shards)
+        self._ends = np.cumsum(self.shard_sizes, dtype=np.int64)  # number of the first example of the next shard
         self._starts, self._crcs = records["start"].astype(np.int64), records["crc"]
-        # A record stops where the next of its shard starts, the last one with the shard.
+        # A record stops where the next record of its shard starts; the last one, at the end of the shard.
         self._stops = np.append(self._starts[1:], 0)
         for end, shard in zip(self._ends, self._shards, strict=True):
             if shard.examples:
                 self._stops[end - 1] = shard.bytes
-        manifest.require_shards(directory, split)
-        self._open = lru_cache(MAX_OPEN)(_OpenFile)
-        self._skips = on_corrupt == "skip"
+        manifest.check_shards(directory, split)
+        self._name = f"the {split} split of {directory}"
+        self._open = lru_cache(MAX_OPEN_FILES)(_OpenFile)
+        self._skips_corrupt = on_corrupt == "skip"
         self.corrupt: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._starts)
 
     def read(self, indices: Indices) -> list[bytes]:
-        """The examples numbered `indices`, in that order, a corrupt one replaced by the next sound one of the split.
+        """The examples with the numbers `indices`, in that order. The next valid example replaces one that is skipped.
 
         Raises:
-            DataError: a record is corrupt and none is to be skipped, or all are; a shard has changed.
+            DataError: a record is corrupt and on_corrupt is "error", or all records are corrupt; a shard has changed.
         """
         records = zip(indices.tolist(), self._read(indices), strict=True)
-        return [self._next_sound(index) if record is None else record for index, record in records]
+        return [self._next_valid(index) if record is None else record for index, record in records]
 
     def describe_record(self, index: int) -> str:
-        """Where record `index` lies, in the words of a message."""
+        """Number, byte and shard of a record, for a message."""
         path = self._paths[int(np.searchsorted(self._ends, index, "right"))]
         return f"record {index} of its split, at byte {self._starts[index]} of {path}"
 
-    def _next_sound(self, index: int) -> bytes:
-        """What stands for a corrupt record: decided by the data alone, so every rank of any world decides alike."""
+    def _next_valid(self, index: int) -> bytes:
+        """The example that replaces a corrupt one. It depends on the data alone, so it is the same for any world."""
         for step in range(1, len(self)):
             candidate = (index + step) % len(self)
-            if candidate not in self.corrupt:  # a damaged shard is not gone through again for each of its records
+            if candidate not in self.corrupt:  # a damaged shard is not read again for each of its records
                 (record,) = self._read(np.array([candidate]))
                 if record is not None:
                     return record
         raise DataError(
-            f"A split has at least one sound record, but all {len(self)} are corrupt: build the data set again, with "
-            f"--overwrite."
+            f"All {len(self)} record(s) of {self._name} are corrupt.", "Build the data set again, with --overwrite."
         )
 
     def _read(self, indices: Indices) -> list[bytes | None]:
-        """The examples numbered `indices`; None for those that are corrupt and to be skipped."""
-        places = np.unique(indices)
-        shards = np.searchsorted(self._ends, places, "right")
-        found: dict[int, bytes | None] = {}
-        for shard, first, last in self._runs(places, shards):
-            run = places[first:last]
-            begin = int(self._starts[run[0]])
-            data = memoryview(self._open(self._paths[shard]).read(int(self._stops[run[-1]]) - begin, begin))
-            for index in run.tolist():
-                found[index] = self._sound(shard, index, data[self._starts[index] - begin : self._stops[index] - begin])
-        return [found[index] for index in indices.tolist()]
+        """The examples with the numbers `indices`; None for those that are skipped."""
+        records: dict[int, bytes | None] = {}
+        for shard, group in self._coalesce_reads(np.unique(indices)):
+            begin = int(self._starts[group[0]])
+            data = memoryview(self._open(self._paths[shard]).read(int(self._stops[group[-1]]) - begin, begin))
+            for index in group.tolist():
+                record = data[self._starts[index] - begin : self._stops[index] - begin]
+                records[index] = self._checked_record(shard, index, record)
+        return [records[index] for index in indices.tolist()]
 
-    def _runs(self, places: Indices, shards: Indices) -> Iterator[tuple[int, int, int]]:
-        """Shard, first and last (exclusive) of `places`, which is sorted, of what one read fetches."""
-        starts, stops = self._starts[places].tolist(), self._stops[places].tolist()
+    def _coalesce_reads(self, indices: Indices) -> Iterator[tuple[int, Indices]]:
+        """The sorted `indices` in groups that one read fetches, each with its shard."""
+        shards = np.searchsorted(self._ends, indices, "right")
+        starts, stops = self._starts[indices].tolist(), self._stops[indices].tolist()
         first = 0
-        for i in range(1, len(places) + 1):
+        for i in range(1, len(indices) + 1):
             if (
-                i == len(places)
+                i == len(indices)
                 or shards[i] != shards[first]
-                or starts[i] - stops[i - 1] > MAX_GAP
-                or stops[i] - starts[first] > MAX_READ
+                or starts[i] - stops[i - 1] > MAX_GAP_BYTES
+                or stops[i] - starts[first] > MAX_READ_BYTES
             ):
-                yield int(shards[first]), first, i
+                yield int(shards[first]), indices[first:i]
                 first = i
 
-    def _sound(self, shard: int, index: int, record: memoryview) -> bytes | None:
-        """The data of a record whose CRCs match."""
+    def _checked_record(self, shard: int, index: int, record: memoryview) -> bytes | None:
+        """The data of a record, or None if its CRCs do not match and it is skipped."""
         start, size = int(self._starts[index]), int(self._stops[index] - self._starts[index])
         try:
             if len(record) != size or data_length(record[:HEADER_BYTES]) != size - HEADER_BYTES - FOOTER_BYTES:
@@ -118,26 +117,28 @@ class RecordReader:
                 )
             data = unframe(record)
         except ValueError as error:
-            if self._skips:
+            if self._skips_corrupt:
                 self.corrupt.add(index)
                 return None
             raise DataError(
-                f"Every record passes its CRC, but in {self.describe_record(index)}, {error}: restore the shard from a copy, build the "
-                f"data set again, or leave such records out with --on_corrupt skip."
+                f"Corrupt {self.describe_record(index)}: {error}.",
+                "Restore the shard from a copy, build the data set again, or pass --on_corrupt skip to leave such records out.",
             ) from error
         if stored_crc(record) != self._crcs[index]:
-            raise shard_changed_error(self._paths[shard], self._shards[shard], f"its record at byte {start} is another")
+            raise shard_changed_error(self._paths[shard], self._shards[shard], f"its record at byte {start} is a different one")
         return data
 
 
 class _OpenFile:
-    """A file that is closed when nobody reads from it any more, the cache of open files included."""
+    """An open file. It closes when neither a reader nor the cache of open files refers to it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDONLY)
+        self._descriptor = -1  # for __del__, where opening fails
+        self._descriptor = os.open(path, os.O_RDONLY)
 
     def read(self, size: int, start: int) -> bytes:
-        return os.pread(self._file, size, start)
+        return os.pread(self._descriptor, size, start)
 
     def __del__(self) -> None:
-        os.close(self._file)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)

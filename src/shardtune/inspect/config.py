@@ -1,4 +1,4 @@
-"""What a person can ask of `shardtune verify` and `shardtune inspect`."""
+"""The flags of `shardtune verify` and `shardtune inspect`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +8,12 @@ from shardtune.config import check_flag
 
 @dataclass(frozen=True)
 class VerifyConfig:
-    """Find every bit of a data set that is not as it was written. Runs on any number of MPI ranks."""
+    """Find every bit of a data set that has changed since it was built. Runs on any number of MPI ranks."""
 
     data_dir: Path
     """Data directory to check."""
     hang_timeout: float = 600.0
-    """Seconds without progress after which the job ends and says which rank is late."""
+    """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
         check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
@@ -21,16 +21,16 @@ class VerifyConfig:
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Show what a data set holds: counts, classes, sizes, how it was made, and examples of each class as a picture."""
+    """Show what is in a data set: counts, classes, sizes, how it was made, and examples of each class as a picture."""
 
     data_dir: Path
     """Data directory to look at."""
     output: Path = Path("contact.png")
-    """Where the picture goes (PNG): the first 8 training examples of each of the first 50 classes."""
+    """File for the picture (PNG): the first 8 training examples of each of the first 50 classes."""
     augmented: bool = False
-    """Show instead what the network sees of 8 training examples: under each --augment of train, several times."""
+    """Show instead 8 training examples as the network sees them: several times under each --augment of train."""
     hang_timeout: float = 600.0
-    """Seconds without progress after which the job ends and says which rank is late."""
+    """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
         check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)

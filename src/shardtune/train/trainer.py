@@ -9,7 +9,7 @@ from typing import Any, Literal
 from shardtune.dataset.manifest import Split
 from shardtune.errors import StoppedError, TrainingError
 from shardtune.evaluate.evaluator import Evaluator
-from shardtune.input.pipeline import evaluation_batches, training_batches
+from shardtune.input.pipeline import QUEUED_RECORDS, InputOptions, evaluation_batches, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.train.checkpoint_manager import CheckpointManager, NullCheckpointManager
@@ -172,10 +172,10 @@ class Trainer:
             batch_size=EVALUATION_BATCH,
             image_size=self._config.image_size,
             examples=len(self._readers["validation"]),
-            threads=self._context.threads,
+            num_threads=self._context.threads,
         )
         with self._state.averages.applied(), closing(batches):
-            counts = self._evaluator.run(batches, self._world, lambda: self._context.stop_request.is_made)
+            counts = self._evaluator.run(batches, self._world, should_stop=lambda: self._context.stop_request.is_made)
         if counts is None:
             return False
         self.progress = self.progress.after_validation(counts.precision_at_1)
@@ -216,16 +216,19 @@ class Trainer:
         self._world.barrier()
 
     def _training_batches(self) -> Batches:
+        options = InputOptions(
+            image_size=self._config.image_size,
+            num_threads=self._context.threads,
+            augmentation=self._config.augment,
+            seed=self._config.seed,
+            max_queued_records=QUEUED_RECORDS * self._config.input_queue_memory_factor,
+        )
         return training_batches(
             self._readers["train"],
             self._world,
+            options,
             global_batch_size=self._plan.global_batch,
-            image_size=self._config.image_size,
-            augmentation=self._config.augment,
-            seed=self._config.seed,
             first_step=self.progress.step,
-            threads=self._context.threads,
-            input_queue_memory_factor=self._config.input_queue_memory_factor,
         )
 
     def _reporter(self) -> ProgressReporter:

@@ -9,15 +9,23 @@ from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError
-from shardtune.inspect import overview
+from shardtune.inspect import summary
 from shardtune.inspect.config import InspectConfig
-from shardtune.inspect.overview import HEADING, MARGIN, PER_CLASS, SIDE, contact_sheet, inspect
+from shardtune.inspect.summary import (
+    CELL_PIXELS,
+    EXAMPLES_PER_CLASS,
+    HEADING_PIXELS,
+    MARGIN_PIXELS,
+    ROW_PIXELS,
+    contact_sheet,
+    inspect,
+)
 from shardtune.runtime.world import World
 from tests.pictures import CLASSES, encoded, picture, plant
 from tests.records import contents, fields, records
 
 
-def told(directory: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+def printed_words(directory: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     """The words of each line that `inspect` prints."""
     capsys.readouterr()
     inspect(InspectConfig(directory, directory / "contact.png"), World())
@@ -25,25 +33,25 @@ def told(directory: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]
 
 
 def cell(sheet: Image.Image, label: int, column: int) -> Image.Image:
-    """The place of an example on the sheet; labels from 1, columns from 0."""
-    top = (label - 1) * (HEADING + SIDE) + HEADING
-    return sheet.crop((column * SIDE, top, (column + 1) * SIDE, top + SIDE))
+    """The part of the sheet for one example; labels from 1, columns from 0."""
+    top = (label - 1) * ROW_PIXELS + HEADING_PIXELS
+    return sheet.crop((column * CELL_PIXELS, top, (column + 1) * CELL_PIXELS, top + CELL_PIXELS))
 
 
 def with_picture(jpeg: bytes) -> Image.Image:
-    """The place of an example, by another way: a small picture is pasted as it is."""
-    place = Image.new("RGB", (SIDE, SIDE), "white")
-    place.paste(Image.open(io.BytesIO(jpeg)))
-    return place
+    """The part of the sheet for one example, made in another way: a small picture is pasted as it is."""
+    expected = Image.new("RGB", (CELL_PIXELS, CELL_PIXELS), "white")
+    expected.paste(Image.open(io.BytesIO(jpeg)))
+    return expected
 
 
-def test_counts_sizes_and_provenance_are_told(small_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_sizes_and_provenance(small_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = plant(tmp_path / "images", per_class=4)
     (images / "blue" / "blue-00.jpg").write_bytes(b"")
     (images / "green" / "green-00.jpg").write_bytes(encoded(picture(np.random.default_rng(0)), "PNG"))
     folders = (images, tmp_path / "data", small_images / "validation")
     manifest = build(BuildConfig(*folders, train_shards=2, validation_shards=1, max_rejects=1, seed=5), World())
-    lines = told(tmp_path / "data", capsys)
+    lines = printed_words(tmp_path / "data", capsys)
     sizes = [shard.bytes for shard in manifest.splits["train"]]
     assert f"train 11 2 {sum(sizes) / 1000:.1f} kB {min(sizes) / 1000:.1f} kB".split() in [line[:7] for line in lines]
     assert ["validation", "21", "1"] in [line[:3] for line in lines]
@@ -64,28 +72,30 @@ def test_counts_sizes_and_provenance_are_told(small_images: Path, tmp_path: Path
         assert line.split() in lines
 
 
-def test_what_is_no_terminal_gets_whole_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_gets_whole_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "long " * 40 + "[bold]:smile:\x1b[31m"
     plant(tmp_path / "images", per_class=1, classes=("a", name))
     build(BuildConfig(tmp_path / "images", tmp_path / "data", train_shards=1), World())
     inspect(InspectConfig(tmp_path / "data", tmp_path / "contact.png"), World())
-    said = capsys.readouterr().out
-    assert repr(name) in said
-    assert "\x1b" not in said
+    output = capsys.readouterr().out
+    assert repr(name) in output
+    assert "\x1b" not in output
 
 
 def test_the_sheet_shows_the_first_examples_of_each_class(small_data: Path, tmp_path: Path) -> None:
     inspect(InspectConfig(small_data, tmp_path / "contact.png"), World())
     file = Image.open(tmp_path / "contact.png")
     sheet = file.convert("RGB")
-    assert (file.format, file.size) == ("PNG", (PER_CLASS * SIDE, 3 * (HEADING + SIDE)))
+    assert (file.format, file.size) == ("PNG", (EXAMPLES_PER_CLASS * CELL_PIXELS, 3 * ROW_PIXELS))
     examples = [fields(record) for record in records(small_data, "train")]
     for label in range(1, len(CLASSES) + 1):
         jpegs = [example["image/encoded"] for example in examples if example["image/class/label"] == label]
-        assert len(jpegs) > PER_CLASS
-        for column, jpeg in enumerate(jpegs[:PER_CLASS]):
+        assert len(jpegs) > EXAMPLES_PER_CLASS
+        for column, jpeg in enumerate(jpegs[:EXAMPLES_PER_CLASS]):
             assert cell(sheet, label, column) == with_picture(jpeg)
-    headings = [sheet.crop((0, y, PER_CLASS * SIDE, y + HEADING)) for y in range(0, sheet.height, HEADING + SIDE)]
+    headings = [
+        sheet.crop((0, y, EXAMPLES_PER_CLASS * CELL_PIXELS, y + HEADING_PIXELS)) for y in range(0, sheet.height, ROW_PIXELS)
+    ]
     assert all(heading.convert("L").getextrema() == (0, 255) for heading in headings)
     assert len({heading.tobytes() for heading in headings}) == 3
     assert contact_sheet(small_data, Manifest.load(small_data)) == sheet
@@ -98,28 +108,35 @@ def test_a_large_picture_is_made_small_and_a_small_class_leaves_room(tmp_path: P
         (tmp_path / "images" / "a" / f"{number}.jpg").write_bytes(encoded(picture(generator, 900, 300)))
     build(BuildConfig(tmp_path / "images", tmp_path / "data", train_shards=2), World())
     sheet = contact_sheet(tmp_path / "data", Manifest.load(tmp_path / "data"))
-    for column in range(PER_CLASS):
+    for column in range(EXAMPLES_PER_CLASS):
         inked = Image.eval(cell(sheet, 1, column), lambda value: 255 - value).getbbox()
-        assert inked == ((0, 0, SIDE - MARGIN, round((SIDE - MARGIN) / 3)) if column < 3 else None)
+        assert inked == ((0, 0, CELL_PIXELS - MARGIN_PIXELS, round((CELL_PIXELS - MARGIN_PIXELS) / 3)) if column < 3 else None)
 
 
 def test_the_sheet_ends_after_its_last_class(
     small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = contact_sheet(small_data, Manifest.load(small_data))
-    monkeypatch.setattr(overview, "MAX_CLASSES", 2)
+    monkeypatch.setattr(summary, "MAX_CLASSES", 2)
     inspect(InspectConfig(small_data, tmp_path / "contact.png"), World())
     sheet = Image.open(tmp_path / "contact.png").convert("RGB")
-    assert sheet == whole.crop((0, 0, PER_CLASS * SIDE, 2 * (HEADING + SIDE)))
+    assert sheet == whole.crop((0, 0, EXAMPLES_PER_CLASS * CELL_PIXELS, 2 * ROW_PIXELS))
     assert capsys.readouterr().out.endswith("examples of each of the first 2 of 3 classes.\n")
 
 
 def test_a_damaged_data_set_is_not_inspected(small_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist: run shardtune build first"):
+    with pytest.raises(DataError, match=r"does not exist\. Run shardtune build first"):
         inspect(InspectConfig(tmp_path, tmp_path / "contact.png"), World())
     for name, content in contents(small_data).items():
         if name != "train-00002-of-00004":
             (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=r"train-00002-of-00004 has .* but it is missing"):
+    with pytest.raises(DataError, match=r"train-00002-of-00004 is not the shard of \d+ bytes .*: it is missing"):
         inspect(InspectConfig(tmp_path, tmp_path / "contact.png"), World())
     assert not (tmp_path / "contact.png").exists()
+
+
+def test_a_picture_that_cannot_be_written_names_the_flag(small_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, reason in ((tmp_path / "file" / "a.png", "Not a directory"), (tmp_path / "no" / "a.png", "No such file.*")):
+        with pytest.raises(DataError, match=rf"cannot be written to {path} \({reason}\)\. Choose another file with --output\."):
+            inspect(InspectConfig(small_data, path), World())

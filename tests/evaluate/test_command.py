@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shardtune.errors import CheckpointError, DataError
+from shardtune.evaluate.command import _load_inputs, result_line
+from shardtune.evaluate.config import EvalConfig
+from shardtune.evaluate.counts import TopKCounts
+from shardtune.model import checkpoint_file
+from shardtune.runtime.world import World
+from tests.input.shards import write
+
+
+def run_of(directory: Path, labels: list[str], *steps: int) -> Path:
+    """A run directory with a configuration and with checkpoints that hold next to nothing."""
+    directory.mkdir()
+    run_config = {"config": {"image_size": 75}, "workers": 1, "labels": labels}
+    (directory / checkpoint_file.RUN_CONFIG_NAME).write_text(json.dumps(run_config))
+    for step in steps:
+        checkpoint_file.save(directory, step, {"x": np.zeros(1)})
+    return directory
+
+
+def load(data: Path, checkpoint_dir: Path, **flags: Any) -> Any:
+    return _load_inputs(EvalConfig(data, checkpoint_dir, checkpoint_dir, **flags), World())
+
+
+def test_the_newest_checkpoint_of_the_run_is_evaluated(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", [2, 1], "validation")
+    run = run_of(tmp_path / "run", ["n1", "n2", "n3"], 3, 7)
+    for directory in (run, run / "checkpoints", Path(f"{run}/checkpoints/")):
+        manifest, records, run_config, newest = load(data, directory)
+        assert (manifest.examples("validation"), len(records)) == (3, 3)
+        assert run_config["config"]["image_size"] == 75
+        assert newest == (7, run / "checkpoints" / "step-00000007.safetensors")
+
+
+def test_a_run_whose_name_is_checkpoints_is_a_run(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", [1], "validation")
+    outer = run_of(tmp_path / "run", ["n1"], 3)
+    inner = outer / "checkpoints"
+    (inner / checkpoint_file.RUN_CONFIG_NAME).write_text((outer / checkpoint_file.RUN_CONFIG_NAME).read_text())
+    checkpoint_file.checkpoint_path(inner, 5).parent.mkdir()
+    checkpoint_file.save(inner, 5, {"x": np.zeros(1)})
+    assert load(data, inner)[3][0] == 5
+
+
+def test_an_empty_split_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", ["n1"], 1)
+    train, validation = write(tmp_path / "a", [1]), write(tmp_path / "b", [1], "validation")
+    with pytest.raises(
+        DataError,
+        match=rf"The validation split of {train} is empty\. Build the data set again with --validation_fraction 0\.2, or pass "
+        r"--subset train\.$",
+    ):
+        load(train, run)
+    with pytest.raises(DataError, match=rf"The train split of {validation} is empty\. Pass --subset validation\.$"):
+        load(validation, run, subset="train")
+
+
+def test_a_run_of_other_classes_and_a_run_without_a_checkpoint_are_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", [1], "validation")
+    other, new = run_of(tmp_path / "other", ["rose"], 1), run_of(tmp_path / "new", ["n1"])
+    with pytest.raises(
+        CheckpointError, match=rf"{other} was trained on the classes \['rose'\], but {data} has \['n1'\]\. Choose the data set"
+    ):
+        load(data, other)
+    with pytest.raises(CheckpointError, match=rf"The run in {new} has no checkpoint yet\. Run shardtune train first\.$"):
+        load(data, new)
+
+
+def test_recall_at_5_of_five_classes_is_explained() -> None:
+    line = "precision @ 1 = 0.5000 recall @ 5 = 1.0000 [10 examples]"
+    assert result_line(TopKCounts(10, 5, 10), 6) == line
+    assert result_line(TopKCounts(10, 5, 10), 5) == f"{line} (recall @ 5 is always 1 for 5 classes, background included)"
