@@ -78,7 +78,7 @@ def test_without_that_folder_nothing_is_put_in_place(tmp_path: Path, before: boo
     path.write_bytes(b"old")
     if before:
         folder.rmdir()
-    taken_over = f"another one has taken it over from this one before {path} was whole"
+    taken_over = f"{path} was not finished, because another job has taken over its directory"
 
     def write() -> None:
         with atomic_write(path) as file:

@@ -95,7 +95,7 @@ def test_a_signal_ends_what_is_blocked(tmp_path: Path, number: signal.Signals) -
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         assert process.communicate(timeout=60)[1] == (
-            "shardtune: A signal has stopped this process, which was starting: what is saved stays.\n"
+            "shardtune: A signal has stopped this process, which was starting. What is saved is kept.\n"
         )
     assert process.returncode == 75
 

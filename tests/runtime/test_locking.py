@@ -14,10 +14,10 @@ from shardtune.runtime.world import World
 
 def test_a_directory_is_made_and_held_by_one(tmp_path: Path) -> None:
     directory = tmp_path / "not" / "there" / "yet"
-    holder = f"process {os.getpid()} on {socket.gethostname()} holds {directory}"
+    refusal = f"{directory} is in use by process {os.getpid()} on {socket.gethostname()}. Wait until it ends"
     with exclusive_directory(directory, World()):
         with (
-            pytest.raises(WorldError, match=re.escape(f"{holder}: wait until it ends")),
+            pytest.raises(WorldError, match=re.escape(refusal)),
             exclusive_directory(directory, World()),
         ):
             pass
@@ -37,7 +37,10 @@ def test_what_ends_a_job_ends_its_hold(tmp_path: Path) -> None:
 def test_a_lock_alone_is_enough_to_be_refused(tmp_path: Path) -> None:
     with (tmp_path / LOCK_NAME).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(WorldError, match=f"but another job holds {tmp_path}: wait"), exclusive_directory(tmp_path, World()):
+        with (
+            pytest.raises(WorldError, match=rf"{tmp_path} is in use by another job\. Wait"),
+            exclusive_directory(tmp_path, World()),
+        ):
             pass
 
 

@@ -31,7 +31,7 @@ INPUT, STEP, NEXT, WAITING = report(3, 7, 2), report(3, 7, 3), report(3, 8, 2), 
         ([NEXT, STEP, NEXT], [1], "rank 1 of 3 on b is late (at 7)"),
         ([INPUT, NEXT, INPUT], [0, 2], "rank 0 of 3 on a, rank 2 of 3 on c are late (at 7)"),
         ([WAITING, NEXT, WAITING], [1], "rank 1 of 3 on b is late (at 8)"),
-        ([STEP, STEP], [0, 1], "all ranks are in the same place (at 7)"),
+        ([STEP, STEP], [0, 1], "all ranks are at the same position (at 7)"),
     ],
 )
 def test_the_late_are_named(answers: list[Report | None], ranks: list[int], words: str) -> None:
@@ -41,7 +41,7 @@ def test_the_late_are_named(answers: list[Report | None], ranks: list[int], word
 def test_ranks_that_were_not_asked_are_not_accused() -> None:
     assert find_late_ranks({0: STEP}, HOSTS) == (
         [],
-        "all ranks of a are in the same place (at 7), those of b, c were not asked",
+        "all ranks of a are at the same position (at 7), those of b, c were not asked",
     )
 
 
@@ -54,7 +54,7 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def members(other: subprocess.Popen[bytes], host: str | None = None) -> list[Member]:
-    this = Member.this()
+    this = Member.this_process()
     start_time = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
     return [this, Member(host or this.host, other.pid, start_time)]
 
@@ -62,23 +62,23 @@ def members(other: subprocess.Popen[bytes], host: str | None = None) -> list[Mem
 def two(directory: Path, other: subprocess.Popen[bytes], host: str | None = None) -> list[RollCall]:
     made = [RollCall(directory, "job", rank, members(other, host), (0, 1)) for rank in (0, 1)]
     for one in made:
-        one.prepare()
+        one.create_files()
     return made
 
 
 def test_who_is_called_answers(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     here, there = two(tmp_path, other)
-    assert not there.called
+    assert not there.is_called
     here.call()
     here.report("stuck", (0, 1, 2), "in a step")
-    assert there.called
+    assert there.is_called
     assert here.answers() is None  # it has not answered yet
     there.report("working", (0, 1, 3), "compiling")
     answers = here.answers()
     assert answers
     assert answers[1] == Report("working", [0, 1, 3], "compiling", 1)  # type: ignore[arg-type]
     here.withdraw()
-    assert not there.called
+    assert not there.is_called
 
 
 def test_an_answer_of_an_earlier_roll_call_is_none(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
@@ -143,7 +143,7 @@ def test_where_nothing_can_be_written_nobody_is_asked(tmp_path: Path, other: sub
     (tmp_path / "file").touch()
     here, _ = two(tmp_path / "file", other)
     assert not here.report("stuck", (0, 0, 0), "now")
-    assert not here.called
+    assert not here.is_called
 
 
 def test_a_report_that_is_half_written_is_read_again(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
