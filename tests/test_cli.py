@@ -190,17 +190,17 @@ def test_a_data_set_is_inspected(small_data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "sheet.png").is_file()
 
 
-@pytest.mark.parametrize("place", [0, 5])
-def test_debug_shows_the_traceback(empty: Path, tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("index", [0, 5])
+def test_debug_shows_the_traceback(empty: Path, tmp_path: Path, index: int) -> None:
     arguments = ["build", "--train_directory", str(empty), "--output_directory", str(tmp_path)]
-    arguments.insert(place, "--debug")
+    arguments.insert(index, "--debug")
     done = shardtune(*arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback (most recent call last)")
     assert "DataError: Each class has at least one image" in done.stderr
 
 
-def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_of_a_file_name_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "\x1b[2J").mkdir()
     done = shardtune("build", "--train_directory", tmp_path / "\x1b[2J" / "none", "--output_directory", tmp_path / "data")
     assert done.returncode == 1
@@ -208,7 +208,7 @@ def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.stderr
 
 
-def test_the_versions_are_told_without_what_takes_long() -> None:
+def test_the_versions_are_printed_without_slow_imports() -> None:
     code = (
         "import sys; from shardtune.cli import main; main(['--version']); print({'tensorflow', 'horovod'} & sys.modules.keys())"
     )
@@ -251,7 +251,7 @@ def test_what_a_terminal_cannot_show_is_escaped(foreign: Path, tmp_path: Path, e
     ("line", "stderr"),
     [(INSPECT, False), ("verify {data}", False), ("build --help", False), ("build {again}", False), ("build {again}", True)],
 )
-def test_a_command_goes_on_when_nobody_reads_what_it_says(foreign: Path, tmp_path: Path, line: str, stderr: bool) -> None:
+def test_a_command_continues_when_nobody_reads_its_output(foreign: Path, tmp_path: Path, line: str, stderr: bool) -> None:
     again = f"--train_directory {foreign}/images --output_directory {tmp_path}/data"
     words = line.format(data=foreign / "漢字", here=tmp_path, again=again).split()
     reader, writer = os.pipe()

@@ -145,19 +145,20 @@ def _check_flags(command: str, words: Sequence[str]) -> None:
     flags = {field.name for field in fields} | {f"no_{field.name}" for field in fields if isinstance(field.default, bool)}
     if command in POSITIONAL:
         flags, required = flags.difference(required), []
-    typed = {word.partition("=")[0]: word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")}
+    typed = [word.partition("=")[0] for word in words if word.startswith("--")]
+    names = [word[2:].replace("-", "_") for word in typed]
     see_help = f"See shardtune {command} --help."
-    for word, flag in typed.items():
-        if flag not in flags | {"help"}:
-            raise UsageError(f"{word} is not a flag of shardtune {command}.", f"{_suggest(flag, flags, '--')}{see_help}")
-    missing = [f"--{name}" for name in required if name not in typed.values()]
+    for word, name in zip(typed, names, strict=True):
+        if name not in flags | {"help"}:
+            raise UsageError(f"{word} is not a flag of shardtune {command}.", f"{_suggest(name, flags, '--')}{see_help}")
+    missing = [f"--{name}" for name in required if name not in names]
     if missing and not {"-h", "--help"}.intersection(words):
         raise UsageError(f"shardtune {command} was given no {' and no '.join(missing)}.", see_help)
 
 
 def _suggest(typed: str, names: Iterable[str], prefix: str = "") -> str:
     """A question that names the nearest of `names`; empty if none is near."""
-    nearest = difflib.get_close_matches(typed, list(names), n=1)
+    nearest = difflib.get_close_matches(typed, sorted(names), n=1)
     return f"Did you mean {prefix}{nearest[0]}? " if nearest else ""
 
 

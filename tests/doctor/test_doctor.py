@@ -1,4 +1,4 @@
-"""The doctor: what it concludes from what is found, by tables; and whole runs, alone and under launchers."""
+"""The doctor: its conclusions as tables, and whole runs, alone and under launchers."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def output(**facts: Any) -> ProbeResult:
 
 
 def frameworks(**changes: Any) -> ProbeResult:
-    """What importing TensorFlow and Horovod finds where all is well, but for these changes."""
+    """What importing TensorFlow and Horovod finds on a sound machine, with these changes."""
     facts = {"tensorflow": "2.18.1", "cuda": False, "gpus": 0, "horovod": "0.28.1", "mpi": V4, "gloo": True, "nccl": False}
     return output(**{**facts, **changes})
 
@@ -157,11 +157,11 @@ mpirun detected that one or more processes exited
         ("", ""),
     ],
 )
-def test_the_reason_of_a_failure(output: str, expected: str) -> None:
+def test_the_main_error_line(output: str, expected: str) -> None:
     assert main_error_line(output) == expected
 
 
-def test_commands_are_asked() -> None:
+def test_the_result_of_a_command() -> None:
     assert run_probe("how", [sys.executable, "-c", "print(3)"]) == ProbeResult("how", "3")
     assert run_probe("how", [sys.executable, "-c", "import sys; sys.exit(3)"]) == ProbeResult("how", "status 3", "failed")
     assert run_probe("how", [sys.executable, "-c", "1/0"]) == ProbeResult(
@@ -190,7 +190,7 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path)
     assert not (tmp_path / "lived").exists()
 
 
-def test_a_disk_that_is_not_there(tmp_path: Path) -> None:
+def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
     finding = measure_disk(tmp_path / "nowhere")
     assert not finding.ok
     assert finding.found == f"{tmp_path}/nowhere: No such file or directory"
@@ -205,18 +205,18 @@ def doctor(tmp_path: Path, *options: str, launcher: str = "alone", environment: 
     return done.returncode, done.stdout
 
 
-# How fast, and how many cores, is this machine's affair: everything else must be green on one that setup.sh has prepared.
+# These depend on the machine. Everything else must be green where setup.sh has been run.
 OF_THE_MACHINE = {"disk", "allreduce", "cores"}
 OF_A_HOST = {"Python", "versions", "TensorFlow", "GPUs", "Horovod", "NCCL", "MPI", "SLURM", "disk", "cores"}
 
 
 def test_alone(tmp_path: Path) -> None:
     status, output = doctor(tmp_path, "--json")
-    told = json.loads(output[: output.rindex("}") + 1])
-    assert {line["topic"] for line in told["findings"]} == OF_A_HOST | {"mpirun"}
-    red = {line["topic"] for line in told["findings"] if not line["ok"]}
+    report = json.loads(output[: output.rindex("}") + 1])
+    assert {line["topic"] for line in report["findings"]} == OF_A_HOST | {"mpirun"}
+    red = {line["topic"] for line in report["findings"] if not line["ok"]}
     assert red <= OF_THE_MACHINE, output
-    assert (status, told["ok"]) == (int(bool(red)), not red)
+    assert (status, report["ok"]) == (int(bool(red)), not red)
 
 
 @pytest.mark.parametrize(("launcher", "backends"), [("mpirun", ["mpi", "horovod"]), ("horovodrun --gloo", ["horovod"])])
@@ -245,7 +245,7 @@ def test_without_tensorflow_and_horovod(tmp_path: Path) -> None:
     assert "Traceback" not in output
 
 
-def test_tasks_that_nothing_joins_get_the_one_sentence(tmp_path: Path) -> None:
+def test_tasks_that_cannot_find_each_other_get_one_sentence(tmp_path: Path) -> None:
     status, output = doctor(tmp_path, environment={"SLURM_STEP_NUM_TASKS": "8"})
     assert status == 1
     assert re.fullmatch(r"shardtune: srun started 8 tasks without --mpi, .* Use srun --mpi=pmix.*\n", output)

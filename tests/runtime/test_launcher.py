@@ -166,8 +166,8 @@ from shardtune.runtime.launcher import detect_launcher
 found = detect_launcher(os.environ)
 sys.stdout.write(f"{found.name} {found.size}\\n")
 """
-    said = launch(["-c", code], launcher=launcher, ranks=2)
-    assert said.count(f"{name} 2\n") == 2
+    output = launch(["-c", code], launcher=launcher, ranks=2)
+    assert output.count(f"{name} 2\n") == 2
 
 
 SINGLE_NODE, TWO_NODES = {"SLURM_STEP_NUM_NODES": "1"}, {"SLURM_STEP_NUM_NODES": "2"}

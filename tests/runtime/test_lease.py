@@ -89,14 +89,14 @@ def test_a_job_on_another_host_is_seen(
 
 
 def test_a_job_that_slept_for_too_long_can_do_no_harm(hosts: None, tmp_path: Path, quick: None) -> None:
-    # Its beats come too late to notice: what it writes fails all the same.
+    # Its heartbeats come too late to notice the loss, but what it writes fails all the same.
     with holding(tmp_path, host="elsewhere", beat=1000) as other:
         (tmp_path / "lock").unlink()  # as where locks do not reach other hosts
         with exclusive_directory(tmp_path, World()):
             write_json(tmp_path / "written.json", "by the second")
-            said, _ = other.communicate("\n")
+            output, _ = other.communicate("\n")
             assert other.returncode == 1
-            assert re.search(rf"{tmp_path}/written.json was not finished, because another job has taken over", said)
+            assert re.search(rf"{tmp_path}/written.json was not finished, because another job has taken over", output)
             assert (tmp_path / "written.json").read_text() == '"by the second"\n'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "written.json"]
 
@@ -121,8 +121,10 @@ def test_one_of_many_holds_it_at_a_time(hostile_directory: Mounter, tmp_path: Pa
     assert log.read_text() == "in\nout\n" * 40
 
 
-def test_several_that_take_over_at_once_do_not_meet(hosts: None, hostile_directory: Mounter, tmp_path: Path) -> None:
-    # Each on a host and a mount of its own, so that only beats tell, and all find the same one gone at the same time.
+def test_of_several_jobs_that_take_over_at_once_one_writes_at_a_time(
+    hosts: None, hostile_directory: Mounter, tmp_path: Path
+) -> None:
+    # Each has a host and a mount of its own, so that only heartbeats count, and all find the owner dead at the same time.
     backing = tmp_path / "backing"
     mounts = [hostile_directory(backing, Options("local", late=0.5)) for _ in range(3)]
     with holding(mounts[0] / "run", host="gone"):
@@ -136,10 +138,10 @@ def test_several_that_take_over_at_once_do_not_meet(hosts: None, hostile_directo
             )
             for n, mount in enumerate(mounts)
         ]
-        said = [taker.communicate("\n", timeout=60)[0] for taker in takers]
+        output = [taker.communicate("\n", timeout=60)[0] for taker in takers]
     # Who comes after the first has ended may have it, too.
-    assert sum("Taking over" in text for text in said) >= 1
-    for taker, text in zip(takers, said, strict=True):
+    assert sum("Taking over" in text for text in output) >= 1
+    for taker, text in zip(takers, output, strict=True):
         assert (taker.returncode == 0) == ("held\nwritten\n" in text), text
         assert taker.returncode == 0 or "is in use by" in text or "has lost" in text or "was not finished" in text, text
 
@@ -154,7 +156,7 @@ def test_a_job_that_failed_leaves_what_the_next_one_takes_at_once(hosts: None, t
         pass
 
 
-def test_what_killed_jobs_left_is_swept(tmp_path: Path) -> None:
+def test_folders_of_killed_jobs_are_removed(tmp_path: Path) -> None:
     for name in (f"{CLAIM}1/1", f"{SWEPT}2"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").touch()

@@ -34,7 +34,7 @@ INPUT, STEP, NEXT, WAITING = report(3, 7, 2), report(3, 7, 3), report(3, 8, 2), 
         ([STEP, STEP], [0, 1], "all ranks are at the same position (at 7)"),
     ],
 )
-def test_the_late_are_named(answers: list[Report | None], ranks: list[int], words: str) -> None:
+def test_late_ranks_are_named(answers: list[Report | None], ranks: list[int], words: str) -> None:
     assert find_late_ranks(dict(enumerate(answers)), HOSTS[: len(answers)]) == (ranks, words)
 
 
@@ -47,7 +47,7 @@ def test_ranks_that_were_not_asked_are_not_accused() -> None:
 
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
-    """A process in place of another rank."""
+    """A process that plays another rank."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         yield process
         process.kill()
@@ -66,7 +66,7 @@ def two(directory: Path, other: subprocess.Popen[bytes], host: str | None = None
     return made
 
 
-def test_who_is_called_answers(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+def test_a_called_rank_answers(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     here, there = two(tmp_path, other)
     assert not there.is_called
     here.call()
@@ -81,7 +81,7 @@ def test_who_is_called_answers(tmp_path: Path, other: subprocess.Popen[bytes]) -
     assert not there.is_called
 
 
-def test_an_answer_of_an_earlier_roll_call_is_none(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+def test_a_report_of_an_earlier_roll_call_does_not_count(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     here, there = two(tmp_path, other)
     there.report("stuck", (0, 0, 0), "a while ago")
     here.call()
@@ -91,7 +91,7 @@ def test_an_answer_of_an_earlier_roll_call_is_none(tmp_path: Path, other: subpro
     assert here.answers()
 
 
-def test_who_has_died_since_it_answered_does_not_keep_others_waiting(
+def test_a_rank_that_died_after_its_answer_does_not_keep_others_waiting(
     tmp_path: Path, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
@@ -117,7 +117,9 @@ def test_who_has_died_since_it_answered_does_not_keep_others_waiting(
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_who_cannot_answer_is_not_waited_for(tmp_path: Path, other: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def test_a_rank_that_cannot_answer_is_not_waited_for(
+    tmp_path: Path, other: subprocess.Popen[bytes], number: signal.Signals
+) -> None:
     here, _ = two(tmp_path, other)
     here.call()
     here.report("stuck", (0, 0, 0), "now")
@@ -139,7 +141,7 @@ def test_a_process_that_only_has_the_number_of_a_rank_is_left_alone(tmp_path: Pa
     assert other.poll() is None
 
 
-def test_where_nothing_can_be_written_nobody_is_asked(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+def test_without_a_writable_directory_no_rank_is_called(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     (tmp_path / "file").touch()
     here, _ = two(tmp_path / "file", other)
     assert not here.report("stuck", (0, 0, 0), "now")

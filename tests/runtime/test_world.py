@@ -28,7 +28,7 @@ def test_an_impossible_world_is_refused(numbers: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("backend", ["mpi", "horovod"])
-def test_without_a_launcher_no_backend_is_asked(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_launcher_no_backend_is_imported(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("mpi4py", "horovod"):
         monkeypatch.setitem(sys.modules, package, None)  # importing it now raises ImportError
     assert World.from_environment(backend, {"SLURM_NTASKS": "8"}) == World()
@@ -76,12 +76,12 @@ def test_collectives_of_one() -> None:
 
 
 @pytest.mark.parametrize("end", ["exit", "abort"])
-def test_a_process_ends_with_all_that_it_said(end: str) -> None:
-    code = f"from shardtune.runtime.world import World; print('said'); World().{end}(3)"
+def test_a_process_ends_after_all_its_output(end: str) -> None:
+    code = f"from shardtune.runtime.world import World; print('printed'); World().{end}(3)"
     done = subprocess.run(
         [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "printed\n", "")
 
 
 def test_messages_to_oneself_are_collected_in_order_and_once() -> None:

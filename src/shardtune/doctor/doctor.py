@@ -16,7 +16,7 @@ from shardtune.runtime.launcher import detect_launcher
 from shardtune.runtime.timelimit import time_limit
 from shardtune.runtime.world import World
 
-TIMEOUT_SECONDS = 900.0  # of all that the ranks do together: two probes after each other, and imports before them
+TIMEOUT_SECONDS = 600.0  # of all that the ranks do together: imports, and two probes after each other
 
 
 def run_doctor(config: DoctorConfig, world: World) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from shardtune.doctor import checks
 from shardtune.doctor.finding import Finding, ProbeResult, ProbeStatus
 
-PROBE_SECONDS = 300.0  # enough to import TensorFlow from a cold network disk on a busy machine: only a hang takes longer
+PROBE_SECONDS = 240.0  # enough to import TensorFlow from a cold network disk on a busy machine: only a hang takes longer
 DISK_BYTES = 64 << 20
 DISK_SECONDS = 1.5  # at most, to write and to read as many of them as a slow disk can
 CHUNK_BYTES = 4 << 20

@@ -45,10 +45,9 @@ def check_ranks(launcher: Launcher, environ: Mapping[str, str], directory: Path)
         host_cores = set().union(*(cores for name, cores, _ in ranks if name == hostname))
         # The parent of srun's tasks may use all cores of the host, also those that the job does not have.
         job_cores = host_cores if launcher.name.startswith("srun") else host_cores | os.sched_getaffinity(os.getppid())
-        # This process has imported Horovod, so no other process needs to.
-        known = (
-            {"horovod": ProbeResult("import horovod.tensorflow", json.dumps(horovod_facts()))} if "horovod" in worlds else {}
-        )
+        known = {}
+        if "horovod" in worlds:  # this process has imported it, so no other one needs to
+            known["horovod"] = ProbeResult("import horovod.tensorflow", json.dumps(horovod_facts()))
         host_findings = [
             *host.check_host(directory, environ, known),
             checks.check_cores(len(os.sched_getaffinity(0)), len(job_cores), world.local_size),
