@@ -110,7 +110,7 @@ def test_a_green_line(finding: Finding, found: str) -> None:
         (checks.check_mpi(MPI4PY, frameworks(mpi="MPICH Version: 5.0.2")), f"{V4}, and Horovod MPICH", "one MPI for both"),
         (checks.check_mpirun(None, None), "not on the PATH", "module load"),
         (checks.check_mpirun(MPIRUN, ROOT), "4.1.8: mpirun has detected", "OMPI_ALLOW_RUN_AS_ROOT=1"),
-        (checks.check_mpirun(MPIRUN, OTHER_MPI), "not of Open MPI", "first on the PATH"),
+        (checks.check_mpirun(MPIRUN, OTHER_MPI), "does not belong to Open MPI", "first on the PATH"),
         (checks.check_mpirun(MPIRUN, ProbeResult(SOURCE, "no answer in 20 s", "timed out")), "no answer", "sbatch or salloc"),
         (checks.check_mpirun(MPIRUN, ProbeResult(SOURCE, "0\n0")), "0\n0", "first on the PATH"),  # two worlds of one
         (checks.check_cores(2, 2, 3), "each of 3 .* 2 of 2", "at most 2 on this host"),
