@@ -44,7 +44,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("command", "config"), [("build", BuildConfig), ("train", TrainConfig), ("eval", EvalConfig)])
-def test_help_tells_every_flag_with_its_default(command: str, config: type[Any]) -> None:
+def test_help_shows_every_flag_with_its_default(command: str, config: type[Any]) -> None:
     done = shardtune(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     words = " ".join(re.sub("[│╭╮╰╯─]", " ", done.stdout).split())
@@ -65,10 +65,21 @@ def test_the_data_directory_needs_no_flag(command: str) -> None:
     assert re.match(rf"usage: shardtune {command} \[-h\] PATH", done.stdout)
 
 
-def test_help_lists_the_commands() -> None:
-    done = shardtune("--help")
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
+def test_the_usage_lists_each_command_in_a_line(arguments: list[str]) -> None:
+    done = shardtune(*arguments)
+    usage, other = (done.stdout, done.stderr) if arguments else (done.stderr, done.stdout)
+    assert (done.returncode, other) == (0 if arguments else 2, "")
+    assert usage.startswith("usage: shardtune COMMAND")
+    commands = ["build", "verify", "inspect", "train", "eval", "doctor"]
+    assert re.findall(r"^  (\w+) +[A-Z].+\.$", usage, re.MULTILINE) == commands
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--help", "--train_shards", "3"], ["-h"]])
+def test_help_needs_no_other_flag(arguments: list[str]) -> None:
+    done = shardtune("build", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"build .*verify .*inspect .*train .*eval ", done.stdout, re.DOTALL)
+    assert "--output_directory" in done.stdout
 
 
 BUILD = "build --train_directory {images} --output_directory {output}"
@@ -79,22 +90,37 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
 @pytest.mark.parametrize(
     ("line", "status", "message"),
     [
-        ("", 2, "build, verify, inspect, train, eval"),
-        ("bild", 2, "Unrecognized options: bild"),
-        (f"{BUILD} --bogus 3", 2, "--bogus"),
-        ("build --train_directory {images}", 2, "--output_directory"),
-        ("build", 2, "--train_directory .*--output_directory"),
+        ("biuld", 2, r"biuld is not a command\. Did you mean build\? See shardtune --help\."),
+        ("--train_dir x", 2, r"--train_dir is not a command\. Did you mean train\? See shardtune --help\."),
+        (f"{BUILD} --bogus 3", 2, r"--bogus is not a flag of shardtune build\. See shardtune build --help\."),
+        (
+            f"{TRAIN} --epoch 1",
+            2,
+            r"--epoch is not a flag of shardtune train\. Did you mean --epochs\? See shardtune train --help\.",
+        ),
+        ("build --train_dir x", 2, r"--train_dir is not a flag of shardtune build\. Did you mean --train_directory\? "),
+        ("train --data-directory=x", 2, r"--data-directory is not a flag of shardtune train\. Did you mean --data_dir\? "),
+        (f"{EVAL} --no-ena", 2, r"--no-ena is not a flag of shardtune eval\. Did you mean --no_ema\? "),
+        ("verify --data_dir x", 2, r"--data_dir is not a flag of shardtune verify\. See shardtune verify --help\."),
+        (f"{BUILD} stray", 2, r"stray belongs to no flag of shardtune build\. See shardtune build --help\."),
+        (f"{BUILD} -q --overwrite yes", 2, r"-q yes belongs to no flag of shardtune build\."),
+        (
+            "build --train_directory {images}",
+            2,
+            r"shardtune build was given no --output_directory\. See shardtune build --help\.",
+        ),
+        ("build", 2, "shardtune build was given no --train_directory and no --output_directory"),
         (f"{BUILD} --train_shards many", 2, "--train_shards: .*'many'"),
         (f"{BUILD} --train_shards", 2, "--train_shards"),
-        (f"{BUILD} --train_shards 0", 2, "train_shards is at least 1, but 0 was given"),
+        (f"{BUILD} --train_shards 0", 2, "0 is not allowed: train_shards is at least 1"),
         (
             f"{BUILD} --validation_directory x --validation_fraction 0.5",
             2,
-            "come from one of .*, but validation_directory and validation_fraction was given",
+            "validation_directory and validation_fraction is not allowed: .* come from one of ",
         ),
         ("verify", 2, "Missing from shardtune verify: PATH"),
-        (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"not by both, but --epochs 1.0 --max_steps 3 was given"),
-        (f"{TRAIN} --max_steps 0", 2, "max_steps is above 0.*, but 0 was given"),
+        (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"--epochs 1\.0 --max_steps 3 is not allowed: .* not by both"),
+        (f"{TRAIN} --max_steps 0", 2, "0 is not allowed: max_steps is above 0"),
         (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),
         (f"{EVAL} --subset test", 2, "'test' for argument '--subset'"),
         (
@@ -135,8 +161,8 @@ def test_a_file_in_the_way_is_one_line(images: Path, tmp_path: Path) -> None:
     done = shardtune("build", "--train_directory", images, "--output_directory", tmp_path / "file" / "data")
     assert done.returncode == 1
     assert (
-        done.stderr
-        == f"shardtune: {tmp_path}/file/data/.shardtune cannot be read or written (Not a directory): mend that and run again.\n"
+        done.stderr == f"shardtune: {tmp_path}/file/data/.shardtune cannot be read or written (Not a directory). "
+        "Fix that and run the command again.\n"
     )
 
 
@@ -173,17 +199,17 @@ def test_a_data_set_is_inspected(small_data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "sheet.png").is_file()
 
 
-@pytest.mark.parametrize("place", [0, 5])
-def test_debug_shows_the_traceback(empty: Path, tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("index", [0, 5])
+def test_debug_shows_the_traceback(empty: Path, tmp_path: Path, index: int) -> None:
     arguments = ["build", "--train_directory", str(empty), "--output_directory", str(tmp_path)]
-    arguments.insert(place, "--debug")
+    arguments.insert(index, "--debug")
     done = shardtune(*arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("Traceback (most recent call last)")
     assert f"DataError: The class folder {empty / 'blue'} holds no images." in done.stderr
 
 
-def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_of_a_file_name_are_escaped(tmp_path: Path) -> None:
     (tmp_path / "\x1b[2J").mkdir()
     done = shardtune("build", "--train_directory", tmp_path / "\x1b[2J" / "none", "--output_directory", tmp_path / "data")
     assert done.returncode == 1
@@ -191,7 +217,7 @@ def test_a_name_cannot_command_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.stderr
 
 
-def test_the_versions_are_told_without_what_takes_long() -> None:
+def test_the_versions_are_printed_without_slow_imports() -> None:
     code = (
         "import sys; from shardtune.cli import main; main(['--version']); print({'tensorflow', 'horovod'} & sys.modules.keys())"
     )
@@ -234,7 +260,7 @@ def test_what_a_terminal_cannot_show_is_escaped(foreign: Path, tmp_path: Path, e
     ("line", "stderr"),
     [(INSPECT, False), ("verify {data}", False), ("build --help", False), ("build {again}", False), ("build {again}", True)],
 )
-def test_a_command_goes_on_when_nobody_reads_what_it_says(foreign: Path, tmp_path: Path, line: str, stderr: bool) -> None:
+def test_a_command_continues_when_nobody_reads_its_output(foreign: Path, tmp_path: Path, line: str, stderr: bool) -> None:
     again = f"--train_directory {foreign}/images --output_directory {tmp_path}/data"
     words = line.format(data=foreign / "漢字", here=tmp_path, again=again).split()
     reader, writer = os.pipe()

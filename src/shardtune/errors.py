@@ -1,23 +1,24 @@
-"""Every error that a person can cause: what is wrong, then what to do.
+"""All errors that are meant for a person. Each says what is wrong, then what to do.
 
-ShardtuneError               exit status 1
-├── UsageError               exit status 2: flags that are wrong or contradict each other
-├── DataError                image folders, labels, shards, manifests
-├── CheckpointError          pretrained weights and run directories
-├── WorldError               launcher, MPI and Horovod disagree, or a backend is missing; a rank is lost
-│   └── ReportedElsewhereError             what is wrong has been said: this rank leaves in silence
-│       └── RootFailedError   rank 0 failed: it says why, and its status is that of all ranks
-├── TrainingError            the loss is no number, or the ranks' weights differ
-└── StoppedError             exit status 75: all ranks stopped at the same step on request, with their state saved
+ShardtuneError                    exit status 1
+├── UsageError                    exit status 2: flags that are wrong or contradict each other
+├── DataError                     image folders, labels, shards, manifests
+├── CheckpointError               pretrained weights and run directories
+├── WorldError                    launcher, MPI and Horovod disagree, or a backend is missing; another job has the directory
+│   ├── CollectiveError           an operation over all ranks failed
+│   └── ReportedElsewhereError    the error has already been printed: this rank prints nothing
+│       └── RootFailedError       rank 0 failed and prints why; all ranks exit with its status
+├── TrainingError                 the loss diverged, or the weights of the ranks differ
+└── StoppedError                  exit status 75: all ranks stopped at the same step on request and saved their state
 """
 
 
 class ShardtuneError(Exception):
-    """Base of all errors that are meant for a person.
+    """Base class of the errors in this module.
 
     Args:
-        message: what is wrong, in one sentence.
-        advice: what to do; empty where that is obvious.
+        message: what is wrong: one sentence.
+        advice: what to do: a sentence or two; empty where it is obvious.
     """
 
     exit_status = 1
@@ -37,43 +38,47 @@ class UsageError(ShardtuneError):
 
 
 class DataError(ShardtuneError):
-    """Images, labels, shards or a manifest break their contract."""
+    """Images, labels, shards or a manifest are missing, damaged or not as they should be."""
 
 
 class CheckpointError(ShardtuneError):
-    """Weights cannot be found, read, or do not fit the model."""
+    """Weights are missing, cannot be read, or do not fit the model."""
 
 
 class WorldError(ShardtuneError):
-    """The processes of a job do not form the world that the launcher promised."""
+    """The processes of a job do not form the world that the launcher promised, or share the directory with another job."""
+
+
+class CollectiveError(WorldError):
+    """An operation over all ranks failed, because a rank is lost or because the ranks do not agree on it."""
 
 
 class ReportedElsewhereError(WorldError):
-    """A rank has said what is wrong, this one or another."""
+    """The error has already been printed, by this rank or by another."""
 
 
 class RootFailedError(ReportedElsewhereError):
-    """Raised on every other rank when rank 0 failed at work done for all of them.
+    """Raised on the other ranks when work that rank 0 does for all of them fails.
 
     Args:
-        exit_status: rank 0's.
+        exit_status: the exit status of rank 0.
     """
 
     def __init__(self, exit_status: int) -> None:
-        super().__init__("Rank 0 failed and says why.")
+        super().__init__("Rank 0 failed and prints why.")
         self.exit_status = exit_status
 
 
 class TrainingError(ShardtuneError):
-    """Training cannot go on from here: its last good checkpoint is kept."""
+    """Training cannot continue. Its last good checkpoint is kept."""
 
 
 class StoppedError(ShardtuneError):
-    """The run was asked to stop and has done so: the same command goes on from there."""
+    """The run stopped on request. The same command resumes it."""
 
-    exit_status = 75  # EX_TEMPFAIL of sysexits.h: to be run again
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h: run the command again
 
 
 def exit_status_of(error: Exception) -> int:
-    """The status with which a process ends because of `error`."""
+    """The exit status of a process that ends because of `error`."""
     return error.exit_status if isinstance(error, ShardtuneError) else 1

@@ -23,14 +23,14 @@ def fail(context: Any) -> None:
 
 
 def train(config: TrainConfig, world: World) -> None:
+    from shardtune.train.failures import run_reporting_failures
     from shardtune.train.run_context import RunContext
     from shardtune.train.stopping import StopRequest
-    from shardtune.train.supervision import run_supervised
 
     config.train_dir.mkdir(exist_ok=True)
     world.use_roll_call(config.train_dir / "logs")
     context = RunContext.open(config, world, StopRequest(None), threads=1)
-    run_supervised(context, partial(fail, context))
+    run_reporting_failures(context, partial(fail, context))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def test_a_rank_that_does_not_come_to_the_first_collective_ends_the_job(backend:
 def test_a_rank_that_is_not_there_ends_the_job(backend: str, tmp_path: Path) -> None:
     done = ranks("is_not_there", backend, tmp_path)
     assert done.returncode != 0
-    assert "shardtune: All 2 processes find each other, but some of them have not come: see " in done.stdout
+    assert "shardtune: Some of the 2 processes of this job have not connected in time. Check that " in done.stdout
 
 
 def test_a_failure_with_nobody_missing_is_said_by_one(backend: str, tmp_path: Path) -> None:

@@ -145,5 +145,5 @@ def test_two_jobs_do_not_train_in_one_directory(small_data: Path, tmp_path: Path
     with exclusive_directory(tmp_path, World()):
         done = launching.run(command(small_data, tmp_path), launcher="alone", ranks=1, timeout=60)
     assert done.returncode == 1
-    assert "shardtune: One job at a time writes into a directory, but process " in done.stdout
+    assert f"shardtune: The directory {tmp_path} is in use by process " in done.stdout
     assert not (tmp_path / "outcome.json").exists()

@@ -19,7 +19,12 @@ def main(backend: str, size: int) -> None:
     assert world.allgather(world.rank) == list(range(size))
     assert world.broadcast(f"from {world.rank}") == "from 0"
     assert world.broadcast_from_root(lambda: world.rank) == 0
-    assert world.run_on_root(lambda: world.rank) == (0 if world.is_root else None)
+    root_rank = world.run_on_root(lambda: world.rank)
+    if world.is_root:
+        assert root_rank.get() == 0
+    else:
+        with pytest.raises(RuntimeError, match="rank 0 only"):
+            root_rank.get()
 
     def fail() -> None:
         raise UsageError("on purpose")

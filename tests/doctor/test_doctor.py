@@ -1,4 +1,4 @@
-"""The doctor: what it concludes from what is found, by tables; and whole runs, alone and under launchers."""
+"""The doctor: its conclusions as tables, and whole runs, alone and under launchers."""
 
 import json
 import re
@@ -11,128 +11,132 @@ from typing import Any
 import pytest
 
 from shardtune.doctor import checks
-from shardtune.doctor.finding import Finding, Reply
-from shardtune.doctor.host import ask, disk, reason
+from shardtune.doctor.finding import Finding, ProbeResult
+from shardtune.doctor.host import main_error_line, measure_disk, run_probe
 from tests.launching import run
 
-HOW = "asked"
-MISSING = Reply(HOW, "ModuleNotFoundError: No module named 'it'", well=False)
+SOURCE = "command"
+MISSING = ProbeResult(SOURCE, "ModuleNotFoundError: No module named 'it'", "failed")
 V4 = "Open MPI v4.1.8"
 
 
-def said(**facts: Any) -> Reply:
-    return Reply(HOW, f"a warning before it\n{json.dumps(facts)}")
+def output(**facts: Any) -> ProbeResult:
+    return ProbeResult(SOURCE, f"a warning before it\n{json.dumps(facts)}")
 
 
-def frameworks(**changes: Any) -> Reply:
-    """What importing TensorFlow and Horovod finds where all is well, but for these changes."""
+def frameworks(**changes: Any) -> ProbeResult:
+    """What importing TensorFlow and Horovod finds on a sound machine, with these changes."""
     facts = {"tensorflow": "2.18.1", "cuda": False, "gpus": 0, "horovod": "0.28.1", "mpi": V4, "gloo": True, "nccl": False}
-    return said(**{**facts, **changes})
+    return output(**{**facts, **changes})
 
 
-def driver(gpus: int) -> Reply:
-    return Reply("nvidia-smi -L", "\n".join(f"GPU {i}: NVIDIA H100 (UUID: GPU-{i})" for i in range(gpus)))
+def driver(gpus: int) -> ProbeResult:
+    return ProbeResult("nvidia-smi -L", "\n".join(f"GPU {i}: NVIDIA H100 (UUID: GPU-{i})" for i in range(gpus)))
 
 
-MPI4PY = said(mpi4py="4.1.2", library=V4)
-MPIRUN = Reply("mpirun --version", "mpirun (Open MPI) 4.1.8\n\nReport bugs to …")
-GREETING = Reply("mpirun -n 2", "0 1")
-ROOT = Reply("mpirun -n 2", "mpirun has detected an attempt to run as root.", well=False)
-OTHER_MPI = Reply("mpirun -n 2", "WorldError: this mpirun is not of Open MPI v4.1.8", well=False)
-PLUGINS = Reply(
+MPI4PY = output(mpi4py="4.1.2", library=V4)
+MPIRUN = ProbeResult("mpirun --version", "mpirun (Open MPI) 4.1.8\n\nReport bugs to …")
+TWO_RANKS = ProbeResult("mpirun -n 2", "0 1")
+ROOT = ProbeResult("mpirun -n 2", "mpirun has detected an attempt to run as root.", "root refused")
+OTHER_MPI = ProbeResult("mpirun -n 2", "WorldError: This mpirun does not belong to Open MPI v4.1.8", "failed")
+PLUGINS = ProbeResult(
     "srun --mpi=list", "MPI plugin types are...\n\tnone\n\tpmix\n\tpmi2\nspecific pmix plugin versions available: pmix_v4"
 )
-NO_CLUSTER = Reply("srun --mpi=list", "srun: fatal: Could not establish a configuration source", well=False)
+NO_CLUSTER = ProbeResult("srun --mpi=list", "srun: fatal: Could not establish a configuration source", "failed")
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-2]"}
 
 
 @pytest.mark.parametrize(
     ("finding", "found"),
     [
-        (checks.python((3, 10, 0), "/bin/python"), "3.10.0 at /bin/python"),
-        (checks.python((3, 12, 9), "/bin/python"), "3.12.9"),
-        (checks.versions(Reply(HOW, "No broken requirements found.")), "every package has what it requires"),
-        (checks.versions(Reply(HOW, "/bin/python: No module named pip", well=False)), "not checked"),
-        (checks.tensorflow(frameworks()), "2.18.1, built without CUDA"),
-        (checks.tensorflow(frameworks(tensorflow="2.18.0", cuda=True)), "2.18.0, built with CUDA"),
-        (checks.gpus(None, frameworks(), None), "none: training takes the cores"),
-        (checks.gpus(None, MISSING, None), "none"),
-        (checks.gpus(driver(8), frameworks(cuda=True, gpus=8), None), "sees 8 of 8"),
-        (checks.gpus(driver(8), frameworks(cuda=True, gpus=2), "0,1"), r"2 of 8 \(CUDA_VISIBLE_DEVICES=0,1\)"),
-        (checks.gpus(driver(8), frameworks(cuda=True, gpus=0), ""), r"0 of 8 \(CUDA_VISIBLE_DEVICES=\)"),
-        (checks.gpus(driver(8), frameworks(cuda=True, gpus=0), "-1"), r"0 of 8 \(CUDA_VISIBLE_DEVICES=-1\)"),
-        (checks.horovod(frameworks()), rf"0.28.1, built with MPI \({V4}\), Gloo$"),
-        (checks.horovod(frameworks(mpi=None, nccl=True)), r"0.28.1, built with Gloo, NCCL$"),
-        (checks.nccl(frameworks(), 0), "without GPUs not needed"),
-        (checks.nccl(frameworks(nccl=True), 8), "Horovod has it"),
-        (checks.mpi(MPI4PY, frameworks()), f"mpi4py 4.1.2 loads {V4}$"),
-        (checks.mpi(MPI4PY, frameworks(mpi=None)), f"loads {V4}$"),
-        (checks.mpi(MPI4PY, MISSING), f"loads {V4}$"),
-        (checks.mpirun(MPIRUN, GREETING), r"^mpirun \(Open MPI\) 4.1.8: two ranks greet each other"),
-        (checks.cores(1, 2, 2), "each of 2 .* 1 of 2"),
-        (checks.cores(16, 64, 4), "16 of 64"),
-        (checks.cores(64, 64, 4), "64 of 64"),  # unbound
-        (checks.cores(21, 64, 3), "21 of 64"),
-        (checks.slurm({}, None), "in no job, no srun"),
-        (checks.slurm({}, NO_CLUSTER), "no cluster answers: srun: fatal"),
-        (checks.slurm(JOB, PLUGINS), r"job 7 on n\[1-2\], srun --mpi=pmi2 or pmix"),
-        (checks.disk("/data", 40e6, 1.5e9, 3 * 10**9), "/data: writes 40 MB/s, reads 1500 MB/s, 3 GB free"),
-        (checks.agreement([{"Python": "3.11"}] * 3, ["a", "b", "c"]), r"3 rank\(s\) have the same"),
-        (checks.bandwidth(4, 96_000_000, 0.1), "96 MB in 100 ms: 960 MB/s, bus 1440 MB/s"),
+        (checks.check_python((3, 10, 0), "/bin/python"), "3.10.0 at /bin/python"),
+        (checks.check_python((3, 12, 9), "/bin/python"), "3.12.9"),
+        (checks.check_versions(ProbeResult(SOURCE, "No broken requirements found.")), "every package has what it requires"),
+        (checks.check_versions(ProbeResult(SOURCE, "/bin/python: No module named pip", "no pip")), "not checked"),
+        (checks.check_tensorflow(frameworks()), "2.18.1, built without CUDA"),
+        (checks.check_tensorflow(frameworks(tensorflow="2.18.0", cuda=True)), "2.18.0, built with CUDA"),
+        (checks.check_gpus(None, frameworks(), None), "none: training uses the cores"),
+        (checks.check_gpus(None, MISSING, None), "none"),
+        (checks.check_gpus(driver(8), frameworks(cuda=True, gpus=8), None), "sees 8 of 8"),
+        (checks.check_gpus(driver(8), frameworks(cuda=True, gpus=2), "0,1"), r"2 of 8 \(CUDA_VISIBLE_DEVICES=0,1\)"),
+        (checks.check_gpus(driver(8), frameworks(cuda=True, gpus=0), ""), r"0 of 8 \(CUDA_VISIBLE_DEVICES=\)"),
+        (checks.check_gpus(driver(8), frameworks(cuda=True, gpus=0), "-1"), r"0 of 8 \(CUDA_VISIBLE_DEVICES=-1\)"),
+        (checks.check_horovod(frameworks()), rf"0.28.1, built with MPI \({V4}\), Gloo$"),
+        (checks.check_horovod(frameworks(mpi=None, nccl=True)), r"0.28.1, built with Gloo, NCCL$"),
+        (checks.check_nccl(frameworks(), 0), "without GPUs needs none"),
+        (checks.check_nccl(frameworks(nccl=True), 8), "Horovod has it"),
+        (checks.check_mpi(MPI4PY, frameworks()), f"mpi4py 4.1.2 loads {V4}$"),
+        (checks.check_mpi(MPI4PY, frameworks(mpi=None)), f"loads {V4}$"),
+        (checks.check_mpi(MPI4PY, MISSING), f"loads {V4}$"),
+        (checks.check_mpirun(MPIRUN, TWO_RANKS), r"^mpirun \(Open MPI\) 4.1.8: two ranks find each other"),
+        (checks.check_cores(1, 2, 2), "each of 2 .* 1 of 2"),
+        (checks.check_cores(16, 64, 4), "16 of 64"),
+        (checks.check_cores(64, 64, 4), "64 of 64"),  # unbound
+        (checks.check_cores(21, 64, 3), "21 of 64"),
+        (checks.check_slurm({}, None), "in no job, no srun"),
+        (checks.check_slurm({}, NO_CLUSTER), "no cluster answers: srun: fatal"),
+        (checks.check_slurm(JOB, PLUGINS), r"job 7 on n\[1-2\], srun --mpi=pmi2 or pmix"),
+        (checks.check_disk("/data", 40e6, 1.5e9, 3 * 10**9), "/data: writes 40 MB/s, reads 1500 MB/s, 3 GB free"),
+        (checks.check_agreement([{"Python": "3.11"}] * 3, ["a", "b", "c"]), r"3 rank\(s\) have the same"),
+        (checks.check_bandwidth(4, 96_000_000, 0.1), "96 MB in 100 ms: 960 MB/s, bus 1440 MB/s"),
     ],
 )
 def test_a_green_line(finding: Finding, found: str) -> None:
     assert finding.ok, finding
     assert re.search(found, finding.found)
-    assert finding.how
+    assert finding.source
 
 
 @pytest.mark.parametrize(
     ("finding", "found", "advice"),
     [
-        (checks.python((3, 9, 18), "python"), "3.9.18", "PYTHON=python3.12 launch/setup.sh"),
-        (checks.python((3, 13, 0), "python"), "3.13.0", "launch/setup.sh"),
-        (checks.versions(Reply(HOW, "x 1 has requirement y<2", well=False)), "requirement y<2", "launch/setup.sh"),
-        (checks.tensorflow(MISSING), "No module named 'it'", "launch/setup.sh"),
-        (checks.tensorflow(frameworks(tensorflow="2.19.0")), "2.19.0", "TensorFlow 2.18.x"),
-        (checks.gpus(MISSING, frameworks(), None), "No module", "nvidia-smi must list the GPUs"),
-        (checks.gpus(driver(8), frameworks(), None), "0 of 8", "for machines without GPUs"),
-        (checks.gpus(driver(8), frameworks(cuda=True), None), "0 of 8", "which library it misses"),
-        (checks.gpus(driver(8), frameworks(cuda=True), "0,1"), "0 of 8", "which library it misses"),
-        (checks.gpus(driver(8), frameworks(cuda=True, gpus=7), None), "7 of 8", "which library it misses"),
-        (checks.gpus(driver(8), MISSING, None), "0 of 8", "import tensorflow"),
-        (checks.horovod(MISSING), "No module named 'it'", "launch/setup.sh"),
-        (checks.horovod(frameworks(horovod="0.27.0")), "0.27.0", "Horovod 0.28.1"),
-        (checks.horovod(frameworks(mpi=None, gloo=False)), "nothing to talk over", "Gloo or MPI"),
-        (checks.nccl(frameworks(), 8), "gradients of 8 GPUs go through the cores", "HOROVOD_NCCL_HOME"),
-        (checks.nccl(MISSING, 8), "Horovod has none", "HOROVOD_NCCL_HOME"),
-        (checks.mpi(MISSING, frameworks()), "No module", "mpi4py"),
-        (checks.mpi(MPI4PY, frameworks(mpi="MPICH Version: 5.0.2")), f"{V4}, and Horovod MPICH", "one MPI for both"),
-        (checks.mpirun(None, None), "not on the PATH", "module load"),
-        (checks.mpirun(MPIRUN, ROOT), "4.1.8: mpirun has detected", "OMPI_ALLOW_RUN_AS_ROOT=1"),
-        (checks.mpirun(MPIRUN, OTHER_MPI), "not of Open MPI", "first on the PATH"),
-        (checks.mpirun(MPIRUN, Reply(HOW, "no answer in 20 s", well=False)), "no answer", "sbatch or salloc"),
-        (checks.mpirun(MPIRUN, Reply(HOW, "0\n0")), "0\n0", "first on the PATH"),  # two worlds of one
-        (checks.cores(2, 2, 3), "each of 3 .* 2 of 2", "at most 2 on this host"),
-        (checks.cores(1, 64, 2), "1 of 64", "each have 32: mpirun --bind-to none"),
-        (checks.slurm(JOB, None), "no srun", "module"),
-        (checks.slurm(JOB, NO_CLUSTER), "no cluster answers", "SLURM_CONF"),
-        (checks.slurm({}, Reply(HOW, "MPI plugin types are...\n\tnone")), "joins nothing", "mpirun or horovodrun"),
-        (checks.disk("/data", 500e6, 29e6, 10**9), "reads 29 MB/s", "under 30 MB/s"),
-        (checks.disk("/data", 1e6, 500e6, 10**9), "writes 1 MB/s", "a local one"),
+        (checks.check_python((3, 9, 18), "python"), "3.9.18", "PYTHON=python3.12 launch/setup.sh"),
+        (checks.check_python((3, 13, 0), "python"), "3.13.0", "launch/setup.sh"),
+        (checks.check_versions(ProbeResult(SOURCE, "x 1 has requirement y<2", "failed")), "requirement y<2", "launch/setup.sh"),
+        (checks.check_tensorflow(MISSING), "No module named 'it'", "launch/setup.sh"),
+        (checks.check_tensorflow(frameworks(tensorflow="2.19.0")), "2.19.0", "TensorFlow 2.18.x"),
+        (checks.check_gpus(MISSING, frameworks(), None), "No module", "nvidia-smi must list the GPUs"),
+        (checks.check_gpus(driver(8), frameworks(), None), "0 of 8", "for machines without GPUs"),
+        (checks.check_gpus(driver(8), frameworks(cuda=True), None), "0 of 8", "which library is missing"),
+        (checks.check_gpus(driver(8), frameworks(cuda=True), "0,1"), "0 of 8", "which library is missing"),
+        (checks.check_gpus(driver(8), frameworks(cuda=True, gpus=7), None), "7 of 8", "which library is missing"),
+        (checks.check_gpus(driver(8), MISSING, None), "0 of 8", "import tensorflow"),
+        (checks.check_horovod(MISSING), "No module named 'it'", "launch/setup.sh"),
+        (checks.check_horovod(frameworks(horovod="0.27.0")), "0.27.0", "Horovod 0.28.1"),
+        (checks.check_horovod(frameworks(mpi=None, gloo=False)), "neither MPI nor Gloo", "Gloo or MPI"),
+        (checks.check_nccl(frameworks(), 8), "gradients of 8 GPUs go through the cores", "HOROVOD_NCCL_HOME"),
+        (checks.check_nccl(MISSING, 8), "Horovod has none", "HOROVOD_NCCL_HOME"),
+        (checks.check_mpi(MISSING, frameworks()), "No module", "mpi4py"),
+        (checks.check_mpi(MPI4PY, frameworks(mpi="MPICH Version: 5.0.2")), f"{V4}, and Horovod MPICH", "one MPI for both"),
+        (checks.check_mpirun(None, None), "not on the PATH", "module load"),
+        (checks.check_mpirun(MPIRUN, ROOT), "4.1.8: mpirun has detected", "OMPI_ALLOW_RUN_AS_ROOT=1"),
+        (checks.check_mpirun(MPIRUN, OTHER_MPI), "does not belong to Open MPI", "first on the PATH"),
+        (checks.check_mpirun(MPIRUN, ProbeResult(SOURCE, "no answer in 20 s", "timed out")), "no answer", "sbatch or salloc"),
+        (checks.check_mpirun(MPIRUN, ProbeResult(SOURCE, "0\n0")), "0\n0", "first on the PATH"),  # two worlds of one
+        (checks.check_cores(2, 2, 3), "each of 3 .* 2 of 2", "at most 2 on this host"),
+        (checks.check_cores(1, 64, 2), "1 of 64", "each have 32: mpirun --bind-to none"),
+        (checks.check_slurm(JOB, None), "no srun", "module"),
+        (checks.check_slurm(JOB, NO_CLUSTER), "no cluster answers", "SLURM_CONF"),
         (
-            checks.agreement([{"a": "1", "b": "2"}, {"a": "1", "b": "2"}, {"a": "1", "b": "3"}], ["r0", "r1", "r2"]),
+            checks.check_slurm({}, ProbeResult(SOURCE, "MPI plugin types are...\n\tnone")),
+            "without pmix and pmi2",
+            "mpirun or horovodrun",
+        ),
+        (checks.check_disk("/data", 500e6, 29e6, 10**9), "reads 29 MB/s", "under 30 MB/s"),
+        (checks.check_disk("/data", 1e6, 500e6, 10**9), "writes 1 MB/s", "a local one"),
+        (
+            checks.check_agreement([{"a": "1", "b": "2"}, {"a": "1", "b": "2"}, {"a": "1", "b": "3"}], ["r0", "r1", "r2"]),
             "^b is 2 on r0 and 3 on r2$",
             "the same on every host",
         ),
-        (checks.bandwidth(2, 96_000_000, 1), "96 MB/s", "horovodrun --network-interfaces"),
+        (checks.check_bandwidth(2, 96_000_000, 1), "96 MB/s", "horovodrun --network-interfaces"),
     ],
 )
 def test_a_red_line_says_what_to_do(finding: Finding, found: str, advice: str) -> None:
     assert not finding.ok, finding
     assert re.search(found, finding.found)
     assert advice in finding.advice
-    assert finding.how
+    assert finding.source
 
 
 TRACEBACK = """\
@@ -145,7 +149,7 @@ mpirun detected that one or more processes exited
 
 
 @pytest.mark.parametrize(
-    ("complaints", "expected"),
+    ("output", "expected"),
     [
         (TRACEBACK, "WorldError: The launcher started 2 processes but mpi sees 1: use another."),
         ("-----\n  mpirun has detected it.\n\nmore", "mpirun has detected it."),
@@ -153,52 +157,66 @@ mpirun detected that one or more processes exited
         ("", ""),
     ],
 )
-def test_the_reason_of_a_failure(complaints: str, expected: str) -> None:
-    assert reason(complaints) == expected
+def test_the_main_error_line(output: str, expected: str) -> None:
+    assert main_error_line(output) == expected
 
 
-def test_commands_are_asked() -> None:
-    assert ask("how", [sys.executable, "-c", "print(3)"]) == Reply("how", "3")
-    assert ask("how", [sys.executable, "-c", "import sys; sys.exit(3)"]) == Reply("how", "status 3", well=False)
-    assert ask("how", [sys.executable, "-c", "1/0"]) == Reply("how", "ZeroDivisionError: division by zero", well=False)
-    assert ask("how", ["/nowhere"]) == Reply("how", "/nowhere cannot be run (No such file or directory)", well=False)
+def test_the_result_of_a_command() -> None:
+    assert run_probe("how", [sys.executable, "-c", "print(3)"]) == ProbeResult("how", "3")
+    assert run_probe("how", [sys.executable, "-c", "import sys; sys.exit(3)"]) == ProbeResult("how", "status 3", "failed")
+    assert run_probe("how", [sys.executable, "-c", "1/0"]) == ProbeResult(
+        "how", "ZeroDivisionError: division by zero", "failed"
+    )
+    assert run_probe("how", ["/nowhere"]) == ProbeResult("how", "/nowhere cannot be run (No such file or directory)", "failed")
+
+
+@pytest.mark.parametrize(
+    ("output", "status"),
+    [
+        ("/bin/python: No module named pip", "no pip"),
+        ("-----\nmpirun has detected an attempt to run as root.\n", "root refused"),
+        ("anything else", "failed"),
+    ],
+)
+def test_the_status_of_a_failure_is_read_from_its_output(output: str, status: str) -> None:
+    assert run_probe("how", [sys.executable, "-c", f"import sys; sys.exit({output!r})"]).status == status
 
 
 def test_a_command_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     child = f"import pathlib, time; time.sleep(3); pathlib.Path({str(tmp_path / 'lived')!r}).touch()"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    assert ask("how", [sys.executable, "-c", parent], seconds=1) == Reply("how", "no answer in 1 s", well=False)
+    assert run_probe("how", [sys.executable, "-c", parent], seconds=1) == ProbeResult("how", "no answer in 1 s", "timed out")
     subprocess.run(["sleep", "3"], check=True)
     assert not (tmp_path / "lived").exists()
 
 
-def test_a_disk_that_is_not_there(tmp_path: Path) -> None:
-    finding = disk(tmp_path / "nowhere")
+def test_a_directory_that_does_not_exist(tmp_path: Path) -> None:
+    finding = measure_disk(tmp_path / "nowhere")
     assert not finding.ok
     assert finding.found == f"{tmp_path}/nowhere: No such file or directory"
-    assert disk(tmp_path).found.startswith(f"{tmp_path}: writes ")
+    assert measure_disk(tmp_path).found.startswith(f"{tmp_path}: writes ")
     assert not list(tmp_path.iterdir())
 
 
 def doctor(tmp_path: Path, *options: str, launcher: str = "alone", environment: Mapping[str, str] = {}) -> tuple[int, str]:
     """Status and output of `shardtune doctor`, on two ranks where there is a launcher."""
     command = [sys.executable, "-m", "shardtune", "doctor", "--directory", str(tmp_path), *options]
-    done = run(command, launcher=launcher, ranks=2, timeout=120, environment=environment)
+    done = run(command, launcher=launcher, ranks=2, timeout=240, environment=environment)
     return done.returncode, done.stdout
 
 
-# How fast, and how many cores, is this machine's affair: everything else must be green on one that setup.sh has prepared.
+# These depend on the machine. Everything else must be green where setup.sh has been run.
 OF_THE_MACHINE = {"disk", "allreduce", "cores"}
 OF_A_HOST = {"Python", "versions", "TensorFlow", "GPUs", "Horovod", "NCCL", "MPI", "SLURM", "disk", "cores"}
 
 
 def test_alone(tmp_path: Path) -> None:
     status, output = doctor(tmp_path, "--json")
-    told = json.loads(output[: output.rindex("}") + 1])
-    assert {line["topic"] for line in told["findings"]} == OF_A_HOST | {"mpirun"}
-    red = {line["topic"] for line in told["findings"] if not line["ok"]}
+    report = json.loads(output[: output.rindex("}") + 1])
+    assert {line["topic"] for line in report["findings"]} == OF_A_HOST | {"mpirun"}
+    red = {line["topic"] for line in report["findings"] if not line["ok"]}
     assert red <= OF_THE_MACHINE, output
-    assert (status, told["ok"]) == (int(bool(red)), not red)
+    assert (status, report["ok"]) == (int(bool(red)), not red)
 
 
 @pytest.mark.parametrize(("launcher", "backends"), [("mpirun", ["mpi", "horovod"]), ("horovodrun --gloo", ["horovod"])])
@@ -223,21 +241,29 @@ def test_without_tensorflow_and_horovod(tmp_path: Path) -> None:
         assert re.search(
             rf"red +{name} +ModuleNotFoundError: No module named {name.lower()} .*\n +→ .*: run launch/setup.sh", output
         )
-    assert re.search(r"shardtune: Where all is well no line is red, but \d of 11 are: do what they say\.\n$", output)
+    assert re.search(r"shardtune: \d of 11 checks failed\. Follow the advice under each red line\.\n$", output)
     assert "Traceback" not in output
 
 
-def test_tasks_that_nothing_joins_get_the_one_sentence(tmp_path: Path) -> None:
+def test_tasks_that_cannot_find_each_other_get_one_sentence(tmp_path: Path) -> None:
     status, output = doctor(tmp_path, environment={"SLURM_STEP_NUM_TASKS": "8"})
     assert status == 1
-    assert re.fullmatch(r"shardtune: Tasks of srun find each other by --mpi, but 8 were .*\n", output)
+    assert re.fullmatch(r"shardtune: srun started 8 tasks without --mpi, .* Use srun --mpi=pmix.*\n", output)
+
+
+IMPATIENT = """
+import sys
+from shardtune import cli
+from shardtune.doctor import doctor
+doctor.TIMEOUT_SECONDS = 30.0
+cli.main(["doctor", "--directory", sys.argv[1]])
+"""
 
 
 @pytest.mark.exhaustive
-def test_ranks_that_do_not_answer_are_not_waited_for(tmp_path: Path) -> None:
-    # One of the two never comes to MPI_Init, so the doctor's does not return.
+def test_the_doctor_does_not_wait_for_ever_for_ranks_that_do_not_answer(tmp_path: Path) -> None:
+    # One of the two never calls MPI_Init, so that of the doctor does not return.
     silent = [":", "-n", "1", "sleep", "200"]
-    command = [sys.executable, "-m", "shardtune", "doctor", "--directory", str(tmp_path), *silent]
-    done = run(command, launcher="mpirun", ranks=1, timeout=120)
+    done = run([sys.executable, "-c", IMPATIENT, str(tmp_path), *silent], launcher="mpirun", ranks=1, timeout=120)
     assert done.returncode != 0
-    assert "shardtune: Ranks answer each other within 60 s, but some did not: see that each host" in done.stdout
+    assert "shardtune: Some ranks did not answer within 30 s. Check that each host reaches the others" in done.stdout

@@ -6,12 +6,12 @@ from shardtune.runtime.balance import balance
 
 
 @given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 12))
-def test_every_item_is_dealt_once_and_evenly(weights: list[int], ranks: int) -> None:
-    dealt = balance(weights, ranks)
-    assert len(dealt) == ranks
-    assert all(share == sorted(share) for share in dealt)
-    assert sorted(index for share in dealt for index in share) == list(range(len(weights)))
-    loads = [sum(weights[index] for index in share) for share in dealt]
+def test_every_item_is_assigned_once_and_evenly(weights: list[int], ranks: int) -> None:
+    assigned = balance(weights, ranks)
+    assert len(assigned) == ranks
+    assert all(indices == sorted(indices) for indices in assigned)
+    assert sorted(index for indices in assigned for index in indices) == list(range(len(weights)))
+    loads = [sum(weights[index] for index in indices) for indices in assigned]
     assert max(loads) <= sum(weights) / ranks + max(weights, default=0)
 
 
@@ -26,5 +26,5 @@ def test_skewed_file_sizes_are_shared_out_evenly(ranks: int, shards_per_rank: in
     # Log-normal with σ = 1.5: a hundredth of the files holds a fifth of the bytes. Photographs are less skewed.
     sizes = np.random.default_rng(seed).lognormal(10, 1.5, 20_000).astype(np.int64)
     weights = [int(part.sum()) for part in np.array_split(sizes, ranks * shards_per_rank)]
-    loads = [sum(weights[index] for index in share) for share in balance(weights, ranks)]
+    loads = [sum(weights[index] for index in indices) for indices in balance(weights, ranks)]
     assert max(loads) <= 1.15 * sum(loads) / ranks

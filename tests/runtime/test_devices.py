@@ -9,7 +9,7 @@ from tests.launching import launch
 
 
 @pytest.mark.parametrize(
-    ("affinities", "shares"),
+    ("affinities", "expected"),
     [
         ([{0, 1, 2, 3}], [4]),  # alone
         ([{0, 1, 2, 3}] * 2, [2, 2]),  # not bound: all overlap
@@ -19,14 +19,14 @@ from tests.launching import launch
         ([{0, 1}, {1, 2}, {2, 3}], [1, 1, 1]),
     ],
 )
-def test_ranks_share_the_cores_that_they_have_in_common(affinities: list[set[int]], shares: list[int]) -> None:
-    assert [cores_per_rank(affinities, mine) for mine in affinities] == shares
+def test_ranks_share_the_cores_that_they_have_in_common(affinities: list[set[int]], expected: list[int]) -> None:
+    assert [cores_per_rank(affinities, own) for own in affinities] == expected
 
 
 @given(st.lists(st.sets(st.integers(0, 9), min_size=1), min_size=1, max_size=9))
 def test_no_rank_is_left_without_a_core_or_takes_more_than_it_has(affinities: list[set[int]]) -> None:
-    for mine in affinities:
-        assert 1 <= cores_per_rank(affinities, mine) <= len(mine)
+    for own in affinities:
+        assert 1 <= cores_per_rank(affinities, own) <= len(own)
 
 
 def test_float32_is_rounded_to_tf32_only_where_that_is_asked_for() -> None:
@@ -43,9 +43,9 @@ def test_real_ranks_that_may_run_on_the_same_cores_share_them() -> None:
     code = (
         "import os; from shardtune.runtime.devices import configure_devices; from shardtune.runtime.world import World; "
         "os.sched_setaffinity(0, cores := sorted(os.sched_getaffinity(0))[:2]); "
-        "world = World.from_environment('horovod', os.environ); print('cores', len(cores), 'share', configure_devices(world))"
+        "world = World.from_environment('horovod', os.environ); print('cores', len(cores), 'used', configure_devices(world))"
     )
     alone = launch(["-c", code]).split()
     assert alone[1] == alone[3]
     together = launch(["-c", code], launcher="horovodrun --gloo", ranks=2)  # which, unlike mpirun, binds no rank to a core
-    assert re.findall(r"share (\d+)", together) == ["1", "1"]
+    assert re.findall(r"used (\d+)", together) == ["1", "1"]

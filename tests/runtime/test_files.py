@@ -49,7 +49,7 @@ def test_nothing_changes_when_the_block_raises(tmp_path: Path, error: type[BaseE
     assert [(found, found.read_bytes()) for found in tmp_path.iterdir()] == ([(path, old)] if old else [])
 
 
-def test_two_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with atomic_write(path) as first:
         first.write(b"the first, and longer")
@@ -72,13 +72,13 @@ def test_files_below_a_directory_are_made_in_the_folder_that_is_staged(tmp_path:
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_without_that_folder_nothing_is_put_in_place(tmp_path: Path, before: bool) -> None:
+def test_without_that_folder_no_file_is_finished(tmp_path: Path, before: bool) -> None:
     folder, path = tmp_path / "work", tmp_path / "file"
     folder.mkdir()
     path.write_bytes(b"old")
     if before:
         folder.rmdir()
-    taken_over = f"another one has taken it over from this one before {path} was whole"
+    taken_over = f"{path} was not finished, because another job has taken over its directory"
 
     def write() -> None:
         with atomic_write(path) as file:
@@ -100,7 +100,7 @@ def test_an_error_names_the_file_that_was_to_be(tmp_path: Path) -> None:
         with pytest.raises(OSError) as caught:  # noqa: PT011
             write(path)
         assert (caught.value.filename, caught.value.filename2) == (str(path), None)
-    for another in ("-another", "another"):  # sorted before and after what is said of this one
+    for another in ("-another", "another"):  # its name sorts before and after that of the temporary file
         with pytest.raises(OSError, match="of another file") as caught, atomic_write(tmp_path / "file"):
             raise OSError(errno.EIO, "of another file", another)
         assert caught.value.filename == another
@@ -131,7 +131,7 @@ def test_a_call_that_fails_once_leaves_the_old_or_the_new(
     assert [path.name for path in (tmp_path / "backing").iterdir()] == ["file"]
 
 
-def test_short_writes_are_gone_on_with(hostile_directory: Mounter, tmp_path: Path) -> None:
+def test_short_writes_are_continued(hostile_directory: Mounter, tmp_path: Path) -> None:
     mount = hostile_directory(tmp_path / "backing", Options(short=1000))
     data = bytes(range(256)) * 100
     with atomic_write(mount / "file") as file:

@@ -1,4 +1,4 @@
-"""A process that hangs, or that is told to stop while it hangs, ends by itself."""
+"""A process that hangs, or that gets a signal while it hangs, ends by itself."""
 
 import os
 import signal
@@ -51,9 +51,9 @@ def start(tmp_path: Path, code: str, loader: str = FREE) -> subprocess.Popen[str
 @pytest.mark.parametrize("loader", [FREE, LOCKED])
 def test_a_hang_ends_with_stacks(tmp_path: Path, loader: str) -> None:
     hung = start(tmp_path, HANG, loader)
-    said, complaints = hung.communicate(timeout=60)
-    assert hung.returncode == 1, complaints
-    assert said == ("No progress for 0.5 s: this process is at work\n" if loader == FREE else "")
+    stdout, stderr = hung.communicate(timeout=60)
+    assert hung.returncode == 1, stderr
+    assert stdout == ("No progress for 0.5 s: this process is at work\n" if loader == FREE else "")
     assert "in blocked" in (tmp_path / "log").read_text()
 
 
@@ -75,7 +75,7 @@ def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.Monke
     assert relayed == [26.0, 52.0, 78.0]
 
 
-def test_work_that_holds_the_lock_of_python_has_a_limit() -> None:
+def test_work_that_keeps_the_lock_of_python_has_a_limit() -> None:
     code = """
 import ctypes
 from shardtune.runtime.timelimit import time_limit
@@ -95,7 +95,7 @@ def test_a_signal_ends_what_is_blocked(tmp_path: Path, number: signal.Signals) -
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         assert process.communicate(timeout=60)[1] == (
-            "shardtune: A signal has stopped this process, which was starting: what is saved stays.\n"
+            "shardtune: A signal has stopped this process, which was starting. What is saved is kept.\n"
         )
     assert process.returncode == 75
 
@@ -103,21 +103,23 @@ def test_a_signal_ends_what_is_blocked(tmp_path: Path, number: signal.Signals) -
 @pytest.mark.parametrize(
     ("waiting", "number"), [("blocked()", signal.SIGTERM), ("while True: time.sleep(0.01)", signal.SIGINT)]
 )
-def test_the_second_signal_ends_what_only_notes_the_first(tmp_path: Path, waiting: str, number: signal.Signals) -> None:
+def test_the_second_signal_ends_a_process_that_listens_to_the_first(
+    tmp_path: Path, waiting: str, number: signal.Signals
+) -> None:
     listening = "guard.interrupts.listen(lambda number: print(number.name, flush=True))"
     with start(tmp_path, STOP.format(listening=listening, waiting=waiting)) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        for wait in (0.0, 2.5):  # seconds: a second wish, not the same one that comes twice
+        for wait in (0.0, 2.5):  # seconds: a second request, not the same one twice
             time.sleep(wait)
             process.send_signal(number)
-        said, complaints = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "A signal has stopped this process" in complaints
-    assert not said or said.startswith(number.name)
+    assert "A signal has stopped this process" in stderr
+    assert not stdout or stdout.startswith(number.name)
 
 
-def test_a_signal_that_comes_twice_is_one_wish(tmp_path: Path) -> None:
+def test_a_signal_that_comes_twice_within_a_second_is_one_request(tmp_path: Path) -> None:
     listening = "guard.interrupts.listen(lambda number: print(number.name, flush=True))"
     with start(tmp_path, STOP.format(listening=listening, waiting="time.sleep(5)")) as process:
         assert process.stdout
@@ -129,7 +131,7 @@ def test_a_signal_that_comes_twice_is_one_wish(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-def test_who_is_leaving_is_not_disturbed(tmp_path: Path) -> None:
+def test_ignored_signals_do_nothing(tmp_path: Path) -> None:
     with start(tmp_path, STOP.format(listening="guard.interrupts.ignore()", waiting="time.sleep(3)")) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
@@ -158,7 +160,7 @@ except KeyboardInterrupt:
 
 
 def test_before_ranks_have_found_each_other_a_signal_ends_a_command(tmp_path: Path) -> None:
-    # Python's lock is held, as in MPI_Init.
+    # This call keeps Python's lock, as MPI_Init does.
     code = """
 import ctypes
 from shardtune import cli

@@ -93,11 +93,14 @@ def test_a_process_is_alone(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
-        (SRUN, "Tasks of srun find each other by --mpi, but 8 were started without it: type srun --mpi=pmix"),
-        ({"PMIX_RANK": "0", "PRTE_LAUNCHED": "1"}, "there is only PMIX_RANK: start them with mpirun"),  # prterun
-        ({"OMPI_COMM_WORLD_SIZE": "two"}, "OMPI_COMM_WORLD_SIZE is the number of processes, but 'two' was found"),
-        ({"HOROVOD_SIZE": "0"}, "HOROVOD_SIZE is the number of processes, but '0' was found: unset it"),
-        ({**SRUN, "SLURM_STEP_NUM_TASKS": ""}, "SLURM_STEP_NUM_TASKS is the number of processes, but '' was found"),
+        (SRUN, "srun started 8 tasks without --mpi, so they cannot find each other. Use srun --mpi=pmix"),
+        (
+            {"PMIX_RANK": "0", "PRTE_LAUNCHED": "1"},
+            "PMIX_RANK is set, but no variable gives the number of processes. Start them with mpirun",
+        ),  # prterun
+        ({"OMPI_COMM_WORLD_SIZE": "two"}, "OMPI_COMM_WORLD_SIZE is 'two', which is not a number of processes"),
+        ({"HOROVOD_SIZE": "0"}, "HOROVOD_SIZE is '0', which is not a number of processes. Unset it"),
+        ({**SRUN, "SLURM_STEP_NUM_TASKS": ""}, "SLURM_STEP_NUM_TASKS is '', which is not a number of processes"),
     ],
 )
 def test_processes_that_cannot_find_each_other_are_an_error(environ: dict[str, str], message: str) -> None:
@@ -133,13 +136,17 @@ def test_an_mpi_that_fits_its_launcher(environ: dict[str, str], library: str) ->
 @pytest.mark.parametrize(
     ("environ", "library", "message"),
     [
-        (OPEN_MPI_4, MPICH_VERSION, f"this mpirun is not of {MPICH_VERSION}, which mpi4py loads: put that MPI's bin"),
-        (OPEN_MPI_5, OPEN_MPI_V4, "this mpirun is not of Open MPI v4.1.8"),
-        (MPICH, OPEN_MPI_V4, "this mpirun is not of Open MPI v4.1.8"),
-        (INTEL_MPI, OPEN_MPI_V4, "this mpirun is not of Open MPI v4.1.8"),
-        ({**SRUN, "I_MPI_PMI_LIBRARY": "libpmi2.so"}, OPEN_MPI_V4, "this srun is not of Open MPI v4.1.8"),
-        (OPEN_MPI_4, None, "but mpi4py was built without it: type horovodrun --gloo -np 2 in its place"),
-        (GLOO, OPEN_MPI_V4, "horovodrun --gloo started them without one: type mpirun -n 2 in its place"),
+        (OPEN_MPI_4, MPICH_VERSION, f"This mpirun does not belong to {MPICH_VERSION}, which mpi4py loads. Put the bin"),
+        (OPEN_MPI_5, OPEN_MPI_V4, "This mpirun does not belong to Open MPI v4.1.8"),
+        (MPICH, OPEN_MPI_V4, "This mpirun does not belong to Open MPI v4.1.8"),
+        (INTEL_MPI, OPEN_MPI_V4, "This mpirun does not belong to Open MPI v4.1.8"),
+        ({**SRUN, "I_MPI_PMI_LIBRARY": "libpmi2.so"}, OPEN_MPI_V4, "This srun does not belong to Open MPI v4.1.8"),
+        (OPEN_MPI_4, None, "but mpi4py was built without MPI. Use horovodrun --gloo -np 2 instead"),
+        (
+            GLOO,
+            OPEN_MPI_V4,
+            "horovodrun --gloo starts processes without MPI, but this command needs MPI. Use mpirun -n 2 instead",
+        ),
     ],
 )
 def test_an_mpi_that_does_not_fit_its_launcher(environ: dict[str, str], library: str | None, message: str) -> None:
@@ -159,8 +166,8 @@ from shardtune.runtime.launcher import detect_launcher
 found = detect_launcher(os.environ)
 sys.stdout.write(f"{found.name} {found.size}\\n")
 """
-    said = launch(["-c", code], launcher=launcher, ranks=2)
-    assert said.count(f"{name} 2\n") == 2
+    output = launch(["-c", code], launcher=launcher, ranks=2)
+    assert output.count(f"{name} 2\n") == 2
 
 
 SINGLE_NODE, TWO_NODES = {"SLURM_STEP_NUM_NODES": "1"}, {"SLURM_STEP_NUM_NODES": "2"}

@@ -11,8 +11,9 @@ import pytest
 from shardtune.errors import WorldError
 from shardtune.runtime import lease
 from shardtune.runtime.files import write_json
-from shardtune.runtime.lease import CLAIM, HEARTBEAT_NAME, HELD_NAME, OWNER_NAME, SWEPT, Owner
+from shardtune.runtime.lease import CLAIM, HEARTBEAT_NAME, HELD_NAME, SWEPT
 from shardtune.runtime.locking import exclusive_directory
+from shardtune.runtime.owner import OWNER_NAME, Owner
 from shardtune.runtime.world import World
 from tests.faults.mounts import Mounter, Options, has_hosts, on_host
 
@@ -52,7 +53,7 @@ def test_a_directory_is_held_by_one_whatever_the_file_system_knows_of_locks(
     mount = hostile_directory(tmp_path / "backing", Options(flock))
     with holding(mount / "run") as other:
         with (
-            pytest.raises(WorldError, match=rf"but process {other.pid} on \S+ holds {mount}/run: "),
+            pytest.raises(WorldError, match=rf"{mount}/run is in use by process {other.pid} on \S+\. Wait"),
             exclusive_directory(mount / "run", World()),
         ):
             pass
@@ -73,28 +74,29 @@ def test_a_job_on_another_host_is_seen(
 ) -> None:
     here, there = (hostile_directory(tmp_path / "backing", Options(flock, late=1.0)) for _ in range(2))
     with holding(there / "run", host="elsewhere") as other:
-        refusal = rf"but process \d+ on elsewhere holds {here}/run: wait"
+        refusal = rf"{here}/run is in use by process \d+ on elsewhere\. Wait"
         with pytest.raises(WorldError, match=refusal), exclusive_directory(here / "run", World()):
             pass
         assert other.poll() is None
-        waits = f"on elsewhere holds {here}/run: waiting for a sign of life, 1 s at most.\n"
-        assert waits in capsys.readouterr().out
+        waits = rf"{here}/run is in use by process \d+ on elsewhere: waiting at most 1 s for a sign of life\.\n"
+        assert re.search(waits, capsys.readouterr().out)
         other.kill()
         other.wait()
         with exclusive_directory(here / "run", World()):
             pass
-    assert f"on elsewhere, which held {here}/run, has given no sign of life for 1 s: taking over.\n" in capsys.readouterr().out
+    takes_over = rf"Taking over {here}/run: process \d+ on elsewhere has shown no sign of life for 1 s\.\n"
+    assert re.search(takes_over, capsys.readouterr().out)
 
 
 def test_a_job_that_slept_for_too_long_can_do_no_harm(hosts: None, tmp_path: Path, quick: None) -> None:
-    # Its beats come too late to notice: what it writes fails all the same.
+    # Its heartbeats come too late to notice the loss, but what it writes fails all the same.
     with holding(tmp_path, host="elsewhere", beat=1000) as other:
         (tmp_path / "lock").unlink()  # as where locks do not reach other hosts
         with exclusive_directory(tmp_path, World()):
             write_json(tmp_path / "written.json", "by the second")
-            said, _ = other.communicate("\n")
+            output, _ = other.communicate("\n")
             assert other.returncode == 1
-            assert re.search(rf"another one has taken it over from this one before {tmp_path}/written.json was whole", said)
+            assert re.search(rf"{tmp_path}/written.json was not finished, because another job has taken over", output)
             assert (tmp_path / "written.json").read_text() == '"by the second"\n'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "written.json"]
 
@@ -107,7 +109,7 @@ def test_a_job_that_wakes_up_after_another_took_over_ends(hosts: None, tmp_path:
         with exclusive_directory(tmp_path, World()):
             subprocess.run(["kill", "-CONT", child], check=True)
             assert other.wait(30) == 1
-            assert re.search(rf"but process \d+ on \S+ has taken {tmp_path} over from this one: see", other.stdout.read())
+            assert re.search(rf"This job has lost {tmp_path} to process \d+ on \S+\. Check", other.stdout.read())
 
 
 def test_one_of_many_holds_it_at_a_time(hostile_directory: Mounter, tmp_path: Path) -> None:
@@ -119,8 +121,10 @@ def test_one_of_many_holds_it_at_a_time(hostile_directory: Mounter, tmp_path: Pa
     assert log.read_text() == "in\nout\n" * 40
 
 
-def test_several_that_take_over_at_once_do_not_meet(hosts: None, hostile_directory: Mounter, tmp_path: Path) -> None:
-    # Each on a host and a mount of its own, so that only beats tell, and all find the same one gone at the same time.
+def test_of_several_jobs_that_take_over_at_once_one_writes_at_a_time(
+    hosts: None, hostile_directory: Mounter, tmp_path: Path
+) -> None:
+    # Each has a host and a mount of its own, so that only heartbeats count, and all find the owner dead at the same time.
     backing = tmp_path / "backing"
     mounts = [hostile_directory(backing, Options("local", late=0.5)) for _ in range(3)]
     with holding(mounts[0] / "run", host="gone"):
@@ -134,12 +138,12 @@ def test_several_that_take_over_at_once_do_not_meet(hosts: None, hostile_directo
             )
             for n, mount in enumerate(mounts)
         ]
-        said = [taker.communicate("\n", timeout=60)[0] for taker in takers]
+        output = [taker.communicate("\n", timeout=60)[0] for taker in takers]
     # Who comes after the first has ended may have it, too.
-    assert sum("taking over" in text for text in said) >= 1
-    for taker, text in zip(takers, said, strict=True):
+    assert sum("Taking over" in text for text in output) >= 1
+    for taker, text in zip(takers, output, strict=True):
         assert (taker.returncode == 0) == ("held\nwritten\n" in text), text
-        assert taker.returncode == 0 or "holds" in text or "has taken" in text, text
+        assert taker.returncode == 0 or "is in use by" in text or "has lost" in text or "was not finished" in text, text
 
 
 def test_a_job_that_failed_leaves_what_the_next_one_takes_at_once(hosts: None, tmp_path: Path) -> None:
@@ -152,7 +156,7 @@ def test_a_job_that_failed_leaves_what_the_next_one_takes_at_once(hosts: None, t
         pass
 
 
-def test_what_killed_jobs_left_is_swept(tmp_path: Path) -> None:
+def test_folders_of_killed_jobs_are_removed(tmp_path: Path) -> None:
     for name in (f"{CLAIM}1/1", f"{SWEPT}2"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").touch()
@@ -174,23 +178,25 @@ def test_a_lease_of_which_nothing_can_be_read_goes_stale(
     lease.STALE_SECONDS = 0.05
     with exclusive_directory(tmp_path, World()):
         assert not folder.exists()
-    assert "another job, which held" in capsys.readouterr().out
+    assert "another job has shown no sign of life" in capsys.readouterr().out
 
 
 def test_an_owner_is_read_as_it_was_written(tmp_path: Path) -> None:
     with exclusive_directory(tmp_path, World()):
         [folder] = (tmp_path / HELD_NAME).iterdir()
-        assert Owner.read(folder) == Owner.here()
-        assert Owner.here().runs is True
+        assert Owner.load(folder) == Owner.this_process()
+        assert Owner.this_process().is_running is True
 
 
 def test_a_number_that_another_process_got_is_not_the_owner(tmp_path: Path) -> None:
-    here = Owner.here()
-    assert Owner(here.process, "1", here.host, here.machine).runs is False
-    assert Owner(here.process, here.started, here.host, "another").runs is None
+    here = Owner.this_process()
+    assert Owner(here.process, "1", here.host, here.machine).is_running is False
+    assert Owner(here.process, here.started, here.host, "another").is_running is None
     with subprocess.Popen(["sleep", "1000"]) as process:
         process.send_signal(signal.SIGKILL)
         process.returncode = None
         while (state := Path(f"/proc/{process.pid}/stat").read_text().split()[2]) != "Z":
             assert state != "Z"
-        assert Owner(process.pid, "1", here.host, here.machine).runs is False  # dead, though nobody has asked
+        assert (
+            Owner(process.pid, "1", here.host, here.machine).is_running is False
+        )  # dead, though its parent has not waited for it

@@ -12,12 +12,12 @@ from shardtune.runtime.locking import LOCK_NAME, exclusive_directory
 from shardtune.runtime.world import World
 
 
-def test_a_directory_is_made_and_held_by_one(tmp_path: Path) -> None:
+def test_a_directory_is_made_and_used_by_one_job_at_a_time(tmp_path: Path) -> None:
     directory = tmp_path / "not" / "there" / "yet"
-    holder = f"process {os.getpid()} on {socket.gethostname()} holds {directory}"
+    refusal = f"{directory} is in use by process {os.getpid()} on {socket.gethostname()}. Wait until it ends"
     with exclusive_directory(directory, World()):
         with (
-            pytest.raises(WorldError, match=re.escape(f"{holder}: wait until it ends")),
+            pytest.raises(WorldError, match=re.escape(refusal)),
             exclusive_directory(directory, World()),
         ):
             pass
@@ -27,7 +27,7 @@ def test_a_directory_is_made_and_held_by_one(tmp_path: Path) -> None:
         pass
 
 
-def test_what_ends_a_job_ends_its_hold(tmp_path: Path) -> None:
+def test_an_interrupted_job_frees_the_directory(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), exclusive_directory(tmp_path, World()):
         raise KeyboardInterrupt
     with exclusive_directory(tmp_path, World()):
@@ -37,17 +37,20 @@ def test_what_ends_a_job_ends_its_hold(tmp_path: Path) -> None:
 def test_a_lock_alone_is_enough_to_be_refused(tmp_path: Path) -> None:
     with (tmp_path / LOCK_NAME).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(WorldError, match=f"but another job holds {tmp_path}: wait"), exclusive_directory(tmp_path, World()):
+        with (
+            pytest.raises(WorldError, match=rf"{tmp_path} is in use by another job\. Wait"),
+            exclusive_directory(tmp_path, World()),
+        ):
             pass
 
 
-def test_what_a_directory_covers_is_written_through_the_hold(tmp_path: Path) -> None:
+def test_files_below_the_covered_directory_are_written_through_the_lease(tmp_path: Path) -> None:
     with exclusive_directory(tmp_path / "work", World(), covers=tmp_path), atomic_write(tmp_path / "file") as file:
         assert Path(file.name).parents[2] == tmp_path / "work"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", LOCK_NAME, "work"]
 
 
-def test_a_lock_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(IsADirectoryError, match=str(tmp_path / LOCK_NAME)), exclusive_directory(tmp_path, World()):
         pass

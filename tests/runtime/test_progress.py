@@ -13,7 +13,7 @@ from tests.launching import ENVIRONMENT
 OTHER = World(rank=1, size=2)
 
 
-def test_only_rank_0_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_rank_0_prints(capsys: pytest.CaptureFixture[str]) -> None:
     for world in (OTHER, World()):
         print_on_root(world, f"rank {world.rank}")
         with ProgressReporter(world, "images", 1) as progress:
@@ -48,14 +48,14 @@ def test_what_was_done_before_does_not_count_in_the_rate(capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith("images 10 of 10: ")
 
 
-@pytest.mark.parametrize(("note", "told"), [(None, ""), ("loss 2", ": loss 2")])
-def test_the_last_line_is_told_though_nothing_was_timed(
-    note: str | None, told: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("status", "expected"), [(None, ""), ("loss 2", ": loss 2")])
+def test_the_last_line_is_printed_although_nothing_was_timed(
+    status: str | None, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ProgressReporter(World(), "steps", 2) as progress:
         progress.advance_untimed(1)
-        progress.advance_untimed(1, note)
-    assert capsys.readouterr().out == f"steps 2 of 2{told}\n"
+        progress.advance_untimed(1, status)
+    assert capsys.readouterr().out == f"steps 2 of 2{expected}\n"
 
 
 @pytest.mark.parametrize(("rank", "bar"), [(0, True), (1, False)])

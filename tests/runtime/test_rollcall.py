@@ -31,30 +31,30 @@ INPUT, STEP, NEXT, WAITING = report(3, 7, 2), report(3, 7, 3), report(3, 8, 2), 
         ([NEXT, STEP, NEXT], [1], "rank 1 of 3 on b is late (at 7)"),
         ([INPUT, NEXT, INPUT], [0, 2], "rank 0 of 3 on a, rank 2 of 3 on c are late (at 7)"),
         ([WAITING, NEXT, WAITING], [1], "rank 1 of 3 on b is late (at 8)"),
-        ([STEP, STEP], [0, 1], "all ranks are in the same place (at 7)"),
+        ([STEP, STEP], [0, 1], "all ranks are at the same position (at 7)"),
     ],
 )
-def test_the_late_are_named(answers: list[Report | None], ranks: list[int], words: str) -> None:
+def test_late_ranks_are_named(answers: list[Report | None], ranks: list[int], words: str) -> None:
     assert find_late_ranks(dict(enumerate(answers)), HOSTS[: len(answers)]) == (ranks, words)
 
 
 def test_ranks_that_were_not_asked_are_not_accused() -> None:
     assert find_late_ranks({0: STEP}, HOSTS) == (
         [],
-        "all ranks of a are in the same place (at 7), those of b, c were not asked",
+        "all ranks of a are at the same position (at 7), those of b, c were not asked",
     )
 
 
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
-    """A process in place of another rank."""
+    """A process that plays another rank."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         yield process
         process.kill()
 
 
 def members(other: subprocess.Popen[bytes], host: str | None = None) -> list[Member]:
-    this = Member.this()
+    this = Member.this_process()
     start_time = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
     return [this, Member(host or this.host, other.pid, start_time)]
 
@@ -62,26 +62,26 @@ def members(other: subprocess.Popen[bytes], host: str | None = None) -> list[Mem
 def two(directory: Path, other: subprocess.Popen[bytes], host: str | None = None) -> list[RollCall]:
     made = [RollCall(directory, "job", rank, members(other, host), (0, 1)) for rank in (0, 1)]
     for one in made:
-        one.prepare()
+        one.create_files()
     return made
 
 
-def test_who_is_called_answers(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+def test_a_called_rank_answers(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     here, there = two(tmp_path, other)
-    assert not there.called
+    assert not there.is_called
     here.call()
     here.report("stuck", (0, 1, 2), "in a step")
-    assert there.called
+    assert there.is_called
     assert here.answers() is None  # it has not answered yet
     there.report("working", (0, 1, 3), "compiling")
     answers = here.answers()
     assert answers
     assert answers[1] == Report("working", [0, 1, 3], "compiling", 1)  # type: ignore[arg-type]
     here.withdraw()
-    assert not there.called
+    assert not there.is_called
 
 
-def test_an_answer_of_an_earlier_roll_call_is_none(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+def test_a_report_of_an_earlier_roll_call_does_not_count(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     here, there = two(tmp_path, other)
     there.report("stuck", (0, 0, 0), "a while ago")
     here.call()
@@ -91,7 +91,7 @@ def test_an_answer_of_an_earlier_roll_call_is_none(tmp_path: Path, other: subpro
     assert here.answers()
 
 
-def test_who_has_died_since_it_answered_does_not_keep_others_waiting(
+def test_a_rank_that_died_after_its_answer_does_not_keep_others_waiting(
     tmp_path: Path, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
@@ -117,7 +117,9 @@ def test_who_has_died_since_it_answered_does_not_keep_others_waiting(
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_who_cannot_answer_is_not_waited_for(tmp_path: Path, other: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def test_a_rank_that_cannot_answer_is_not_waited_for(
+    tmp_path: Path, other: subprocess.Popen[bytes], number: signal.Signals
+) -> None:
     here, _ = two(tmp_path, other)
     here.call()
     here.report("stuck", (0, 0, 0), "now")
@@ -139,11 +141,11 @@ def test_a_process_that_only_has_the_number_of_a_rank_is_left_alone(tmp_path: Pa
     assert other.poll() is None
 
 
-def test_where_nothing_can_be_written_nobody_is_asked(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+def test_without_a_writable_directory_no_rank_is_called(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     (tmp_path / "file").touch()
     here, _ = two(tmp_path / "file", other)
     assert not here.report("stuck", (0, 0, 0), "now")
-    assert not here.called
+    assert not here.is_called
 
 
 def test_a_report_that_is_half_written_is_read_again(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.errors import DataError, WorldError
+from shardtune.errors import CollectiveError, DataError, WorldError
 from shardtune.runtime.communicators import HorovodCommunicator
+from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import Backend, World
 from tests.launching import ENVIRONMENT
 
@@ -27,7 +28,7 @@ def test_an_impossible_world_is_refused(numbers: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("backend", ["mpi", "horovod"])
-def test_without_a_launcher_no_backend_is_asked(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_launcher_no_backend_is_imported(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("mpi4py", "horovod"):
         monkeypatch.setitem(sys.modules, package, None)  # importing it now raises ImportError
     assert World.from_environment(backend, {"SLURM_NTASKS": "8"}) == World()
@@ -38,7 +39,7 @@ def test_a_launcher_without_its_backend_is_an_error_not_n_worlds_of_one(
     backend: Backend, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(WorldError, match=rf"started 8 process\(es\), so {backend} must be usable"):
+    with pytest.raises(WorldError, match=rf"mpirun started 8 process\(es\), but {backend} cannot be used here"):
         World.from_environment(backend, {"OMPI_COMM_WORLD_SIZE": "8"})
 
 
@@ -50,7 +51,7 @@ def test_a_launcher_and_a_backend_that_disagree_are_an_error(backend: Backend) -
         environ["OPAL_PREFIX"] = sys.prefix
     code = f"from shardtune.runtime.world import World; World.from_environment({backend!r}, {{'OMPI_COMM_WORLD_SIZE': '8'}})"
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120, check=False)
-    assert f"WorldError: The launcher started 8 processes but {backend} sees 1" in done.stderr
+    assert f"WorldError: The launcher started 8 processes, but {backend} sees 1" in done.stderr
     assert done.returncode == 1
 
 
@@ -62,7 +63,7 @@ def test_an_mpi_that_the_launcher_does_not_know_is_an_error_before_it_starts(bac
     done = subprocess.run(
         [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
     )
-    assert re.search(r"WorldError: A launcher starts processes of its own MPI, but this mpirun is not of .+: put", done.stderr)
+    assert re.search(r"WorldError: This mpirun does not belong to .+\. Put", done.stderr)
     assert done.returncode == 1
 
 
@@ -75,12 +76,12 @@ def test_collectives_of_one() -> None:
 
 
 @pytest.mark.parametrize("end", ["exit", "abort"])
-def test_a_process_ends_with_all_that_it_said(end: str) -> None:
-    code = f"from shardtune.runtime.world import World; print('said'); World().{end}(3)"
+def test_a_process_ends_after_all_its_output(end: str) -> None:
+    code = f"from shardtune.runtime.world import World; print('printed'); World().{end}(3)"
     done = subprocess.run(
         [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "printed\n", "")
 
 
 def test_messages_to_oneself_are_collected_in_order_and_once() -> None:
@@ -95,8 +96,40 @@ def test_messages_to_oneself_are_collected_in_order_and_once() -> None:
 
 @pytest.mark.parametrize("send", [lambda world: world.scatter([1]), lambda world: world.send_to_root(1), World.receive_pending])
 def test_there_are_no_messages_over_horovod(send: Callable[[World], object]) -> None:
-    with pytest.raises(WorldError, match="start this command with mpirun"):
+    with pytest.raises(WorldError, match="Start this command with mpirun"):
         send(World(_communicator=HorovodCommunicator(None)))
+
+
+MISMATCH = "{{node training/allreduce}} Mismatched ALLREDUCE tensor shapes.\n\t [[{{node HorovodAllreduce}}]]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MISMATCH, "Mismatched ALLREDUCE tensor shapes."),
+        ("Horovod has been shut down. See above.\nMore.", "Horovod has been shut down. See above."),
+    ],
+)
+def test_a_failure_of_horovod_becomes_a_collective_error(text: str, message: str) -> None:
+    world, failure = World(_communicator=HorovodCommunicator(None)), tf.errors.UnknownError(None, None, text)
+    with pytest.raises(CollectiveError) as caught, world.translate_failures():
+        raise failure
+    assert str(caught.value) == message
+    assert caught.value.__cause__ is failure
+
+
+@pytest.mark.parametrize(
+    ("world", "failure"),
+    [
+        (World(_communicator=HorovodCommunicator(None)), tf.errors.ResourceExhaustedError(None, None, "Out of memory.")),
+        (World(_communicator=HorovodCommunicator(None)), ValueError("Horovod")),
+        (World(), tf.errors.UnknownError(None, None, "Horovod has been shut down.")),
+    ],
+)
+def test_other_failures_are_not_translated(world: World, failure: Exception) -> None:
+    with pytest.raises(type(failure)) as caught, world.translate_failures():
+        raise failure
+    assert caught.value is failure
 
 
 def test_from_root_gives_the_result_or_the_very_error() -> None:

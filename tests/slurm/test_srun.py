@@ -32,7 +32,7 @@ def test_tasks_that_nothing_joins_say_what_to_type(slurm: Cluster, small_images:
     said = [line for line in done.stdout.splitlines() if not line.startswith("srun: ")]
     assert len(said) == 2  # one sentence from each
     for line in said:
-        assert re.fullmatch(r"shardtune: Tasks of srun find each other by --mpi, but 2 were .*: type srun --mpi=pmix.*", line)
+        assert re.fullmatch(r"shardtune: srun started 2 tasks without --mpi, .* Use srun --mpi=pmix.*", line)
     assert not (tmp_path / "data" / MANIFEST_NAME).exists()
 
 

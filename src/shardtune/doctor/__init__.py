@@ -1,1 +1,1 @@
-"""`shardtune doctor`: what is installed, whether it works together, and what to do where it does not."""
+"""`shardtune doctor`: check what is installed and whether it works together, and say how to repair it."""

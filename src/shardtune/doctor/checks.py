@@ -1,161 +1,189 @@
-"""From what was found to green and red lines: pure functions."""
+"""Turn what was found into green and red lines: pure functions."""
 
 from collections.abc import Mapping, Sequence
 
-from shardtune.doctor.finding import Finding, Reply
+from shardtune.doctor.finding import Finding, ProbeResult
 
 SETUP = "run launch/setup.sh and source .venv/bin/activate"
-PYTHONS = ((3, 10), (3, 13))  # from, below: for which TensorFlow 2.18 has wheels and Horovod 0.28.1 compiles
+PYTHONS = ((3, 10), (3, 13))  # from, below: TensorFlow 2.18 has wheels for them, and Horovod 0.28.1 compiles with them
 TENSORFLOW = "2.18."  # the newest that Horovod 0.28.1 compiles against
-HOROVOD = "0.28.1"  # the newest there is
-SLOW_DISK = 30e6  # bytes per second: 500 photographs of 61 KB, a fraction of what one GPU trains on
-SLOW_NETWORK = 100e6  # bytes per second: gigabit Ethernet has 125
+HOROVOD = "0.28.1"  # the newest that exists
+SLOW_DISK_RATE = 30e6  # bytes per second: 500 photographs of 61 KB, a fraction of what one GPU trains on
+SLOW_NETWORK_RATE = 100e6  # bytes per second: gigabit Ethernet has 125
 
 
-def python(version: tuple[int, int, int], executable: str) -> Finding:
+def check_python(version: tuple[int, int, int], executable: str) -> Finding:
     fits = PYTHONS[0] <= version[:2] < PYTHONS[1]
     advice = "" if fits else "make the environment with Python 3.10, 3.11 or 3.12: PYTHON=python3.12 launch/setup.sh"
     return Finding("Python", f"{'.'.join(map(str, version))} at {executable}", "sys.version_info", advice)
 
 
-def versions(reply: Reply) -> Finding:
-    """`pip check` over the whole environment."""
-    if reply.well:
-        return Finding("versions", "every package has what it requires", reply.how)
-    if "No module named pip" in reply.text:
-        return Finding("versions", "not checked, for there is no pip here", reply.how)
-    return Finding("versions", reply.text, reply.how, f"{SETUP}: it installs versions that fit")
+def check_versions(pip_check: ProbeResult) -> Finding:
+    """Whether all packages of the environment fit together, by the output of `pip check`."""
+    if pip_check.ok:
+        return Finding("versions", "every package has what it requires", pip_check.source)
+    if pip_check.status == "no pip":
+        return Finding("versions", "not checked, because this Python has no pip", pip_check.source)
+    return Finding("versions", pip_check.text, pip_check.source, f"{SETUP}: it installs versions that fit")
 
 
-def tensorflow(reply: Reply) -> Finding:
-    if not reply.well:
-        return Finding("TensorFlow", reply.text, reply.how, f"train and eval need it: {SETUP}")
-    version, cuda = reply.facts["tensorflow"], reply.facts["cuda"]
+def check_tensorflow(tensorflow: ProbeResult) -> Finding:
+    if not tensorflow.ok:
+        return Finding("TensorFlow", tensorflow.text, tensorflow.source, f"train and eval need it: {SETUP}")
+    version, cuda = tensorflow.facts["tensorflow"], tensorflow.facts["cuda"]
     fits = version.startswith(TENSORFLOW)
-    advice = "" if fits else f"Horovod {HOROVOD} goes with TensorFlow {TENSORFLOW}x: {SETUP}"
-    return Finding("TensorFlow", f"{version}, built {'with' if cuda else 'without'} CUDA", reply.how, advice)
+    advice = "" if fits else f"Horovod {HOROVOD} needs TensorFlow {TENSORFLOW}x: {SETUP}"
+    return Finding("TensorFlow", f"{version}, built {'with' if cuda else 'without'} CUDA", tensorflow.source, advice)
 
 
-def gpus(driver: Reply | None, tensorflow: Reply, visible: str | None) -> Finding:
-    """`driver` is what nvidia-smi says (None: there is none), `visible` CUDA_VISIBLE_DEVICES."""
-    how = f"{driver.how if driver else 'nvidia-smi is not there'}; tf.config.list_physical_devices"
-    if driver is not None and not driver.well:
-        return Finding("GPUs", driver.text, how, "mend the driver: nvidia-smi must list the GPUs")
-    there = len(driver.text.splitlines()) if driver else 0
+def check_gpus(driver: ProbeResult | None, tensorflow: ProbeResult, visible: str | None) -> Finding:
+    """Whether TensorFlow sees all GPUs.
+
+    Args:
+        driver: of nvidia-smi; None if it does not exist.
+        visible: CUDA_VISIBLE_DEVICES; None if it is not set.
+    """
+    source = f"{driver.source if driver else 'there is no nvidia-smi'}; tf.config.list_physical_devices"
+    if driver is not None and not driver.ok:
+        return Finding("GPUs", driver.text, source, "repair the driver: nvidia-smi must list the GPUs")
+    total = len(driver.text.splitlines()) if driver else 0
     seen = tensorflow.facts.get("gpus", 0)
     hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
-    if there == seen == 0:
-        return Finding("GPUs", "none: training takes the cores", how)
-    found = f"TensorFlow sees {seen} of {there}{hidden}"
-    if seen == there or (visible is not None and (seen > 0 or visible in ("", "-1"))):
-        return Finding("GPUs", found, how)
+    if total == seen == 0:
+        return Finding("GPUs", "none: training uses the cores", source)
+    found = f"TensorFlow sees {seen} of {total}{hidden}"
+    if seen == total or (visible is not None and (seen > 0 or visible in ("", "-1"))):
+        return Finding("GPUs", found, source)
     if tensorflow.facts and not tensorflow.facts["cuda"]:
-        return Finding("GPUs", found, how, f"this TensorFlow is for machines without GPUs: {SETUP} on this one")
-    return Finding("GPUs", found, how, "python -c 'import tensorflow' with TF_CPP_MIN_LOG_LEVEL=0 says which library it misses")
+        return Finding("GPUs", found, source, f"this TensorFlow is for machines without GPUs: {SETUP} on this one")
+    advice = "python -c 'import tensorflow' with TF_CPP_MIN_LOG_LEVEL=0 shows which library is missing"
+    return Finding("GPUs", found, source, advice)
 
 
-def horovod(reply: Reply) -> Finding:
-    if not reply.well:
-        return Finding("Horovod", reply.text, reply.how, f"training on several workers needs it: {SETUP}")
-    facts = reply.facts
+def check_horovod(horovod: ProbeResult) -> Finding:
+    if not horovod.ok:
+        return Finding("Horovod", horovod.text, horovod.source, f"training on several workers needs it: {SETUP}")
+    facts = horovod.facts
     parts = [facts["mpi"] and f"MPI ({facts['mpi']})", facts["gloo"] and "Gloo", facts["nccl"] and "NCCL"]
-    found = f"{facts['horovod']}, built with {', '.join(part for part in parts if part) or 'nothing to talk over'}"
+    found = f"{facts['horovod']}, built with {', '.join(part for part in parts if part) or 'neither MPI nor Gloo'}"
     fits = facts["horovod"] == HOROVOD and (facts["mpi"] or facts["gloo"])
-    return Finding("Horovod", found, reply.how, "" if fits else f"Horovod {HOROVOD} with Gloo or MPI is needed: {SETUP}")
+    advice = "" if fits else f"Horovod {HOROVOD} with Gloo or MPI is needed: {SETUP}"
+    return Finding("Horovod", found, horovod.source, advice)
 
 
-def nccl(horovod: Reply, gpus: int) -> Finding:
-    """Whether gradients go from GPU to GPU; `gpus` are those that TensorFlow sees."""
-    built, how = horovod.facts.get("nccl", False), "hvd.nccl_built()"
-    if built or not gpus:
-        return Finding("NCCL", "Horovod has it" if built else "not there, and without GPUs not needed", how)
+def check_nccl(horovod: ProbeResult, gpus: int) -> Finding:
+    """Whether gradients go directly from GPU to GPU.
+
+    Args:
+        gpus: the number that TensorFlow sees.
+    """
+    has_nccl, source = horovod.facts.get("nccl", False), "hvd.nccl_built()"
+    if has_nccl or not gpus:
+        return Finding("NCCL", "Horovod has it" if has_nccl else "Horovod has none, and without GPUs needs none", source)
     advice = "install NCCL's headers and nvcc, set HOROVOD_NCCL_HOME if they are not in /usr, and run launch/setup.sh"
-    return Finding("NCCL", f"Horovod has none: gradients of {gpus} GPUs go through the cores", how, advice)
+    return Finding("NCCL", f"Horovod has none: gradients of {gpus} GPUs go through the cores", source, advice)
 
 
-def mpi(mpi4py: Reply, horovod: Reply) -> Finding:
-    if not mpi4py.well:
-        return Finding("MPI", mpi4py.text, mpi4py.how, f"build needs mpi4py and an MPI: {SETUP}")
-    library, others = mpi4py.facts["library"], horovod.facts.get("mpi")
+def check_mpi(mpi4py: ProbeResult, horovod: ProbeResult) -> Finding:
+    """Whether mpi4py has an MPI, and Horovod the same one."""
+    if not mpi4py.ok:
+        return Finding("MPI", mpi4py.text, mpi4py.source, f"build needs mpi4py and an MPI: {SETUP}")
+    library, horovod_library = mpi4py.facts["library"], horovod.facts.get("mpi")
     found = f"mpi4py {mpi4py.facts['mpi4py']} loads {library}"
-    if others not in (None, library):
-        advice = f"one MPI for both: take the other from LD_LIBRARY_PATH, or {SETUP}"
-        return Finding("MPI", f"{found}, and Horovod {others}", mpi4py.how, advice)
-    return Finding("MPI", found, mpi4py.how)
+    if horovod_library not in (None, library):
+        advice = f"use one MPI for both: remove the other from LD_LIBRARY_PATH, or {SETUP}"
+        return Finding("MPI", f"{found}, and Horovod {horovod_library}", mpi4py.source, advice)
+    return Finding("MPI", found, mpi4py.source)
 
 
-def mpirun(version: Reply | None, hello: Reply | None) -> Finding:
-    """`hello`: two ranks that greet each other; both are None where there is no mpirun."""
-    if version is None or hello is None:
-        return Finding(
-            "mpirun", "not on the PATH", "PATH", f"build runs on one core without it: {SETUP}, or module load your MPI"
-        )
+def check_mpirun(version: ProbeResult | None, ranks: ProbeResult | None) -> Finding:
+    """Whether mpirun starts ranks that find each other.
+
+    Args:
+        version: of `mpirun --version`; None if there is no mpirun.
+        ranks: of two ranks that print their numbers; None if there is no mpirun.
+    """
+    if version is None or ranks is None:
+        advice = f"build runs on one core without it: {SETUP}, or module load your MPI"
+        return Finding("mpirun", "not on the PATH", "PATH", advice)
     name = next((line for line in version.text.splitlines() if line.strip()), "").strip()
-    if hello.well and hello.text.split()[-2:] == ["0", "1"]:
-        return Finding("mpirun", f"{name}: two ranks greet each other", hello.how)
-    if "as root" in hello.text:
+    if ranks.ok and ranks.text.split()[-2:] == ["0", "1"]:
+        return Finding("mpirun", f"{name}: two ranks find each other", ranks.source)
+    if ranks.status == "root refused":
         advice = "as root, export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"
-    elif "no answer" in hello.text:
+    elif ranks.status == "timed out":
         advice = (
-            "see that this host reaches itself by its name; in a task of srun, mpirun waits for it to end: use sbatch or salloc"
+            "check that this host reaches itself by its name; mpirun does not work inside a task of srun: use sbatch or salloc"
         )
     else:
         advice = "put the mpirun of the MPI that mpi4py loads first on the PATH"
-    return Finding("mpirun", f"{name}: {hello.text}", hello.how, advice)
+    return Finding("mpirun", f"{name}: {ranks.text}", ranks.source, advice)
 
 
-def cores(allowed: int, of_launcher: int, ranks: int) -> Finding:
-    """Cores that this process may run on, its launcher may, and the ranks that share those."""
-    share, how = of_launcher // ranks, "os.sched_getaffinity"
-    found = f"each of {ranks} rank(s) may use {allowed} of {of_launcher}"
-    if share < 1:
-        return Finding("cores", found, how, f"start at most {of_launcher} on this host")
-    if allowed < share:
-        advice = f"let each have {share}: mpirun --bind-to none (Open MPI), -bind-to none (MPICH), I_MPI_PIN=0 (Intel MPI)"
-        return Finding("cores", found, how, advice)
-    return Finding("cores", found, how)
+def check_cores(allowed: int, job_cores: int, ranks: int) -> Finding:
+    """Whether each rank may use its part of the cores.
+
+    Args:
+        allowed: the number of cores that this process may run on.
+        job_cores: the number that its launcher may run on, which the ranks of this host share.
+        ranks: the number of ranks of this host.
+    """
+    per_rank, source = job_cores // ranks, "os.sched_getaffinity"
+    found = f"each of {ranks} rank(s) may use {allowed} of {job_cores}"
+    if per_rank < 1:
+        return Finding("cores", found, source, f"start at most {job_cores} on this host")
+    if allowed < per_rank:
+        advice = f"let each have {per_rank}: mpirun --bind-to none (Open MPI), -bind-to none (MPICH), I_MPI_PIN=0 (Intel MPI)"
+        return Finding("cores", found, source, advice)
+    return Finding("cores", found, source)
 
 
-def slurm(environ: Mapping[str, str], plugins: Reply | None) -> Finding:
-    """`plugins` is what `srun --mpi=list` says, None where there is no srun."""
+def check_slurm(environ: Mapping[str, str], plugins: ProbeResult | None) -> Finding:
+    """Whether srun can start ranks.
+
+    Args:
+        plugins: of `srun --mpi=list`; None if there is no srun.
+    """
     job = environ.get("SLURM_JOB_ID")
     where = f"job {job} on {environ.get('SLURM_JOB_NODELIST')}" if job else "in no job"
     if plugins is None:
         advice = "load the module of SLURM, to have srun on the PATH" if job else ""
         return Finding("SLURM", f"{where}, no srun", "PATH", advice)
-    if not plugins.well:
-        advice = "srun must answer in a job: mend SLURM_CONF or ask those who run the cluster" if job else ""
-        return Finding("SLURM", f"{where}, and no cluster answers: {plugins.text}", plugins.how, advice)
-    joining = sorted({"pmix", "pmi2"} & set(plugins.text.split()))
-    advice = "" if joining else "srun cannot join tasks here: start mpirun or horovodrun in the job instead"
-    return Finding("SLURM", f"{where}, srun --mpi={' or '.join(joining) or '… joins nothing'}", plugins.how, advice)
+    if not plugins.ok:
+        advice = "srun must work in a job: correct SLURM_CONF or ask the administrators of the cluster" if job else ""
+        return Finding("SLURM", f"{where}, and no cluster answers: {plugins.text}", plugins.source, advice)
+    usable = sorted({"pmix", "pmi2"} & set(plugins.text.split()))
+    advice = "" if usable else "srun cannot connect tasks here: start mpirun or horovodrun in the job instead"
+    found = f"{where}, srun --mpi={' or '.join(usable)}" if usable else f"{where}, srun without pmix and pmi2"
+    return Finding("SLURM", found, plugins.source, advice)
 
 
-def disk(directory: str, write: float, read: float, free: int) -> Finding:
-    """`write` and `read` in bytes per second, `free` in bytes."""
-    found = f"{directory}: writes {write / 1e6:.0f} MB/s, reads {read / 1e6:.0f} MB/s, {free / 1e9:.0f} GB free"
-    slow = min(write, read) < SLOW_DISK
-    advice = f"under {SLOW_DISK / 1e6:.0f} MB/s the disk is what training waits for: keep the data set on a local one"
+def check_disk(directory: str, write_rate: float, read_rate: float, free_bytes: int) -> Finding:
+    """Whether a disk is fast enough for training. Rates in bytes per second."""
+    found = f"{directory}: writes {write_rate / 1e6:.0f} MB/s, reads {read_rate / 1e6:.0f} MB/s, {free_bytes / 1e9:.0f} GB free"
+    slow = min(write_rate, read_rate) < SLOW_DISK_RATE
+    advice = f"under {SLOW_DISK_RATE / 1e6:.0f} MB/s training waits for the disk: keep the data set on a local one"
     return Finding("disk", found, "a temporary file", advice if slow else "")
 
 
-def agreement(identities: Sequence[Mapping[str, str]], names: Sequence[str]) -> Finding:
-    """Whether all ranks have the same versions: `identities` and `names` in rank order."""
-    wrong = []
-    for key in identities[0]:
+def check_agreement(versions: Sequence[Mapping[str, str]], names: Sequence[str]) -> Finding:
+    """Whether all ranks have the same versions of all packages. Arguments are in the order of ranks."""
+    differences = []
+    for package in versions[0]:
         ranks: dict[str, list[str]] = {}
-        for package_versions, name in zip(identities, names, strict=True):
-            ranks.setdefault(package_versions[key], []).append(name)
+        for rank_versions, name in zip(versions, names, strict=True):
+            ranks.setdefault(rank_versions[package], []).append(name)
         if len(ranks) > 1:
-            wrong.append(f"{key} is " + " and ".join(f"{value} on {members[0]}" for value, members in ranks.items()))
-    how = "importlib.metadata on each rank"
-    if wrong:
-        return Finding("agreement", "; ".join(wrong), how, "install the same on every host: one shared .venv is the simplest")
-    return Finding("agreement", f"{len(names)} rank(s) have the same versions", how)
+            differences.append(f"{package} is " + " and ".join(f"{value} on {members[0]}" for value, members in ranks.items()))
+    source = "importlib.metadata on each rank"
+    if differences:
+        advice = "install the same on every host: one shared .venv is the simplest"
+        return Finding("agreement", "; ".join(differences), source, advice)
+    return Finding("agreement", f"{len(names)} rank(s) have the same versions", source)
 
 
-def bandwidth(size: int, bytes_reduced: int, seconds: float) -> Finding:
-    """An allreduce's rate, and its bus bandwidth as NCCL's tests define it: 2(n − 1)/n of the bytes, as a ring sends."""
+def check_bandwidth(size: int, bytes_reduced: int, seconds: float) -> Finding:
+    """The rate of an allreduce, and its bus bandwidth as NCCL's tests define it: 2(n − 1)/n of the bytes, as a ring sends."""
     rate = bytes_reduced / seconds
     bus = rate * 2 * (size - 1) / size
     found = f"{bytes_reduced / 1e6:.0f} MB in {seconds * 1e3:.0f} ms: {rate / 1e6:.0f} MB/s, bus {bus / 1e6:.0f} MB/s"
@@ -163,6 +191,5 @@ def bandwidth(size: int, bytes_reduced: int, seconds: float) -> Finding:
         "slower than gigabit Ethernet: name the fast network (horovodrun --network-interfaces, NCCL_SOCKET_IFNAME, "
         "mpirun --mca btl_tcp_if_include)"
     )
-    return Finding(
-        "allreduce", found, "hvd.grouped_allreduce of the network's gradients", advice if rate < SLOW_NETWORK else ""
-    )
+    source = "hvd.grouped_allreduce of the network's gradients"
+    return Finding("allreduce", found, source, advice if rate < SLOW_NETWORK_RATE else "")

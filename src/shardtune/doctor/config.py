@@ -1,4 +1,4 @@
-"""What a person can ask of `shardtune doctor`."""
+"""The flags of `shardtune doctor`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """Say what is installed, whether it works together, and what to do where it does not.
-    Under a launcher (mpirun -n 2 shardtune doctor), also whether the ranks reach each other, and how fast."""
+    """Check what is installed and whether it works together, and say how to repair it.
+    Under a launcher (mpirun -n 2 shardtune doctor), also check whether the ranks reach each other, and how fast."""
 
     directory: Path = Path()
-    """Directory whose disk is tried: where the data set lies or will lie."""
+    """Directory whose disk is measured: the one of the data set."""
     json: bool = False
-    """Print one JSON object, for programs, in place of the table."""
+    """Print one JSON object, for programs, instead of the table."""

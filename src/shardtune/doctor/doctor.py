@@ -1,9 +1,8 @@
-"""The doctor's report: a line for each finding, green or red, for people or as JSON."""
+"""The report of `shardtune doctor`: a green or red line for each finding, or JSON."""
 
 import json
 import os
 import sys
-from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
@@ -17,37 +16,40 @@ from shardtune.runtime.launcher import detect_launcher
 from shardtune.runtime.timelimit import time_limit
 from shardtune.runtime.world import World
 
-SECONDS = 60  # for all that ranks do together: several times what it takes where all is well
-TOO_LATE = (
-    f"Ranks answer each other within {SECONDS} s, but some did not: see that each host reaches the others (ssh, firewall, the "
-    f"networks that MPI and Horovod take)."
-)
+TIMEOUT_SECONDS = 600.0  # of all that the ranks do together: imports, and two probes after each other
 
 
 def run_doctor(config: DoctorConfig, world: World) -> None:
-    """Look at this host, or under a launcher at all of its ranks and hosts, and print what was found.
+    """Check this host, or under a launcher all ranks and their hosts, and print what was found.
 
     Raises:
-        WorldError: a line is red; raised on rank 0. Or processes were started that cannot find each other.
+        WorldError: a line is red (on rank 0), or the processes of the launcher cannot find each other.
     """
     launcher = detect_launcher(os.environ)
     if launcher is None:
-        findings = [*host.examine(config.directory, os.environ), host.cores()]
+        findings = [*host.check_host(config.directory, os.environ), host.count_cores()]
     else:
-        with time_limit(SECONDS, TOO_LATE):
-            world, findings = ranks.examine(launcher, os.environ, config.directory)
+        timeout_message = (
+            f"Some ranks did not answer within {TIMEOUT_SECONDS:g} s. Check that each host reaches the others (ssh, firewall, "
+            f"the networks that MPI and Horovod use)."
+        )
+        with time_limit(TIMEOUT_SECONDS, timeout_message):
+            world, findings = ranks.check_ranks(launcher, os.environ, config.directory)
     if not world.is_root:
         return
-    show(findings, as_json=config.json)
+    print_findings(findings, as_json=config.json)
     red = sum(not finding.ok for finding in findings)
     if red:
-        raise WorldError(f"Where all is well no line is red, but {red} of {len(findings)} are: do what they say.")
+        raise WorldError(f"{red} of {len(findings)} checks failed.", "Follow the advice under each red line.")
 
 
-def show(findings: list[Finding], *, as_json: bool) -> None:
-    """Print to stdout: one JSON object, or a table."""
+def print_findings(findings: list[Finding], *, as_json: bool) -> None:
+    """Print the findings to stdout, as one JSON object or as a table."""
     if as_json:
-        lines = [{"ok": finding.ok, **asdict(finding)} for finding in findings]
+        lines = [
+            {"ok": finding.ok, "topic": finding.topic, "found": finding.found, "how": finding.source, "advice": finding.advice}
+            for finding in findings
+        ]
         sys.stdout.write(json.dumps({"ok": all(finding.ok for finding in findings), "findings": lines}, indent=2) + "\n")
         return
     table = Table("", "what", "found", "by", box=None)
@@ -56,9 +58,9 @@ def show(findings: list[Finding], *, as_json: bool) -> None:
         found = Text(finding.found)
         if finding.advice:
             found.append(f"\n→ {finding.advice}", "bold")
-        table.add_row(Text(colour, colour), Text(finding.topic), found, Text(finding.how, "dim"))
-    # mpirun gives a terminal to write to even where its own output goes to a file, but none to read from.
+        table.add_row(Text(colour, colour), Text(finding.topic), found, Text(finding.source, "dim"))
+    # mpirun gives a terminal as stdout even where its own output goes to a file, but not as stdin.
     console = Console(file=sys.stdout, force_terminal=None if sys.stdin.isatty() else False)
     if not console.is_terminal:
-        console.width = 10_000  # lines are never broken for programs
+        console.width = 10_000  # lines are not broken for programs
     console.print(table)

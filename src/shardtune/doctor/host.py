@@ -1,4 +1,4 @@
-"""What is on this host: asked of processes of their own, since what is broken may crash or hang."""
+"""Check this host. Probes run in processes of their own, because what is broken may crash or hang."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from shardtune.doctor import checks
-from shardtune.doctor.finding import Finding, Reply
+from shardtune.doctor.finding import Finding, ProbeResult, ProbeStatus
 
-SECONDS = 20.0  # that a process may take: importing TensorFlow from a cold network file system is the slowest
+PROBE_SECONDS = 240.0  # enough to import TensorFlow from a cold network disk on a busy machine: only a hang takes longer
 DISK_BYTES = 64 << 20
-DISK_SECONDS = 1.5  # after which a slow disk is let off
-PIECE = 4 << 20
-HELLO = """
+DISK_SECONDS = 1.5  # at most, to write and to read as many of them as a slow disk can
+CHUNK_BYTES = 4 << 20
+TWO_RANKS = """
 import os
 from shardtune.runtime.world import World
 world = World.from_environment("mpi", os.environ)
@@ -28,59 +28,65 @@ ranks = world.allgather(world.rank)
 if world.is_root:
     print(*ranks)
 """
-# A test of whether ranks can talk, so two of them may share a core: Open MPI 4, Open MPI 5.
+# The two ranks only need to find each other, so they may share a core: for Open MPI 4, for Open MPI 5.
 OVERSUBSCRIBE = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+KNOWN_FAILURES: dict[str, ProbeStatus] = {"No module named pip": "no pip", "run as root": "root refused"}  # by their output
 
 
-def examine(directory: Path, environ: Mapping[str, str], of_ranks: Mapping[str, Reply] | None = None) -> list[Finding]:
-    """All that one process can find out about this host, in about `SECONDS` at most.
+def check_host(directory: Path, environ: Mapping[str, str], known: Mapping[str, ProbeResult] | None = None) -> list[Finding]:
+    """All that one process can find out about this host.
 
     Args:
-        directory: where the disk is tried.
+        directory: where the disk is measured.
         environ: the environment variables.
-        of_ranks: where a launcher started this process, what its ranks know already. None without one: mpirun is tried.
+        known: under a launcher, the results that its ranks have already. None without a launcher: mpirun is then tried.
     """
-    mpirun = shutil.which("mpirun") if of_ranks is None else None
+    mpirun = shutil.which("mpirun") if known is None else None
     commands = {
-        "horovod": ("import horovod.tensorflow", _tell("of_horovod")),
-        "mpi4py": ("import mpi4py", _tell("of_mpi4py")),
+        "horovod": ("import horovod.tensorflow", _probe_command("horovod_facts")),
+        "mpi4py": ("import mpi4py", _probe_command("mpi4py_facts")),
         "pip": ("pip check", [sys.executable, "-m", "pip", "check"]),
         "driver": ("nvidia-smi -L", ["nvidia-smi", "-L"] if shutil.which("nvidia-smi") else None),
         "slurm": ("srun --mpi=list", ["srun", "--mpi=list"] if shutil.which("srun") else None),
         "mpirun": (f"{mpirun} --version", [mpirun, "--version"] if mpirun else None),
-        "hello": (f"{mpirun} -n 2", [mpirun, "-n", "2", sys.executable, "-c", HELLO] if mpirun else None),
+        "two_ranks": (f"{mpirun} -n 2", [mpirun, "-n", "2", sys.executable, "-c", TWO_RANKS] if mpirun else None),
     }
-    replies = dict(of_ranks or {})
+    results = dict(known or {})
     with ThreadPoolExecutor(len(commands)) as pool:
-        unknown = {name: asked for name, asked in commands.items() if name not in replies}
-        asked = {name: pool.submit(ask, how, command) for name, (how, command) in unknown.items() if command}
-        replies |= {name: future.result() for name, future in asked.items()}
-    horovod = replies["horovod"]
-    # Horovod imports TensorFlow, which is what takes the time: it is asked for alone only where Horovod fails.
-    tensorflow = horovod if horovod.well else ask("import tensorflow", _tell("of_tensorflow"))
+        probes = {
+            name: pool.submit(run_probe, source, command)
+            for name, (source, command) in commands.items()
+            if command and name not in results
+        }
+        results |= {name: probe.result() for name, probe in probes.items()}
+    horovod = results["horovod"]
+    # Horovod imports TensorFlow, which is what takes the time: TensorFlow is imported alone only where Horovod fails.
+    tensorflow = horovod if horovod.ok else run_probe("import tensorflow", _probe_command("tensorflow_facts"))
     findings = [
-        checks.python(sys.version_info[:3], sys.executable),
-        checks.versions(replies["pip"]),
-        checks.tensorflow(tensorflow),
-        checks.gpus(replies.get("driver"), tensorflow, environ.get("CUDA_VISIBLE_DEVICES")),
-        checks.horovod(horovod),
-        checks.nccl(horovod, tensorflow.facts.get("gpus", 0)),
-        checks.mpi(replies["mpi4py"], horovod),
-        checks.slurm(environ, replies.get("slurm")),
-        disk(directory),
+        checks.check_python(sys.version_info[:3], sys.executable),
+        checks.check_versions(results["pip"]),
+        checks.check_tensorflow(tensorflow),
+        checks.check_gpus(results.get("driver"), tensorflow, environ.get("CUDA_VISIBLE_DEVICES")),
+        checks.check_horovod(horovod),
+        checks.check_nccl(horovod, tensorflow.facts.get("gpus", 0)),
+        checks.check_mpi(results["mpi4py"], horovod),
+        checks.check_slurm(environ, results.get("slurm")),
+        measure_disk(directory),
     ]
-    return findings if of_ranks is not None else [*findings, checks.mpirun(replies.get("mpirun"), replies.get("hello"))]
+    if known is None:
+        findings.append(checks.check_mpirun(results.get("mpirun"), results.get("two_ranks")))
+    return findings
 
 
-def _tell(function: str) -> list[str]:
+def _probe_command(function: str) -> list[str]:
     """A command that prints what a function of `probes` returns."""
     code = f"import json; from shardtune.doctor import probes; print(json.dumps(probes.{function}()))"
     return [sys.executable, "-c", code]
 
 
-def ask(how: str, command: Sequence[str], seconds: float = SECONDS) -> Reply:
-    """What a command says, or why it fails; after `seconds` it is killed with all that it started."""
-    # Safe path: modules that lie in the current directory are not what is asked for.
+def run_probe(source: str, command: Sequence[str], seconds: float = PROBE_SECONDS) -> ProbeResult:
+    """Run a command. After `seconds` it is killed with all processes that it started."""
+    # Safe path: modules in the current directory are not the ones to check.
     environment = {**os.environ, **OVERSUBSCRIBE, "PYTHONSAFEPATH": "1"}
     try:
         process = subprocess.Popen(
@@ -94,49 +100,49 @@ def ask(how: str, command: Sequence[str], seconds: float = SECONDS) -> Reply:
             start_new_session=True,
         )
     except OSError as error:
-        return Reply(how, f"{command[0]} cannot be run ({error.strerror})", well=False)
+        return ProbeResult(source, f"{command[0]} cannot be run ({error.strerror})", "failed")
     try:
-        output, complaints = process.communicate(timeout=seconds)
+        output, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return Reply(how, f"no answer in {seconds:g} s", well=False)
+        return ProbeResult(source, f"no answer in {seconds:g} s", "timed out")
     if process.returncode == 0:
-        # Some print what was asked for to stderr.
-        return Reply(how, output.strip() or complaints.strip())
-    return Reply(how, reason(complaints) or reason(output) or f"status {process.returncode}", well=False)
+        return ProbeResult(source, output.strip() or errors.strip())  # some programs print their output to stderr
+    text = main_error_line(errors) or main_error_line(output) or f"status {process.returncode}"
+    return ProbeResult(source, text, next((status for words, status in KNOWN_FAILURES.items() if words in text), "failed"))
 
 
-def reason(complaints: str) -> str:
-    """The line of a failed command's output that says most: the exception of a traceback, else the first with words."""
-    exceptions = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception|NotFound): .+)", complaints, re.MULTILINE)
-    worded = [line.strip() for line in complaints.splitlines() if re.search(r"\w{2}", line)]
-    return exceptions[-1] if exceptions else next(iter(worded), "")
+def main_error_line(output: str) -> str:
+    """The most useful line of a failed command's output: the exception of a traceback, else the first line with words."""
+    exceptions = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception|NotFound): .+)", output, re.MULTILINE)
+    with_words = [line.strip() for line in output.splitlines() if re.search(r"\w{2}", line)]
+    return exceptions[-1] if exceptions else next(iter(with_words), "")
 
 
-def disk(directory: Path) -> Finding:
-    """How fast a directory is written and read, tried on a temporary file that no other program sees."""
-    piece = os.urandom(PIECE)
+def measure_disk(directory: Path) -> Finding:
+    """Write and read a temporary file that no other program sees."""
+    chunk = os.urandom(CHUNK_BYTES)
     try:
         with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
             start, done = time.perf_counter(), 0
             while done < DISK_BYTES and time.perf_counter() - start < DISK_SECONDS:
-                done += file.write(piece)
+                done += file.write(chunk)
             os.fsync(file.fileno())
-            write = done / (time.perf_counter() - start)
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that the disk is read, and not memory
+            write_rate = done / (time.perf_counter() - start)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that the disk is read, not the memory
             file.seek(0)
             start, done = time.perf_counter(), 0
-            while time.perf_counter() - start < DISK_SECONDS and (data := file.read(PIECE)):
+            while time.perf_counter() - start < DISK_SECONDS and (data := file.read(CHUNK_BYTES)):
                 done += len(data)
-            read = done / (time.perf_counter() - start)
-        return checks.disk(str(directory), write, read, shutil.disk_usage(directory).free)
+            read_rate = done / (time.perf_counter() - start)
+        return checks.check_disk(str(directory), write_rate, read_rate, shutil.disk_usage(directory).free)
     except OSError as error:
         advice = "give a --directory that exists, can be written, and has room"
         return Finding("disk", f"{directory}: {error.strerror}", "a temporary file", advice)
 
 
-def cores() -> Finding:
-    """Cores that a process without a launcher may use."""
+def count_cores() -> Finding:
+    """The cores that a process without a launcher may use."""
     return Finding("cores", f"{len(os.sched_getaffinity(0))} of {os.cpu_count()}", "os.sched_getaffinity")

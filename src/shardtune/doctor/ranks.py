@@ -1,4 +1,4 @@
-"""Whether the processes that a launcher started reach each other, are alike, and how fast they reduce."""
+"""Check the processes that a launcher started: whether they reach each other, have the same versions, and reduce fast."""
 
 import json
 import os
@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from shardtune.doctor import checks, host
-from shardtune.doctor.finding import Finding, Reply
-from shardtune.doctor.probes import of_horovod
+from shardtune.doctor.finding import Finding, ProbeResult
+from shardtune.doctor.probes import horovod_facts
 from shardtune.errors import WorldError
 from shardtune.runtime.backends import Backend
 from shardtune.runtime.devices import configure_devices
@@ -20,74 +20,69 @@ from shardtune.runtime.launcher import Launcher
 from shardtune.runtime.world import World
 
 PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy", "pillow")
-GRADIENTS = (8, 3_000_000)  # tensors, float32 values in each: 96 MB, as Inception v3's gradients are
+GRADIENTS = (8, 3_000_000)  # tensors, float32 values in each: 96 MB, like the gradients of Inception v3
 ROUNDS = 3
 
 
-def examine(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> tuple[World, list[Finding]]:
-    """The world, and what is found about its ranks and, by one rank of each, about their hosts. On every rank.
+def check_ranks(launcher: Launcher, environ: Mapping[str, str], directory: Path) -> tuple[World, list[Finding]]:
+    """The world, and on every rank the findings about the ranks and their hosts. One rank of each host checks the host.
 
-    Of hosts other than rank 0's, only what is red is kept.
+    Of other hosts than that of rank 0, only red lines are kept.
 
     Raises:
-        WorldError: there is no world at all.
+        WorldError: no backend connects the processes.
     """
     worlds, findings = connect(launcher, environ)
     if "horovod" in worlds:
-        findings.append(reduce(worlds["horovod"]))
+        findings.append(measure_allreduce(worlds["horovod"]))
     world = next(iter(worlds.values()))
-    here = socket.gethostname()
-    ranks = world.allgather((here, os.sched_getaffinity(0), package_versions()))
+    hostname = socket.gethostname()
+    ranks = world.allgather((hostname, os.sched_getaffinity(0), package_versions()))
     names = [f"rank {rank} ({name})" for rank, (name, _, _) in enumerate(ranks)]
-    findings.append(checks.agreement([versions for _, _, versions in ranks], names))
-    mine = []
+    findings.append(checks.check_agreement([versions for _, _, versions in ranks], names))
+    host_findings = []
     if world.local_rank == 0:
-        together = set().union(*(cores for name, cores, _ in ranks if name == here))
-        # Who started srun's tasks may use all cores, whatever the job was given.
-        given = together if launcher.name.startswith("srun") else together | os.sched_getaffinity(os.getppid())
-        # No process of its own for what this one has imported.
-        known = {"horovod": Reply("import horovod.tensorflow", json.dumps(of_horovod()))} if "horovod" in worlds else {}
-        mine = [
-            *host.examine(directory, environ, known),
-            checks.cores(len(os.sched_getaffinity(0)), len(given), world.local_size),
+        host_cores = set().union(*(cores for name, cores, _ in ranks if name == hostname))
+        # The parent of srun's tasks may use all cores of the host, also those that the job does not have.
+        job_cores = host_cores if launcher.name.startswith("srun") else host_cores | os.sched_getaffinity(os.getppid())
+        known = {}
+        if "horovod" in worlds:  # this process has imported it, so no other one needs to
+            known["horovod"] = ProbeResult("import horovod.tensorflow", json.dumps(horovod_facts()))
+        host_findings = [
+            *host.check_host(directory, environ, known),
+            checks.check_cores(len(os.sched_getaffinity(0)), len(job_cores), world.local_size),
         ]
-    of_rank_0, *of_others = world.allgather((here, mine))
-    for one in reversed(worlds.values()):  # Horovod talks over the MPI that was there first
-        one.shutdown()
+    of_rank_0, *of_others = world.allgather((hostname, host_findings))
+    for each in reversed(worlds.values()):  # Horovod uses the MPI that was started first
+        each.shutdown()
     findings += of_rank_0[1]
-    findings += [replace(one, topic=f"{one.topic} on {name}") for name, theirs in of_others for one in theirs if not one.ok]
+    findings += [replace(one, topic=f"{one.topic} on {name}") for name, others in of_others for one in others if not one.ok]
     return world, findings
 
 
 def connect(launcher: Launcher, environ: Mapping[str, str]) -> tuple[dict[Backend, World], list[Finding]]:
-    """The worlds over MPI and over Horovod, and a finding for each. Without MPI where the launcher has none.
+    """The worlds over MPI, if the launcher has one, and over Horovod, and a finding for each.
 
     Raises:
-        WorldError: there is no world at all.
+        WorldError: no backend connects the processes.
     """
     backends: tuple[Backend, ...] = ("horovod",) if launcher.mpi_version_pattern is None else ("mpi", "horovod")
     worlds: dict[Backend, World] = {}
     findings = []
     for backend in backends:
-        how = f"{launcher.name}, {backend}"
+        source = f"{launcher.name}, {backend}"
         try:
             worlds[backend] = World.from_environment(backend, environ)
-            findings.append(Finding("launcher", f"{launcher.size} rank(s)", how))
+            findings.append(Finding("launcher", f"{launcher.size} rank(s)", source))
         except WorldError as error:
-            findings.append(_failed("launcher", error, how))
+            findings.append(Finding("launcher", error.message, source, error.advice))
             if backend == backends[-1] and not worlds:
                 raise
     return worlds, findings
 
 
-def _failed(topic: str, error: WorldError, how: str) -> Finding:
-    """A red line from an error's sentence, which ends with what to do."""
-    found, _, advice = str(error).rpartition(": ")
-    return Finding(topic, found, how, advice)
-
-
 def package_versions() -> dict[str, str]:
-    """Versions that must be the same on every rank."""
+    """The versions that must be the same on every rank."""
     return {"Python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
@@ -98,27 +93,27 @@ def _version(package: str) -> str:
         return "missing"
 
 
-def reduce(world: World) -> Finding:
-    """Average tensors as large as the network's gradients over all ranks: are the means right, and how fast do they come?"""
-    how = "hvd.grouped_allreduce"
-    problem = None
+def measure_allreduce(world: World) -> Finding:
+    """Add tensors as large as the network's gradients over all ranks: whether the sums are right, and how long that takes."""
+    source = "hvd.grouped_allreduce"
+    own_error = None
     try:
         configure_devices(world)
     except WorldError as error:
-        problem = error
-    for one in world.allgather(problem):  # one host without GPUs enough keeps all from reducing
-        if one is not None:
-            return _failed("allreduce", one, how)
+        own_error = error
+    for rank_error in world.allgather(own_error):  # one host with too few GPUs keeps all ranks from reducing
+        if rank_error is not None:
+            return Finding("allreduce", rank_error.message, source, rank_error.advice)
     from shardtune.runtime.frameworks import tf
 
     count, values = GRADIENTS
-    given = [tf.fill([values], float(world.rank)) for _ in range(count)]
-    best = float("inf")
-    for _ in range(1 + ROUNDS):  # the first one also makes the connections
+    gradients = [tf.fill([values], float(world.rank)) for _ in range(count)]
+    best_seconds = float("inf")
+    for _ in range(1 + ROUNDS):  # the first round also makes the connections
         start = time.perf_counter()
-        sums = world.allreduce_sum(given, "doctor")
+        sums = world.allreduce_sum(gradients, "doctor")
         right = all(bool(tf.reduce_all(tf.equal(total, world.size * (world.size - 1) / 2))) for total in sums)
-        best = min(best, time.perf_counter() - start)
+        best_seconds = min(best_seconds, time.perf_counter() - start)
     if not right:
-        return Finding("allreduce", "the sums are wrong", how, f"Horovod must be built anew: {checks.SETUP}")
-    return checks.bandwidth(world.size, 4 * count * values, best)
+        return Finding("allreduce", "the sums are wrong", source, f"Horovod must be built again: {checks.SETUP}")
+    return checks.check_bandwidth(world.size, 4 * count * values, best_seconds)

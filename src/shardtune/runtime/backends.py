@@ -1,4 +1,4 @@
-"""MPI and Horovod: what they were built with, and how their processes find each other. The one module that imports them."""
+"""Start MPI or Horovod, and read how they were built. The only module that imports them."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ Backend = Literal["mpi", "horovod"]
 
 
 class Connection(NamedTuple):
-    """What a backend says of the processes of a job."""
+    """The place of this process among those of the job, as the backend reports it."""
 
     rank: int
     size: int
@@ -22,11 +22,11 @@ class Connection(NamedTuple):
 
 
 def connect(backend: Backend, launcher: Launcher) -> Connection:
-    """Start a backend, which waits for the other ranks.
+    """Start a backend and wait for the other ranks.
 
     Raises:
-        WorldError: its MPI is not the launcher's.
-        ImportError, OSError, RuntimeError, ValueError: it is missing or cannot start.
+        WorldError: the backend uses another MPI than the launcher.
+        ImportError, OSError, RuntimeError, ValueError: the backend is missing or cannot start.
     """
     if backend == "mpi":
         launcher.check_mpi(mpi_library_version(), "mpi4py")
@@ -37,7 +37,7 @@ def connect(backend: Backend, launcher: Launcher) -> Connection:
 
 
 def mpi_library_version() -> str:
-    """Name and version of the MPI that mpi4py loads. Does not start it."""
+    """Name and version of the MPI that mpi4py loads. Does not start MPI."""
     import mpi4py
 
     mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
@@ -47,22 +47,22 @@ def mpi_library_version() -> str:
 
 
 def _horovod() -> Any:
-    """horovod.tensorflow, which would import Keras by itself."""
-    import horovod  # noqa: F401  where it is missing, that is what is said
+    """horovod.tensorflow, imported after our `frameworks`, because it would import Keras with all that this leaves out."""
+    import horovod  # noqa: F401  first, so that the error names Horovod where it is missing
 
     import_module("shardtune.runtime.frameworks")
     return import_module("horovod.tensorflow")
 
 
 def horovod_build_info() -> dict[str, Any]:
-    """What Horovod was built with: mpi (name and version, or None), gloo and nccl (or not). Does not start it."""
+    """What Horovod was built with: mpi (name and version, or None), gloo and nccl (true or false). Does not start Horovod."""
     hvd = _horovod()
     from horovod.tensorflow.mpi_ops import _basics
 
     built = {"mpi": None, "gloo": bool(hvd.gloo_built()), "nccl": bool(hvd.nccl_built())}
     if not hvd.mpi_built():
         return built
-    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()  # the longest of any MPI's
+    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()  # MPI_MAX_LIBRARY_VERSION_STRING is at most 8192
     _basics.MPI_LIB_CTYPES.MPI_Get_library_version(text, ctypes.byref(length))
     return {**built, "mpi": _first_words(text.value.decode())}
 
@@ -72,7 +72,7 @@ def _first_words(version: str) -> str:
 
 
 def _connect_mpi() -> Connection:
-    """mpi4py's COMM_WORLD. Initialises MPI."""
+    """Initialise MPI and connect to mpi4py's COMM_WORLD."""
     from mpi4py import MPI
 
     if not MPI.Is_initialized():
@@ -83,18 +83,18 @@ def _connect_mpi() -> Connection:
 
 
 def enable_timeline() -> None:
-    """Let `start_timeline` be called on worlds over Horovod that are made from now on. A thread of each rank then spins for it."""
+    """Allow `start_timeline` on Horovod worlds made after this call. It costs a spinning thread on each rank."""
     os.environ["HOROVOD_TIMELINE"] = "DYNAMIC"
 
 
 def _connect_horovod() -> Connection:
-    """Horovod's global process set. Initialises Horovod."""
-    # Whatever happens to be ready at the same time would be added up in one buffer, and so in another order every time.
+    """Initialise Horovod and connect to its global process set."""
+    # Horovod would fuse whatever is ready at the same time into one buffer, and so add in another order every time.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
     hvd = _horovod()
     if not hvd.nccl_built():
-        # Milliseconds between looks at what is ready. Horovod's own 1 costs a third of a core over Gloo, where all ranks
-        # then tell each other; a step on cores takes hundreds.
+        # Milliseconds between rounds in which ranks exchange what is ready. Horovod's default of 1 costs a third of a core over
+        # Gloo; a step on cores takes hundreds.
         os.environ.setdefault("HOROVOD_CYCLE_TIME", "5")
     hvd.init()
     return Connection(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), HorovodCommunicator(hvd))

@@ -1,18 +1,21 @@
-"""Work shared out among ranks."""
+"""Distribute work over ranks."""
 
 import heapq
 from collections.abc import Sequence
 
 
 def balance(weights: Sequence[int], ranks: int) -> list[list[int]]:
-    """Deal items of these weights to ranks: heaviest first, each to the rank with the least so far.
+    """Assign items to ranks so that the sums of their weights are nearly equal.
 
-    Returns the indices of each rank's items, ascending.
+    The heaviest item comes first, and each goes to the rank with the smallest sum so far.
+
+    Returns:
+        for each rank, the indices of its items, ascending.
     """
     loads = [(0, rank) for rank in range(ranks)]
-    dealt: list[list[int]] = [[] for _ in range(ranks)]
+    assigned: list[list[int]] = [[] for _ in range(ranks)]
     for index in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
         load, rank = heapq.heappop(loads)
-        dealt[rank].append(index)
+        assigned[rank].append(index)
         heapq.heappush(loads, (load + weights[index], rank))
-    return [sorted(share) for share in dealt]
+    return [sorted(indices) for indices in assigned]

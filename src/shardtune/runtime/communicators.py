@@ -1,18 +1,21 @@
-"""What processes talk over: nothing at all, MPI, or Horovod. `World` gives each rank one of these and asks no more of it."""
+"""The calls that `World` is made of, for one process, over MPI and over Horovod."""
 
 import os
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from shardtune.errors import WorldError
+from shardtune.errors import CollectiveError, WorldError
 
-MESSAGE_TAG = 1  # the tag of posted messages, which come between those of collectives
-MPI_ONLY = "Messages between single ranks go over MPI, not over Horovod: start this command with mpirun."
+MESSAGE_TAG = 1  # of messages to rank 0, which may come between those of collectives
+MPI_ONLY = ("Horovod has no messages between two ranks.", "Start this command with mpirun.")
+GRAPH_NODE = r"^{{.*?}} "  # in front of TensorFlow's messages
 
 
 class Communicator(Protocol):
-    """The few calls that a backend must offer; everything else in `World` is made of them."""
+    """The calls that a backend offers. `World` documents them."""
 
     def broadcast(self, value: Any) -> Any: ...
     def allgather(self, value: Any) -> list[Any]: ...
@@ -20,6 +23,7 @@ class Communicator(Protocol):
     def send_to_root(self, value: Any) -> None: ...
     def receive_pending(self) -> list[Any]: ...
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]: ...
+    def translate_failures(self) -> AbstractContextManager[None]: ...
     def start_timeline(self, path: Path) -> None: ...
     def shutdown(self) -> None: ...
     def abort(self, status: int) -> NoReturn: ...
@@ -29,7 +33,7 @@ class SingleProcessCommunicator:
     """One process: every collective is the identity."""
 
     def __init__(self) -> None:
-        self._posted: list[Any] = []
+        self._messages: list[Any] = []
 
     def broadcast(self, value: Any) -> Any:
         return value
@@ -41,14 +45,17 @@ class SingleProcessCommunicator:
         return next(iter(parts))
 
     def send_to_root(self, value: Any) -> None:
-        self._posted.append(value)
+        self._messages.append(value)
 
     def receive_pending(self) -> list[Any]:
-        posted, self._posted = self._posted, []
-        return posted
+        messages, self._messages = self._messages, []
+        return messages
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         return tensors
+
+    def translate_failures(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def start_timeline(self, path: Path) -> None:
         pass
@@ -61,7 +68,7 @@ class SingleProcessCommunicator:
 
 
 class MpiCommunicator:
-    """mpi4py's COMM_WORLD, until `finalize` is called."""
+    """mpi4py's COMM_WORLD. `shutdown` finalizes MPI."""
 
     def __init__(self, comm: Any, finalize: Callable[[], None]) -> None:
         self._comm, self.shutdown = comm, finalize
@@ -76,14 +83,14 @@ class MpiCommunicator:
     def scatter(self, parts: Iterable[Any]) -> Any:
         if self._comm.rank:
             return self._comm.recv(source=0)
-        # One after another, so that rank 0 never holds all of them.
-        mine = None
+        # One after another, so that rank 0 never has all of them in memory.
+        local = None
         for rank, part in enumerate(parts):
             if rank:
                 self._comm.send(part, rank)
             else:
-                mine = part
-        return mine
+                local = part
+        return local
 
     def send_to_root(self, value: Any) -> None:
         # A request that is dropped before it completes may be dropped with its message.
@@ -91,16 +98,19 @@ class MpiCommunicator:
         self._pending_sends.append(self._comm.isend(value, 0, tag=MESSAGE_TAG))
 
     def receive_pending(self) -> list[Any]:
-        posted = []
+        messages = []
         while self._comm.iprobe(tag=MESSAGE_TAG):
-            posted.append(self._comm.recv(tag=MESSAGE_TAG))
-        return posted
+            messages.append(self._comm.recv(tag=MESSAGE_TAG))
+        return messages
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
-        raise WorldError("Tensors are reduced by Horovod, not by MPI: start this command with horovodrun.")
+        raise WorldError("MPI reduces no tensors.", "Start this command with horovodrun.")
+
+    def translate_failures(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def start_timeline(self, path: Path) -> None:
-        raise WorldError("Only Horovod writes a timeline: start this command with horovodrun.")
+        raise WorldError("MPI writes no timeline.", "Start this command with horovodrun.")
 
     def abort(self, status: int) -> NoReturn:
         self._comm.Abort(status)
@@ -108,10 +118,10 @@ class MpiCommunicator:
 
 
 class HorovodCommunicator:
-    """horovod.tensorflow's tensor-level calls: the ones that work with Keras 3.
+    """The calls of horovod.tensorflow that take tensors: they work with Keras 3.
 
-    Ranks meet in what has the same name. Horovod's own names come from the graph around a call, so that ranks which traced
-    other functions before would wait for each other for ever: all names are given here.
+    Horovod matches operations of ranks by name. The names that it makes itself depend on what was traced before, so ranks that
+    traced other functions would wait for each other for ever. Therefore every operation is named here.
     """
 
     def __init__(self, hvd: Any) -> None:
@@ -124,17 +134,28 @@ class HorovodCommunicator:
         return list(self._hvd.allgather_object(value, name="gather"))
 
     def scatter(self, parts: Iterable[Any]) -> Any:
-        raise WorldError(MPI_ONLY)
+        raise WorldError(*MPI_ONLY)
 
     def send_to_root(self, value: Any) -> None:
-        raise WorldError(MPI_ONLY)
+        raise WorldError(*MPI_ONLY)
 
     def receive_pending(self) -> list[Any]:
-        raise WorldError(MPI_ONLY)
+        raise WorldError(*MPI_ONLY)
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
-        # ignore_name_scope: a function that is inlined gets the name of its call in front of its own.
+        # ignore_name_scope: TensorFlow puts the name of the call in front where it inlines a function.
         return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum, name=name, ignore_name_scope=True))
+
+    @contextmanager
+    def translate_failures(self) -> Iterator[None]:
+        from shardtune.runtime.frameworks import tf
+
+        try:
+            yield
+        except tf.errors.OpError as error:  # Horovod's errors have no type of their own
+            if "Horovod" not in str(error):
+                raise
+            raise CollectiveError(re.sub(GRAPH_NODE, "", (error.message or "").split("\n")[0])) from error
 
     def start_timeline(self, path: Path) -> None:
         self._hvd.start_timeline(str(path))
@@ -143,6 +164,5 @@ class HorovodCommunicator:
         self._hvd.shutdown()
 
     def abort(self, status: int) -> NoReturn:
-        # Not sys.exit: Horovod's exit handler would wait for ranks that are blocked in a collective.
-        # The launcher sees the status and ends the others.
+        # Not sys.exit: Horovod's exit handler would wait for ranks that are blocked in a collective. The launcher ends those.
         os._exit(status)

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old content or the new, never half of it."""
+"""Write files so that a crash leaves the old content or the new, never half of it."""
 
 import errno
 import hashlib
@@ -15,15 +15,15 @@ import xxhash
 from shardtune.errors import WorldError
 
 CHUNK_BYTES = 1 << 18
-UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # what file systems say to calls they do not know
-GONE = {errno.ENOENT, errno.ESTALE}  # the latter if another host, or another mount, has removed it
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # from file systems that lack a call
+GONE = {errno.ENOENT, errno.ESTALE}  # removed; ESTALE if by another host or mount
 
 _staging: dict[Path, Path] = {}
 
 
 @contextmanager
 def filename_in_errors(path: Path) -> Iterator[None]:
-    """Errors of calls that know only the number of an open file, as write and fsync do, name `path`."""
+    """Put `path` into errors of the block that name no file: calls on an open file, like write and fsync, do not know it."""
     try:
         yield
     except OSError as error:
@@ -33,9 +33,12 @@ def filename_in_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def stage_writes(directory: Path, folder: Path) -> Iterator[None]:
-    """Within the block, `atomic_write` makes files below `directory` in `folder`, on the same file system, and moves them.
+    """Within the block, `atomic_write` creates files below `directory` in `folder` first, and then renames them.
 
-    Who removes `folder` keeps this process from putting anything in place, however late it wakes up.
+    Removing `folder` keeps this process from finishing any file, however late it wakes up.
+
+    Args:
+        folder: on the same file system as `directory`.
     """
     key = directory.absolute()
     _staging[key] = folder
@@ -47,13 +50,16 @@ def stage_writes(directory: Path, folder: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a temporary file that takes the name `path` when the block ends well; if durable, for a crash of the machine too.
+    """Open a temporary file that is renamed to `path` when the block ends without an error.
 
-    The order matters: data to disk, then the name, then the directory that holds the name. The temporary name is nobody
-    else's: two jobs that write the same file do not meet before it is whole.
+    The order matters: data to disk, then the name, then the directory with the name. The temporary name is random, so two jobs
+    that write the same file each write their own.
+
+    Args:
+        durable: whether the file survives a crash of the machine.
 
     Raises:
-        WorldError: the job has lost the directory that it held (see `stage_writes`).
+        WorldError: another job has taken over the directory (see `stage_writes`).
     """
     folder = next((_staging[parent] for parent in path.absolute().parents if parent in _staging), None)
     temporary = (folder or path.parent) / f".{path.name}.{secrets.token_hex(8)}.tmp"
@@ -77,15 +83,15 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         if error.filename == str(temporary):
             if folder and error.errno in GONE and exists(path.parent):
                 raise WorldError(
-                    f"One job at a time writes into a directory, but another one has taken it over from this one before "
-                    f"{path} was whole: see which of them is to go on."
+                    f"{path} was not finished, because another job has taken over its directory from this one.",
+                    "Check which of the two should continue.",
                 ) from error
             error.filename, error.filename2 = str(path), None
         raise
 
 
 def exists(path: Path) -> bool:
-    """Whether a path can be looked at; like `Path.exists`, which lets other errors than the absence of it pass."""
+    """Whether a path can be read. Unlike `Path.exists`, returns False for every error."""
     try:
         path.stat()
     except OSError:
@@ -94,7 +100,7 @@ def exists(path: Path) -> bool:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable, where the file system knows how."""
+    """Make the names in a directory durable, where the file system can do so."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -112,18 +118,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
+    """SHA-256 of a file as hexadecimal text. Reads the file in chunks."""
     return _hash_file(path, hashlib.sha256())
 
 
 def xxh3_file(path: Path) -> str:
-    """XXH3 of a file, 128 bits, read in pieces: at memory speed, against accidents only."""
+    """128-bit XXH3 of a file as hexadecimal text. As fast as memory; not safe against intent. Reads the file in chunks."""
     return _hash_file(path, xxhash.xxh3_128())
 
 
 def _hash_file(path: Path, digest: Any) -> str:
-    piece = memoryview(bytearray(CHUNK_BYTES))
+    chunk = memoryview(bytearray(CHUNK_BYTES))
     with filename_in_errors(path), path.open("rb", buffering=0) as file:
-        while size := file.readinto(piece):
-            digest.update(piece[:size])
+        while size := file.readinto(chunk):
+            digest.update(chunk[:size])
     return str(digest.hexdigest())

@@ -1,7 +1,7 @@
-"""Signals that end a process at any moment, also while its main thread waits in C code and runs no Python.
+"""Signals that can end a process at any moment, also while its main thread is blocked in C code and runs no Python.
 
-Python notes a signal at once, but calls its handler only when the main thread is back. So a thread of the guard's reads what
-Python noted, and ends the process where that is too late.
+Python records a signal at once, but calls its handler only when the main thread runs Python again. So the thread of the guard
+reads what Python recorded, and ends the process if the main thread does not react.
 """
 
 import os
@@ -10,65 +10,70 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-GRACE = 2.0  # seconds until the main thread, unless it is blocked, has seen a signal
-AGAIN = 1.0  # seconds after which a second signal is a second wish: launchers and terminals may send the same twice
+REACTION_SECONDS = 2.0  # in which a main thread that is not blocked has handled a signal
+REPEAT_SECONDS = 1.0  # after which a second signal is a second request: launchers and terminals may send the same one twice
 
 
 class Interrupts:
-    """SIGTERM and Ctrl-C raise KeyboardInterrupt, or do what `listen` says, from `catch` on; before, they end the process."""
+    """What signals do. Before `catch`, SIGTERM and Ctrl-C end the process; after it, they raise KeyboardInterrupt, or call the
+    listener."""
 
     def __init__(self) -> None:
-        self._caught: set[int] = set()
-        self._came: dict[int, float] = {}  # when each signal came first
-        self._seen = False  # by the main thread
+        self._handled: set[int] = set()
+        self._first_seen: dict[int, float] = {}  # when each signal came first
+        self._has_reached_main_thread = False
         self._listener: Callable[[signal.Signals], None] | None = None
-        self._noted: int | None = None
+        self._wakeup: int | None = None
 
     @property
-    def waits_on(self) -> list[int]:
-        """Files that can be read when a signal has come."""
-        return [] if self._noted is None else [self._noted]
+    def wakeup_files(self) -> list[int]:
+        """File descriptors that become readable when a signal comes."""
+        return [] if self._wakeup is None else [self._wakeup]
 
     def catch(self) -> None:
-        """For the main thread."""
-        self._noted, note = os.pipe()
-        for end in (self._noted, note):
+        """Handle SIGTERM and SIGINT from now on. For the main thread."""
+        self._wakeup, writer = os.pipe()
+        for end in (self._wakeup, writer):
             os.set_blocking(end, False)
-        signal.set_wakeup_fd(note, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._handle(signal.SIGTERM, signal.SIGINT)
 
     def listen(self, listener: Callable[[signal.Signals], None]) -> None:
-        """From now on SIGTERM, SIGINT and SIGUSR1 only call this; the second of a kind still ends the process."""
+        """From now on SIGTERM, SIGINT and SIGUSR1 only call `listener`. A second signal of a kind still ends the process."""
         self._listener = listener
         self._handle(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
     def ignore(self) -> None:
-        """From now on they do nothing."""
-        for number in self._caught:
+        """Ignore these signals from now on."""
+        for number in self._handled:
             signal.signal(number, signal.SIG_IGN)
 
     def _handle(self, *numbers: signal.Signals) -> None:
         for number in numbers:
-            self._caught.add(number)
+            self._handled.add(number)
             signal.signal(number, self._handler)
 
     def _handler(self, number: int, frame: FrameType | None) -> None:
-        before, self._seen = self._seen, True
+        is_first, self._has_reached_main_thread = not self._has_reached_main_thread, True
         if self._listener:
             self._listener(signal.Signals(number))
-        elif not before:  # a second one does not disturb what the first one made the main thread do
+        elif is_first:  # a second one does not disturb the main thread while it cleans up after the first
             raise KeyboardInterrupt
 
-    def is_overdue(self) -> bool:
-        """Whether the process must end now, since its main thread does not do it. For another thread."""
-        if self._noted is None:
+    def must_exit(self) -> bool:
+        """Whether the process must end now, because the main thread does not end it. For another thread."""
+        if self._wakeup is None:
             return False
-        now, again = time.monotonic(), False
+        now, is_repeated = time.monotonic(), False
         try:
-            numbers = os.read(self._noted, 1000)
+            numbers = os.read(self._wakeup, 1000)
         except BlockingIOError:
             numbers = b""
-        for number in self._caught.intersection(numbers):
-            again = again or now - self._came.setdefault(number, now) > AGAIN
-        blocked = self._listener is None and not self._seen and any(now - came > GRACE for came in self._came.values())
-        return again or blocked
+        for number in self._handled.intersection(numbers):
+            is_repeated = is_repeated or now - self._first_seen.setdefault(number, now) > REPEAT_SECONDS
+        is_blocked = (
+            self._listener is None
+            and not self._has_reached_main_thread
+            and any(now - first > REACTION_SECONDS for first in self._first_seen.values())
+        )
+        return is_repeated or is_blocked

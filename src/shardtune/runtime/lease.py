@@ -1,228 +1,185 @@
-"""A lease on a directory: which job writes into it, on file systems with locks and on those without.
+"""A lease on a directory: it shows which job writes there, on file systems with locks and on those without.
 
-The lease is a folder `held`. Its owner prepares it elsewhere and moves it into place, which every file system does at once,
-and only where `held` is not there yet or is empty. Inside is the owner's own folder, whose name never comes again, and through
-which it writes all that it writes (`files.stage_writes`). To take the lease of a job that is gone, or seems so, is to remove
-that folder: whatever the job still tries then fails, and only one of several takers succeeds in moving `held` into place.
+The lease is a folder `held`. A job prepares it under another name and renames it, which every file system does atomically, and
+which fails unless `held` is missing or empty. Inside is a folder of the owner with a random name. The owner writes all of its
+files through this folder (`files.stage_writes`). Whoever takes over a lease removes the owner's folder: later writes of the old
+owner fail, and of several jobs that take over at once only one succeeds in renaming its folder to `held`.
 """
 
 import errno
-import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shardtune.errors import WorldError
 from shardtune.runtime.files import GONE, exists, filename_in_errors
+from shardtune.runtime.owner import OWNER_NAME, Owner
 
 HELD_NAME = "held"
-OWNER_NAME = "owner.json"
 HEARTBEAT_NAME = "beat"
-CLAIM, SWEPT = "claim-", "swept-"  # folders on their way to become `held`, and to be removed
-VERSION = 1  # of owner.json
-HEARTBEAT_SECONDS = 5.0  # seconds
-STALE_SECONDS = 75.0  # seconds without a beat after which an owner on another machine is gone: NFS may show an old one for 60
-POLL_SECONDS = 0.2  # seconds
-REMOVE_SECONDS = 10.0  # seconds; files that a process has open may stay visible until it ends
-ENDED = b"ended".ljust(16)  # in place of a beat
+CLAIM, SWEPT = "claim-", "swept-"  # prefixes of folders that are about to become `held`, and that are about to be removed
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 75.0  # without a heartbeat, until an owner on another machine counts as dead: NFS may show old data for 60 s
+POLL_SECONDS = 0.2
+REMOVE_SECONDS = 10.0  # files that a process has open may stay visible until it ends
+ENDED = b"ended".ljust(16)  # in place of a heartbeat
 
 
-@dataclass(frozen=True)
-class Owner:
-    """The process that holds a lease.
-
-    Attributes:
-        started: when it did, by the clock of its machine, so that another one of the same number is not taken for it.
-        machine: what tells machines, and containers on them, from each other; empty if unknown.
-    """
-
-    process: int
-    started: str
-    host: str
-    machine: str
-    version: int = VERSION
-
-    @staticmethod
-    def here() -> "Owner":
-        """This process."""
-        process = os.getpid()
-        return Owner(process, _started(process) or "", socket.gethostname(), _machine())
-
-    @staticmethod
-    def read(folder: Path) -> "Owner | None":
-        """Whose folder this is; None if that cannot be told."""
-        try:
-            value = json.loads((folder / OWNER_NAME).read_text(encoding="utf-8"))
-            owner = Owner(**value)
-        except (OSError, ValueError, TypeError):
-            return None
-        types = [type(field) for field in asdict(owner).values()]
-        return owner if owner.version == VERSION and types == [int, str, str, str, int] else None
-
-    @property
-    def runs(self) -> bool | None:
-        """Whether it still does; None if only its beats can tell: it is of another machine, or hidden from this process."""
-        if not self.machine or (self.host, self.machine) != (socket.gethostname(), _machine()):
-            return None
-        started = _started(self.process)
-        return None if started is None else started == self.started
-
-    def __str__(self) -> str:
-        return f"process {self.process} on {self.host}"
+def describe_owner(directory: Path) -> str:
+    """The owner of the lease on `directory`, as text for people."""
+    folder = _owner_folder(directory / HELD_NAME)
+    return str((folder and Owner.load(folder)) or "another job")
 
 
-def holder(directory: Path) -> str:
-    """Who holds the lease on `directory`, in words."""
-    folder = _folder_in(directory / HELD_NAME)
-    return str((folder and Owner.read(folder)) or "another job")
+def in_use_error(directory: Path, owner: str) -> WorldError:
+    """The error of a job that finds another one at work in `directory`."""
+    return WorldError(f"The directory {directory} is in use by {owner}.", "Wait until it ends, or choose another directory.")
 
 
 class Lease:
-    """The lease on `directory`, from when it can be had to `end`.
+    """The lease on `directory`, from when it is free until `release`.
 
     Attributes:
-        folder: the owner's own, for `files.stage_writes`.
+        folder: the folder of this owner, for `files.stage_writes`.
 
     Args:
-        tell: gets a sentence when this has to wait, or takes over.
+        report: called with a sentence when this job waits for another one, or takes over from it.
 
     Raises:
-        WorldError: another job holds it and lives.
+        WorldError: another job has the lease and is alive.
     """
 
-    def __init__(self, directory: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, report: Callable[[str], None]) -> None:
         self._directory = directory
         self.folder = directory / HELD_NAME / secrets.token_hex(8)
         claim = directory / f"{CLAIM}{self.folder.name}"
         try:
-            while not _move_in(claim, self.folder):
-                _require_gone(directory, tell)
+            while not _try_to_acquire(claim, self.folder):
+                _evict_dead_owner(directory, report)
         except BaseException:
-            _remove(claim)
+            _remove_folder(claim)
             raise
-        for left in directory.iterdir():  # what was killed while it claimed or swept; who still claims begins again
-            if left.name.startswith((CLAIM, SWEPT)):
-                _remove(left)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+        for path in directory.iterdir():  # of killed jobs; a job that is claiming just now starts again
+            if path.name.startswith((CLAIM, SWEPT)):
+                _remove_folder(path)
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._send_heartbeats, name="lease", daemon=True)
         self._thread.start()
 
-    def end(self, *, well: bool) -> None:
-        """Give it back. If not well, what other ranks still write stays possible until another job begins."""
-        self._ended.set()
+    def release(self, *, completed: bool) -> None:
+        """Give the lease up. If the job has not completed, its other ranks can write until the next job starts."""
+        self._released.set()
         self._thread.join()
         with suppress(OSError):
-            _write(self.folder / HEARTBEAT_NAME, ENDED)
-            if well:
+            _write_heartbeat(self.folder, ENDED)
+            if completed:
                 _evict(self.folder)
                 self.folder.parent.rmdir()
 
-    def _beat(self) -> None:
-        count, missed = 0, 0
-        while not self._ended.wait(HEARTBEAT_SECONDS):
+    def _send_heartbeats(self) -> None:
+        count, misses = 0, 0
+        while not self._released.wait(HEARTBEAT_SECONDS):
             count += 1
             try:
-                _write(self.folder / HEARTBEAT_NAME, b"%016d" % count)
-                missed = 0
-            except OSError as error:  # whatever else it is may pass
-                missed = missed + 1 if error.errno in GONE else 0
-            if missed > 1:
+                _write_heartbeat(self.folder, b"%016d" % count)
+                misses = 0
+            except OSError as error:  # other errors may pass
+                misses = misses + 1 if error.errno in GONE else 0
+            if misses > 1:
                 sys.stderr.write(
-                    f"shardtune: One job at a time writes into a directory, but {holder(self._directory)} has taken "
-                    f"{self._directory} over from this one: see which of them is to go on.\n"
+                    f"shardtune: This job has lost {self._directory} to {describe_owner(self._directory)}. "
+                    f"Check which of the two should continue.\n"
                 )
                 sys.stderr.flush()
                 os._exit(1)  # the main thread may be anywhere; the launcher ends the other ranks
 
 
-def _move_in(claim: Path, folder: Path) -> bool:
-    """Whether the lease could be had. Fails, too, where its new holder has just swept `claim`."""
+def _try_to_acquire(claim: Path, folder: Path) -> bool:
+    """Rename `claim` to `held`. Returns False if `held` has an owner, or if a new owner has just removed `claim`."""
     own = claim / folder.name
     try:
         own.mkdir(parents=True, exist_ok=True)
         with filename_in_errors(own / OWNER_NAME):
-            (own / OWNER_NAME).write_text(json.dumps(asdict(Owner.here())), encoding="utf-8")
+            (own / OWNER_NAME).write_text(Owner.this_process().to_json(), encoding="utf-8")
         with filename_in_errors(own / HEARTBEAT_NAME):
-            (own / HEARTBEAT_NAME).write_bytes(b"%016d" % 0)  # it keeps this length: some file systems tell late of another
+            # Its length never changes: some file systems show another length late.
+            (own / HEARTBEAT_NAME).write_bytes(b"%016d" % 0)
         with suppress(OSError):
-            folder.parent.rmdir()  # some move no folder over an empty one
+            folder.parent.rmdir()  # some file systems rename no folder over an empty one
         claim.rename(folder.parent)
     except OSError as error:
         if error.errno in {errno.ENOTEMPTY, errno.EEXIST, *GONE}:
-            return exists(folder)  # the answer to a first try may have been lost on its way
-        error.filename, error.filename2 = error.filename2 or error.filename, None  # of a move, where to
+            return exists(folder)  # True if the rename succeeded and only its answer was lost
+        error.filename, error.filename2 = error.filename2 or error.filename, None  # of a rename, the target
         raise
     return True
 
 
-def _require_gone(directory: Path, tell: Callable[[str], None]) -> None:
-    """Remove what a job left that is gone, or seems so after a while.
+def _evict_dead_owner(directory: Path, report: Callable[[str], None]) -> None:
+    """Remove the folder of an owner that has ended, or that sends no heartbeat for `STALE_SECONDS`.
 
     Raises:
-        WorldError: it lives.
+        WorldError: the owner is alive.
     """
-    watched, first, since, told = None, None, 0.0, False
-    while folder := _folder_in(directory / HELD_NAME):
-        owner, beat = Owner.read(folder), _read_beat(folder)
-        name, runs = owner or "another job", owner.runs if owner else None
-        if runs is False or beat == ENDED:
+    watched, first_heartbeat, since, is_reported = None, None, 0.0, False
+    while folder := _owner_folder(directory / HELD_NAME):
+        owner, heartbeat = Owner.load(folder), _read_heartbeat(folder)
+        name, is_running = str(owner or "another job"), owner.is_running if owner else None
+        if is_running is False or heartbeat == ENDED:
             return _evict(folder)
-        if folder != watched:  # it may be gone when it is looked at again
-            watched, first, since, told = folder, beat, time.monotonic(), False
+        if folder != watched:  # report nothing yet: it may be gone at the next look
+            watched, first_heartbeat, since, is_reported = folder, heartbeat, time.monotonic(), False
         elif time.monotonic() - since > STALE_SECONDS:
-            tell(f"{name}, which held {directory}, has given no sign of life for {STALE_SECONDS:g} s: taking over.")
+            report(f"Taking over {directory}: {name} has shown no sign of life for {STALE_SECONDS:g} s.")
             return _evict(folder)
-        elif not told:
-            tell(f"{name} holds {directory}: waiting for a sign of life, {STALE_SECONDS:g} s at most.")
-            told = True
-        first = first or beat
-        if runs or beat not in (None, first):
-            raise WorldError(
-                f"One job at a time writes into a directory, but {name} holds {directory}: wait until it ends, or give another."
-            )
+        elif not is_reported:
+            report(f"{directory} is in use by {name}: waiting at most {STALE_SECONDS:g} s for a sign of life.")
+            is_reported = True
+        first_heartbeat = first_heartbeat or heartbeat
+        if is_running or heartbeat not in (None, first_heartbeat):
+            raise in_use_error(directory, name)
         time.sleep(POLL_SECONDS)
     time.sleep(POLL_SECONDS)
     return None
 
 
-def _folder_in(held: Path) -> Path | None:
-    with _gone_or_done():
+def _owner_folder(held: Path) -> Path | None:
+    with _ignore_gone():
         return next(held.iterdir(), None)
     return None
 
 
-def _read_beat(folder: Path) -> bytes | None:
+def _read_heartbeat(folder: Path) -> bytes | None:
     try:
         return (folder / HEARTBEAT_NAME).read_bytes()
     except OSError:
         return None
 
 
-def _write(path: Path, beat: bytes) -> None:
-    """In place, and only where there was one."""
+def _write_heartbeat(folder: Path, heartbeat: bytes) -> None:
+    """Overwrite the heartbeat in place. Fails if there is none."""
+    path = folder / HEARTBEAT_NAME
     with filename_in_errors(path), path.open("r+b", buffering=0) as file:
-        file.write(beat)
+        file.write(heartbeat)
 
 
 def _evict(folder: Path) -> None:
-    """Take an owner's folder out of `held`. Of several that try one does, and the others find it gone."""
+    """Move an owner's folder out of `held` and remove it. Of several jobs that try, one succeeds; the others find it gone."""
     aside = folder.parent.parent / f"{SWEPT}{folder.name}"
-    with _gone_or_done():
+    with _ignore_gone():
         folder.rename(aside)
-        _remove(aside)
+        _remove_folder(aside)
 
 
 @contextmanager
-def _gone_or_done() -> Iterator[None]:
-    """Somebody else may have removed what the block is about."""
+def _ignore_gone() -> Iterator[None]:
+    """Ignore that another job has removed what the block works on."""
     try:
         yield
     except OSError as error:
@@ -230,32 +187,9 @@ def _gone_or_done() -> Iterator[None]:
             raise
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder into which others may be writing."""
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder into which other processes may be writing."""
     deadline = time.monotonic() + REMOVE_SECONDS
     while exists(folder) and time.monotonic() < deadline:
-        with suppress(OSError):  # what others remove meanwhile is not all ignored
+        with suppress(OSError):  # ignore_errors does not cover all that other processes remove meanwhile
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _started(process: int) -> str | None:
-    """When a process of this machine began, in ticks since the machine did; empty if it does not run, None if it is hidden."""
-    try:
-        state, *fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return ""
-        except PermissionError:
-            pass
-        return None
-    return "" if state in "ZX" else fields[18]  # proc(5): fields 3 and 22; a dead one stays until its parent asks
-
-
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""

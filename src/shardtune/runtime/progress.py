@@ -1,4 +1,4 @@
-"""How far along rank 0 is: a bar on a terminal, a plain line every 10 seconds under a launcher or into a file."""
+"""Progress of rank 0: a bar on a terminal, or a plain line every 10 seconds under a launcher or into a file."""
 
 import sys
 import time
@@ -13,31 +13,32 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def print_on_root(world: World, text: str) -> None:
-    """One line to the person, from rank 0 alone."""
+    """Print one line, on rank 0 alone."""
     if world.is_root:
         _write(text)
 
 
 def escape_control_chars(text: str) -> str:
-    """The text with control characters escaped: names of files may hold some, and a terminal obeys them."""
+    """The text with control characters escaped. Names of files may contain some, and a terminal would obey them."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _write(text: str) -> None:
-    # In one piece: launchers run Python unbuffered and put their mark before every piece.
+    # In one call: launchers run Python unbuffered and put a mark in front of the output of every call.
     sys.stdout.write(f"{escape_control_chars(text)}\n")
     sys.stdout.flush()
 
 
 class ProgressReporter:
-    """Counts to `total` and shows rate and time left, with a note that the caller may change.
+    """Counts to `total` and shows the rate, the time left, and a status of the caller's.
 
     Args:
-        world: only its rank 0 speaks.
+        world: only its rank 0 prints.
         unit: what is counted, in the plural.
-        total: where it ends.
-        start: where it begins, for work that goes on.
-        items_per_count: what one count is worth in the rate that is shown (images per step, say).
+        total: the final count.
+        start: the count at the start, for work that resumes.
+        items_per_count: by what the shown rate multiplies the count (images per step, for example).
+        rate_unit: what the shown rate counts; `unit` if empty.
     """
 
     def __init__(
@@ -45,16 +46,16 @@ class ProgressReporter:
     ) -> None:
         self._unit, self._total, self._items_per_count = unit, total, items_per_count
         self._rate_unit = rate_unit or unit
-        self._done, self._note = start, ""
+        self._done, self._status = start, ""
         console = Console(file=sys.stdout)
-        # mpirun gives rank 0 a terminal to write to even where its own output goes to a file, but none to read from.
+        # mpirun gives rank 0 a terminal as stdout even where its own output goes to a file, but not as stdin.
         on_terminal = world.is_root and console.is_terminal and sys.stdin.isatty()
         self._prints = world.is_root and not on_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not on_terminal)
         self._task = self._bar.add_task(unit, total=total, completed=start)
         self._started = self._last_line = time.monotonic()
-        self._counted = 0  # since then
+        self._timed_count = 0  # since self._started
 
     def __enter__(self) -> "ProgressReporter":
         self._bar.start()
@@ -65,37 +66,36 @@ class ProgressReporter:
 
     @property
     def seconds(self) -> float:
-        """Since the clock started."""
+        """Seconds since the clock started."""
         return max(time.monotonic() - self._started, 1e-9)
 
     @property
     def rate(self) -> float:
-        """Counts × weight per second."""
-        return self._counted * self._items_per_count / self.seconds
+        """Items per second: count × items_per_count."""
+        return self._timed_count * self._items_per_count / self.seconds
 
-    def advance_untimed(self, count: int, note: str | None = None) -> None:
-        """`count` more are done, but tell nothing of the rate (they were done before, or paid for compiling): the clock
-        starts anew. The note is that of `advance`."""
+    def advance_untimed(self, count: int, status: str | None = None) -> None:
+        """Add `count` and restart the clock, for work that an earlier run did, or that included compiling."""
         self._done += count
-        self._started, self._counted = time.monotonic(), 0
-        self._show(note)
+        self._started, self._timed_count = time.monotonic(), 0
+        self._show(status)
 
-    def advance(self, note: str | None = None, count: int = 1) -> None:
-        """`count` more are done; `note`, if given, is shown beside the rate from now on."""
+    def advance(self, status: str | None = None, count: int = 1) -> None:
+        """Add `count`. From now on `status`, unless it is None, is shown beside the rate."""
         self._done += count
-        self._counted += count
-        self._show(note)
+        self._timed_count += count
+        self._show(status)
 
-    def _show(self, note: str | None) -> None:
-        self._note = self._note if note is None else note
-        known = [self._note] if self._note else []
-        if self._counted:
-            known.append(f"{self.rate:.1f} {self._rate_unit}/s")
-        self._bar.update(self._task, completed=self._done, description=", ".join(known))
+    def _show(self, status: str | None) -> None:
+        self._status = self._status if status is None else status
+        details = [self._status] if self._status else []
+        if self._timed_count:
+            details.append(f"{self.rate:.1f} {self._rate_unit}/s")
+        self._bar.update(self._task, completed=self._done, description=", ".join(details))
         now = time.monotonic()
         due = now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == self._total
         if due and self._prints:
             self._last_line = now
-            if self._counted:
-                known.append(f"{(self._total - self._done) * self._items_per_count / self.rate:.0f} s left")
-            _write(f"{self._unit} {self._done} of {self._total}" + (f": {', '.join(known)}" if known else ""))
+            if self._timed_count:
+                details.append(f"{(self._total - self._done) * self._items_per_count / self.rate:.0f} s left")
+            _write(f"{self._unit} {self._done} of {self._total}" + (f": {', '.join(details)}" if details else ""))

@@ -1,4 +1,4 @@
-"""JSON files that a later process of ours reads back: sealed with the version of their layout and a digest of their content."""
+"""JSON files that a later process reads back. Each has the version of its layout and a digest of its content."""
 
 import hashlib
 import json
@@ -15,10 +15,11 @@ def json_digest(value: dict[str, Any]) -> str:
 
 
 def write_sealed(path: Path, version: int, value: dict[str, Any], *, durable: bool = True) -> None:
-    """Write `value` atomically. It has no keys "version" and "digest".
+    """Write `value` atomically.
 
     Args:
-        durable: for a crash of the machine too.
+        value: without the keys "version" and "digest".
+        durable: whether the file survives a crash of the machine.
     """
     value = {"version": version, **value}
     with atomic_write(path, durable=durable) as file:
@@ -26,7 +27,7 @@ def write_sealed(path: Path, version: int, value: dict[str, Any], *, durable: bo
 
 
 def read_sealed(path: Path, version: int) -> dict[str, Any] | None:
-    """What `write_sealed` wrote; None where there is no such file, or it is damaged, edited or of another version."""
+    """The value that `write_sealed` wrote; None if the file is missing, damaged, edited or of another version."""
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
         if value.pop("digest") != json_digest(value) or value.pop("version") != version:

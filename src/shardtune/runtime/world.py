@@ -1,6 +1,6 @@
-"""The processes of a job as one value: who am I, how many are we, and how we talk.
+"""The processes of a job: the rank of this one, their number, and the operations over all of them.
 
-A world of size 1 answers every collective rightly, so no caller asks "am I distributed?".
+Every operation gives the right result in a world of size 1, so no caller needs a special case for one process.
 """
 
 import os
@@ -8,7 +8,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class RootOnly(Generic[T]):
-    """A value that exists on rank 0 alone."""
+    """A value that exists on rank 0 only."""
 
     def __init__(self, value: T | None, *, is_root: bool) -> None:
         self._value, self._is_root = value, is_root
@@ -33,10 +33,10 @@ class RootOnly(Generic[T]):
         """The value.
 
         Raises:
-            RuntimeError: this is not rank 0, which is a fault of the program.
+            RuntimeError: this is not rank 0, which is a bug of the caller.
         """
         if not self._is_root:
-            raise RuntimeError("this value exists on rank 0 alone")
+            raise RuntimeError("this value exists on rank 0 only")
         return self._value  # type: ignore[return-value]
 
 
@@ -45,11 +45,11 @@ class World:
     """Rank and size of this process, and the collectives over all of them.
 
     Attributes:
-        rank: 0 to size − 1; rank 0 speaks and writes for all.
-        size: number of processes in the job.
+        rank: 0 to size − 1. Rank 0 prints and writes for all.
+        size: number of processes of the job.
         local_rank: rank among the processes of this host.
-        local_size: number of processes on this host.
-        guard: what every rank tells that it gets on; each collective does.
+        local_size: number of processes of this host.
+        guard: gets the heartbeats of this rank; each collective sends one.
     """
 
     rank: int = 0
@@ -61,15 +61,15 @@ class World:
 
     def __post_init__(self) -> None:
         if not (0 <= self.rank < self.size and 0 <= self.local_rank < self.local_size <= self.size):
-            raise WorldError(f"A rank lies between 0 and the size of its world, not {self}: start the job again.")
+            raise WorldError(f"{self} is not possible: ranks are at least 0 and below the size.", "Start the job again.")
 
     @staticmethod
     def from_environment(backend: Backend, environ: Mapping[str, str], guard: Guard | None = None) -> "World":
-        """The world that the launcher made: of size 1 without one. Its ranks report to `guard`, if that looks on.
+        """The world of the processes that the launcher started; of size 1 without a launcher.
 
         Raises:
-            WorldError: a launcher started n processes, and the backend is missing, is another one than the launcher
-                knows, or sees another number.
+            WorldError: there is a launcher, and the backend is missing, belongs to another launcher, or sees another number of
+                processes.
         """
         launcher, guard = detect_launcher(environ), guard or Guard()
         if launcher is None:
@@ -77,35 +77,36 @@ class World:
         launcher.set_mpi_parameters(os.environ)
         try:
             with guard.time_limit(
-                f"All {launcher.size} processes find each other, but some of them have not come: see that each host reaches "
-                f"the others and that none has ended."
+                f"Some of the {launcher.size} processes of this job have not connected in time. Check that each host reaches "
+                f"the others and that none of the processes has ended."
             ):
                 world = World(*connect(backend, launcher))
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise WorldError(
-                f"A launcher started {launcher.size} process(es), so {backend} must be usable here, but it is not "
-                f"({error}): run launch/setup.sh, or start the command without a launcher."
+                f"{launcher.name} started {launcher.size} process(es), but {backend} cannot be used here ({error}).",
+                "Run launch/setup.sh, or start the command without a launcher.",
             ) from error
         if world.size != launcher.size:
             raise WorldError(
-                f"The launcher started {launcher.size} processes but {backend} sees {world.size}: use the mpirun or "
-                f"srun --mpi=… of the MPI that {backend} was built with."
+                f"The launcher started {launcher.size} processes, but {backend} sees {world.size}.",
+                f"Use the mpirun or srun --mpi=… of the MPI that {backend} was built with.",
             )
         guard.name = world.name
         return replace(world, guard=guard)
 
     @contextmanager
     def _collective(self) -> Iterator[None]:
-        """Around each of them. Ranks that come to the first one tell each other who they are: not earlier, since it starts
-        TensorFlow where they talk over Horovod."""
+        """Around each collective. In the first one, ranks exchange what identifies their processes: not earlier, because that
+        starts TensorFlow where the backend is Horovod."""
         with self.guard.waiting_for_ranks():
             if not self.guard.knows_ranks:
-                told = self._communicator.allgather((secrets.token_hex(8), Member.this()))
-                self.guard.register_ranks(told[0][0], self.rank, [member for _, member in told])
+                answers = self._communicator.allgather((secrets.token_hex(8), Member.this_process()))
+                self.guard.register_ranks(answers[0][0], self.rank, [member for _, member in answers])
             yield
 
     def use_roll_call(self, directory: Path) -> None:
-        """Let ranks that hang find out through this directory, which all of them see, who is late. For all ranks to call."""
+        """From now on, find the late rank of a hanging job through files in `directory`, which all ranks see. For all ranks to
+        call."""
         self.run_on_root(lambda: self.guard.remove_reports(directory))
         self.guard.use_roll_call(directory)
         self.barrier()
@@ -116,16 +117,16 @@ class World:
 
     @property
     def name(self) -> str:
-        """This process in the words of a message."""
+        """This process, as text for people."""
         return f"rank {self.rank} of {self.size} on {socket.gethostname()}"
 
     def broadcast(self, value: T) -> T:
-        """Rank 0's value, on every rank. The value travels pickled between our own processes."""
+        """The value of rank 0, on every rank. It is pickled."""
         with self._collective():
             return self._communicator.broadcast(value)  # type: ignore[no-any-return]
 
     def allgather(self, value: T) -> list[T]:
-        """Every rank's value, in rank order, on every rank."""
+        """The values of all ranks, in rank order, on every rank. They are pickled."""
         with self._collective():
             return self._communicator.allgather(value)
 
@@ -135,27 +136,28 @@ class World:
             return self._communicator.scatter(parts)  # type: ignore[no-any-return]
 
     def send_to_root(self, value: Any) -> None:
-        """Send `value` to rank 0 without waiting until it is collected. MPI only."""
+        """Send `value` to rank 0 without waiting until it is received. MPI only."""
         self._communicator.send_to_root(value)
 
     def receive_pending(self) -> list[Any]:
-        """On rank 0: what ranks, 0 included, have posted since the last call, each rank's in order. MPI only."""
+        """On rank 0: the values that ranks, 0 included, have sent since the last call. Those of a rank keep their order. MPI
+        only."""
         return self._communicator.receive_pending()
 
     def barrier(self) -> None:
-        """Return when every rank has come here."""
+        """Return when every rank has called it."""
         self.allgather(None)
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         """Element-wise sums over ranks of float tensors (not bfloat16); differentiable, callable inside a tf.function.
 
         Args:
-            name: by which ranks find each other: the same on all, and that of no other sum of the same step.
+            name: by which ranks match their operations: the same on all ranks, and of no other sum in the same step.
         """
         from shardtune.runtime.frameworks import tf
 
-        # The gradient of a sum over ranks is one, too. It is given here, around every communicator, so that a world of one
-        # adds the gradients of what a tensor goes into in the same order as any other.
+        # The gradient of a sum over ranks is such a sum, too. It is defined here, for every communicator, so that a world of
+        # one adds gradients in the same order as any other.
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def summed(*tensors: Any) -> tuple[Any, Any]:
             def gradient(*upstream: Any) -> list[Any]:
@@ -165,15 +167,23 @@ class World:
 
         return list(summed(*tensors))
 
+    def translate_failures(self) -> AbstractContextManager[None]:
+        """Around operations over all ranks: a failure of the backend becomes a CollectiveError.
+
+        Raises:
+            CollectiveError: with the first line of the backend's message, and with its exception as the cause.
+        """
+        return self._communicator.translate_failures()
+
     def start_timeline(self, path: Path) -> None:
-        """Write Horovod's timeline, which tells of each collective when it waited and when it ran, to `path` from now on.
+        """Write Horovod's timeline to `path` from now on: when each collective waited, and when it ran.
 
         `enable_timeline` must have been called before the world was made.
         """
         self._communicator.start_timeline(path)
 
     def shutdown(self) -> None:
-        """Let go of what collectives go over. For all ranks to call, and none of them calls a collective after it."""
+        """Close the backend. For all ranks to call; no collective is possible afterwards."""
         self._communicator.shutdown()
 
     def abort(self, status: int) -> NoReturn:
@@ -182,25 +192,25 @@ class World:
         self._communicator.abort(status)
 
     def exit(self, status: int) -> NoReturn:
-        """End this process in good order, as all other ranks do, whatever threads are still at work."""
+        """End this process in good order, whatever threads are still running. For all ranks to call."""
         self.shutdown()
         self.guard.stop()
         _flush()
-        # Not sys.exit: a thread of TensorFlow's that calls Python, and Python that is going away, would wait for each other.
+        # Not sys.exit: an exiting Python and a thread of TensorFlow that calls Python would wait for each other.
         os._exit(status)
 
     def run_on_root(self, function: Callable[[], T]) -> RootOnly[T]:
-        """Call `function` on rank 0, where its result stays; if it raises there, every rank raises.
+        """Call `function` on rank 0, where its result stays. If it raises, every rank raises.
 
-        It may take long, as long as it sends heartbeats: they are passed on to the ranks that wait.
+        It may take any time while it sends heartbeats, which are relayed to the waiting ranks.
 
         Raises:
-            RootFailedError: on the other ranks, in place of the exception that rank 0 raises itself.
+            RootFailedError: on the other ranks, if `function` raised on rank 0.
         """
         return RootOnly(self._run_on_root(function), is_root=self.is_root)
 
     def broadcast_from_root(self, function: Callable[[], T]) -> T:
-        """Call `function` on rank 0 and give its result to all; if it raises there, every rank raises as `run_on_root` does."""
+        """Call `function` on rank 0 and return its result on every rank. Otherwise like `run_on_root`."""
         return self.broadcast(self._run_on_root(function))  # type: ignore[return-value]
 
     def _run_on_root(self, function: Callable[[], T]) -> T | None:
@@ -213,16 +223,16 @@ class World:
                     result = function()
             except Exception as error:
                 failure, status = error, exit_status_of(error)
-        while (ended := self.broadcast(status)) is None:
-            pass  # it is still at work
+        while (root_status := self.broadcast(status)) is None:
+            pass  # a heartbeat: rank 0 is still working
         if failure is not None:
             raise failure
-        if ended:
-            raise RootFailedError(ended)
+        if root_status:
+            raise RootFailedError(root_status)
         return result
 
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more
+        with suppress(OSError):  # its reader is gone
             stream.flush()

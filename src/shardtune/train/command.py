@@ -16,6 +16,7 @@ from shardtune.runtime.world import World
 from shardtune.train.checkpoint_manager import LoadedCheckpoint, load_latest_valid
 from shardtune.train.config import TrainConfig
 from shardtune.train.consistency import check_ranks_agree
+from shardtune.train.failures import run_reporting_failures
 from shardtune.train.progress import RunProgress
 from shardtune.train.run_config import RunInvariants, open_run
 from shardtune.train.run_context import RunContext
@@ -23,7 +24,6 @@ from shardtune.train.run_plan import RunPlan
 from shardtune.train.schedule import render
 from shardtune.train.state import TrainState
 from shardtune.train.stopping import StopRequest, read_outcome
-from shardtune.train.supervision import run_supervised
 from shardtune.train.trainer import Trainer
 
 BuildModel = Callable[[Manifest, TrainConfig, World], Any]
@@ -66,7 +66,7 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
     with exclusive_directory(config.train_dir, world):
         world.use_roll_call(config.train_dir / "logs")
         context = RunContext.open(config, world, stop_request, threads)
-        run_supervised(context, lambda: build_and_train(context, build_model, *data_set))
+        run_reporting_failures(context, lambda: build_and_train(context, build_model, *data_set))
 
 
 def build_and_train(

@@ -1,20 +1,18 @@
 """Run one attempt; record and report how it failed."""
 
-import re
 import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
 
-from shardtune.errors import ReportedElsewhereError, ShardtuneError, StoppedError, TrainingError
-from shardtune.runtime.frameworks import tf
+from shardtune.errors import CollectiveError, ReportedElsewhereError, ShardtuneError, StoppedError, TrainingError
 from shardtune.train.ranklog import RankLog
 from shardtune.train.run_context import RunContext
 
 LAST_LINES = 20  # of a rank's log that are shown when it fails
 
 
-def run_supervised(context: RunContext, run: Callable[[], None]) -> None:
+def run_reporting_failures(context: RunContext, run: Callable[[], None]) -> None:
     """Call `run`; a failure goes to the log of this rank and to outcome.json, and is raised.
 
     Raises:
@@ -24,13 +22,11 @@ def run_supervised(context: RunContext, run: Callable[[], None]) -> None:
     context.world.guard.report_to(context.log.path, partial(_report_late_ranks, context))
     try:
         try:
-            run()
-        except tf.errors.OpError as error:
-            reason = _collective_failure(error)
-            if reason is None:
-                raise
+            with context.world.translate_failures():
+                run()
+        except CollectiveError as error:
             context.log.write("".join(traceback.format_exception(error)))
-            raise _explain_collective_failure(context, reason) from error
+            raise _explain_collective_failure(context, error.message) from error
     except (StoppedError, ReportedElsewhereError):
         raise
     except Exception as error:
@@ -39,13 +35,6 @@ def run_supervised(context: RunContext, run: Callable[[], None]) -> None:
         context.log.write("".join(traceback.format_exception(error)))
         context.outcome.mark_failed(error=str(error), rank=context.world.rank)
         raise
-
-
-def _collective_failure(error: tf.errors.OpError) -> str | None:
-    """The first line of an operation over all workers that failed; None for another error of TensorFlow's."""
-    if "Horovod" not in str(error):
-        return None
-    return re.sub(r"^{{.*?}} ", "", (error.message or "").split("\n")[0])  # without the name of a graph's node
 
 
 def _explain_collective_failure(context: RunContext, reason: str) -> ShardtuneError:
