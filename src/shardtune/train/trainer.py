@@ -232,13 +232,9 @@ class Trainer:
         )
 
     def _reporter(self) -> ProgressReporter:
+        plan, step = self._plan, self.progress.step
         return ProgressReporter(
-            self._world,
-            "steps",
-            self._plan.total_steps,
-            start=self.progress.step,
-            items_per_count=self._plan.global_batch,
-            rate_unit="images",
+            self._world, "steps", plan.total_steps, start=step, items_per_count=plan.global_batch, rate_unit="images"
         )
 
 
