@@ -2,11 +2,13 @@ import fcntl
 import os
 import re
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
 from shardtune.errors import WorldError
+from shardtune.runtime import locking
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.locking import LOCK_NAME, exclusive_directory
 from shardtune.runtime.world import World
@@ -54,3 +56,15 @@ def test_a_lock_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(IsADirectoryError, match=str(tmp_path / LOCK_NAME)), exclusive_directory(tmp_path, World()):
         pass
+
+
+def test_a_rank_waits_for_a_file_that_shows_late(tmp_path: Path) -> None:
+    late = threading.Timer(0.3, (tmp_path / "owner").touch)
+    late.start()
+    assert locking._wait_until_visible(tmp_path / "owner")
+    late.join()
+
+
+def test_a_rank_that_never_sees_the_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locking, "VISIBILITY_SECONDS", 0.3)
+    assert not locking._wait_until_visible(tmp_path / "owner")
