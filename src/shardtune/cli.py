@@ -25,6 +25,7 @@ from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.progress import escape_control_chars
 from shardtune.runtime.streams import protect
 from shardtune.runtime.world import World
+from shardtune.supervise.config import SuperviseConfig
 from shardtune.train.config import TrainConfig
 
 DESCRIPTION = (
@@ -40,6 +41,7 @@ Command = (
     | Annotated[TrainConfig, tyro.conf.subcommand("train")]
     | Annotated[EvalConfig, tyro.conf.subcommand("eval")]
     | Annotated[DoctorConfig, tyro.conf.subcommand("doctor")]
+    | Annotated[SuperviseConfig, tyro.conf.PositionalRequiredArgs, tyro.conf.subcommand("supervise")]
 )
 
 
@@ -49,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments == ["--version"]:
         print(_versions())
         return
-    debug = "--debug" in arguments
-    run_command(lambda: _parse([argument for argument in arguments if argument != "--debug"]), _select_command, debug)
+    end = arguments.index("--") if "--" in arguments else len(arguments)  # what follows belongs to a supervised command
+    own, supervised = arguments[:end], arguments[end:]
+    run_command(lambda: _parse([word for word in own if word != "--debug"] + supervised), _select_command, "--debug" in own)
 
 
 def run_command(configure: Callable[[], Any], stage: Stage, debug: bool = False) -> None:
@@ -115,6 +118,10 @@ def _select_command(config: Any) -> tuple[Backend | None, Callable[[Any, World],
         from shardtune.doctor.doctor import run_doctor
 
         return None, run_doctor  # whether the ranks can talk is what it looks for
+    if isinstance(config, SuperviseConfig):
+        from shardtune.supervise.command import supervise
+
+        return None, supervise  # it starts the ranks
     if isinstance(config, BuildConfig):
         from shardtune.builder.builder import build
 
