@@ -136,7 +136,8 @@ class LocalMachine:
         return LocalProcess(words, {**self._environ, **environment})
 
     def replace(self, words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the program would inherit that
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and the program would inherit that
+            signal.signal(number, signal.SIG_DFL)
         sys.stdout.flush()
         try:
             os.execvpe(words[0], [*words], {**self._environ, **environment})

@@ -1,57 +1,22 @@
 """A supervisor on a fake clock: for each schedule of faults and signals, what it does, prints and returns."""
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, SIGUSR1
 
 import pytest
 
-from shardtune.errors import ShardtuneError, UsageError
-from shardtune.supervise.command import run
-from shardtune.supervise.config import SuperviseConfig
-from tests.supervise.schedule import (
-    FAILS,
-    FINISHES,
-    IS_ENDLESS,
-    IS_REFUSED,
-    LOSES_A_WORKER,
-    Run,
-    ScheduledMachine,
-    Signals,
-)
+from tests.supervise.cases import STOP_RANK, Case, check, supervise
+from tests.supervise.schedule import FAILS, FINISHES, IS_ENDLESS, IS_REFUSED, LOSES_A_WORKER, Run, ScheduledMachine
 
 HANGS_AT_THE_END = Run(exits=None)
-TRAIN = ("shardtune", "train", "--train_dir", "{train_dir}")
-STOP_RANK = "SIGUSR1 to 4711 on node-1"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A schedule and what is expected of the supervisor.
-
-    Attributes:
-        options: of shardtune supervise.
-        starts: how often the launcher is started.
-        printed: the last lines, without the commands; the last one is the error if there is one.
-        events: what is done to processes, with the second.
-    """
-
-    name: str
-    runs: tuple[Run, ...]
-    status: int
-    signals: tuple[tuple[float, Signals], ...] = ()
-    options: tuple[tuple[str, object], ...] = ()
-    starts: int = 1
-    printed: tuple[str, ...] = ()
-    events: tuple[str, ...] = ()
 
 
 def restart(number: int, maximum: int = 3) -> str:
     return f"A worker was lost. The run in {{train_dir}} resumes from its last checkpoint (restart {number} of {maximum})."
 
 
-RESTARTING = [
+CASES = [
     Case("finishes", (FINISHES,), 0),
     Case("finished before", (replace(IS_REFUSED, status=0),), 0),
     Case("a launcher's status of a finished run does not count", (replace(FINISHES, status=1),), 0),
@@ -116,7 +81,13 @@ RESTARTING = [
         events=(f"50 s: {STOP_RANK}",),
     ),
     Case(
-        "Ctrl-C after a restart", (LOSES_A_WORKER, IS_ENDLESS), 75, signals=((50.0, SIGINT),), starts=2, printed=(restart(1),)
+        "Ctrl-C after a restart",
+        (LOSES_A_WORKER, IS_ENDLESS),
+        75,
+        signals=((50.0, SIGINT),),
+        starts=2,
+        printed=(restart(1),),
+        events=(f"50 s: {STOP_RANK}",),
     ),
     Case(
         "Ctrl-C in the pause before a restart",
@@ -132,7 +103,7 @@ RESTARTING = [
         143,
         signals=((40.0, SIGTERM),),
         starts=2,
-        printed=(restart(1), "St"),
+        printed=(restart(1), "Stopped by signal 15 "),
     ),
     Case(
         "a launcher that does not end",
@@ -154,97 +125,12 @@ RESTARTING = [
         events=("50 s: SIGTERM to the group", "65 s: SIGKILL to the group"),
     ),
 ]
-SRUN = ("command", ("srun", "--mpi=pmix", *TRAIN))
-REQUEUES = (("max_requeues", 10), SRUN)
-REQUEUED = "The run in {train_dir} was %s. The job is requeued and resumes from the last checkpoint."
-TOO_OFTEN = "The run in {train_dir} was %s after 3 requeues, and at most 3 are allowed. Submit the job again to resume."
-REQUEUEING = [
-    Case("finishes", (FINISHES,), 0, options=REQUEUES),
-    Case("fails", (FAILS,), 1, options=REQUEUES),
-    Case("refused", (IS_REFUSED,), 1, options=REQUEUES),
-    Case("stops by its own time limit", (Run(outcome="stopped", status=1),), 75, options=REQUEUES),
-    Case("one worker lost", (LOSES_A_WORKER,), 0, options=REQUEUES, printed=(REQUEUED % "lost",), events=("21 s: requeue 17",)),
-    Case(
-        "its time is nearly over",
-        (IS_ENDLESS,),
-        0,
-        signals=((50.0, SIGUSR1),),
-        options=REQUEUES,
-        printed=(REQUEUED % "stopped",),
-        events=("50 s: SIGUSR1 to the launcher", "52 s: requeue 17"),
-    ),
-    Case(
-        "its time is nearly over before the run begins",
-        (IS_ENDLESS,),
-        0,
-        signals=((3.0, SIGUSR1),),
-        options=REQUEUES,
-        printed=(REQUEUED % "stopped",),
-        events=("3 s: SIGTERM to the group", "3 s: requeue 17"),
-    ),
-    Case(
-        "cancelled",
-        (IS_ENDLESS,),
-        75,
-        signals=((50.0, SIGTERM),),
-        options=REQUEUES,
-        events=("50 s: SIGUSR1 to the launcher",),
-    ),
-    Case("lost too often", (LOSES_A_WORKER,), 1, options=(("max_requeues", 3), SRUN), printed=(TOO_OFTEN % "lost",)),
-    Case(
-        "out of time too often",
-        (IS_ENDLESS,),
-        1,
-        signals=((50.0, SIGUSR1),),
-        options=(("max_requeues", 3), SRUN),
-        printed=(TOO_OFTEN % "stopped",),
-        events=("50 s: SIGUSR1 to the launcher",),
-    ),
-    Case(
-        "a launcher of our own, whose rank is signalled",
-        (IS_ENDLESS,),
-        0,
-        signals=((50.0, SIGUSR1),),
-        options=(("max_requeues", 10),),
-        printed=(REQUEUED % "stopped",),
-        events=(f"50 s: {STOP_RANK}", "52 s: requeue 17"),
-    ),
-]
 
 
-def supervise(machine: ScheduledMachine, **options: object) -> int:
-    """Supervise a run in the machine's directory; returns the status, and adds an error to what is printed."""
-    command = options.pop("command", TRAIN)
-    assert isinstance(command, tuple)
-    words = tuple(word.format(train_dir=machine.train_dir) for word in command)
-    try:
-        return run(
-            SuperviseConfig(words, **options),  # type: ignore[arg-type]
-            machine,
-            {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": "3"},
-        )
-    except ShardtuneError as error:
-        machine.say(str(error))
-        return error.exit_status
-
-
-@pytest.mark.parametrize(
-    "case", [*RESTARTING, *REQUEUEING], ids=lambda case: ("requeue: " if case in REQUEUEING else "") + case.name
-)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("attempt", [None, 4], ids=["new", "resumed"])
 def test_a_schedule(case: Case, attempt: int | None, tmp_path: Path) -> None:
-    if attempt is not None:  # what an earlier attempt left must not be taken for this one's
-        (tmp_path / "outcome.json").write_text(json.dumps({"attempt": attempt, "outcome": "running", "host": "x", "pid": 1}))
-    machine = ScheduledMachine(tmp_path, case.runs, case.signals)
-    status = supervise(machine, **dict(case.options))
-    assert (status, len(machine.started)) == (case.status, case.starts), machine.lines
-    lines = [line for line in machine.lines if not line.startswith("+ ")]
-    assert len(lines) == len(case.printed), lines
-    for line, expected in zip(lines, case.printed, strict=True):
-        assert line.startswith(expected.format(train_dir=tmp_path))
-    if case.events or not case.signals:
-        assert tuple(machine.events) == case.events
-    assert [line for line in machine.lines if line.startswith("+ ")] == [f"+ {words}" for words in machine.started]
+    check(case, attempt, tmp_path)
 
 
 def test_a_pause_lets_the_lock_of_a_lost_host_expire(tmp_path: Path) -> None:
@@ -293,9 +179,3 @@ def test_what_is_no_process_gets_no_signal(tmp_path: Path, host: str, pid: objec
     assert supervise(machine) == 0
     assert machine.events == []
     assert machine.lines[-1] == f"The outcome.json in {tmp_path} names no process, so none can be asked to stop."
-
-
-def test_requeueing_needs_a_job(tmp_path: Path) -> None:
-    config = SuperviseConfig(("srun", "shardtune", "train", "--train_dir=x"), max_requeues=1)
-    with pytest.raises(UsageError, match="SLURM_JOB_ID is not"):
-        run(config, ScheduledMachine(tmp_path, ()), {})
