@@ -158,6 +158,11 @@ def test_a_signal_while_hosts_are_asked(environment: dict[str, str], tmp_path: P
     assert done.stdout.startswith("shardtune: Stopped by signal 2 while no process of the job was running.")
 
 
+@pytest.mark.parametrize(("host", "expected"), [("localhost", True), ("nowhere", False), ("x" * 70, False)])
+def test_a_host_is_this_machine_if_its_address_is(machine: LocalMachine, host: str, expected: bool) -> None:
+    assert machine.is_local(host) == expected
+
+
 def test_hosts_that_answer(machine: LocalMachine) -> None:
     hosts = (Host("localhost", 1), Host("nowhere", 2), Host("b", 3))
     assert machine.keep_reachable(hosts) == (hosts[0], hosts[2])

@@ -159,7 +159,7 @@ class LocalMachine:
         with socket.socket() as probe:
             try:
                 probe.bind((host, 0))  # only addresses of this machine can be bound to
-            except OSError:
+            except (OSError, UnicodeError):  # the latter for what can be no name at all
                 return False
         return True
 
