@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
-# The whole story: build, train, evaluate, on every core and GPU of this machine, or of several.
+# Build, train and evaluate, on every core and GPU of this machine, or of several.
 #
 #   launch/all.sh [--dry_run] PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]
 #
-# PHOTOS_DIR has one folder a class, or train/ and validation/ with one folder a class in each.
-# Run again it goes on where it stopped. HOSTS, WORKERS and RANKS are those of the scripts it calls.
-# shellcheck source=launch/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-[ $# -ge 2 ] || fail "Photographs come from one directory and results go to another, but $# were given: launch/all.sh PHOTOS_DIR OUTPUT_DIR."
-choose_images "$1"
-out=$2 launch=$root/launch dry=(${dry_run:+--dry_run})
-shift 2
+# PHOTOS_DIR has one folder per class, or train/ and validation/ with one folder per class in each.
+# Run again, it resumes where it stopped. HOSTS, INTERFACE, WORKERS and RANKS are those of the scripts that it calls.
+set -euo pipefail
+launch=$(dirname "${BASH_SOURCE[0]}") dry=()
+while [[ ${1-} == --dry_run ]]; do dry=("$1") && shift; done
+if [ $# -lt 2 ]; then
+  echo "all.sh: PHOTOS_DIR or OUTPUT_DIR is missing. Type launch/all.sh PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]." >&2
+  exit 1
+fi
+images=(--train_directory "$1" --validation_fraction 0.2)
+if [ -d "$1/train" ] && [ -d "$1/validation" ]; then
+  images=(--train_directory "$1/train" --validation_directory "$1/validation")
+fi
 
-"$launch/build.sh" "${dry[@]}" "${images[@]}" --output_directory "$out/data"
-"$launch/train.sh" "${dry[@]}" --data_dir "$out/data" --train_dir "$out/run" "$@"
-"$launch/eval.sh" "${dry[@]}" --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run"
+# Leaves the data set in OUTPUT_DIR/data.
+"$launch/build.sh" "${dry[@]}" "${images[@]}" --output_directory "$2/data"
+# Leaves checkpoints, metrics.jsonl and outcome.json in OUTPUT_DIR/run.
+"$launch/train.sh" "${dry[@]}" --data_dir "$2/data" --train_dir "$2/run" "${@:3}"
+# Leaves eval.json in OUTPUT_DIR/run.
+"$launch/eval.sh" "${dry[@]}" --data_dir "$2/data" --checkpoint_dir "$2/run" --eval_dir "$2/run"

@@ -4,9 +4,9 @@
 #   launch/demo.sh                                    handwritten digits, 75 pixels, from random weights
 #   launch/demo.sh PHOTOS_DIR [PRETRAINED_CHECKPOINT] your photographs, 299 pixels
 #
-# PHOTOS_DIR has one folder a class, or train/ and validation/ with one folder a class in each.
+# PHOTOS_DIR has one folder per class, or train/ and validation/ with one folder per class in each.
 # PRETRAINED_CHECKPOINT is the model.ckpt-157585 of inception-v3-2016-03-01.
-# Run again it goes on where it stopped. Everything lands in demo/.
+# Run again, it resumes where it stopped. Everything is written to demo/.
 set -euo pipefail
 [ $# -le 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 photos=${1:+$(realpath -- "$1")}
@@ -14,10 +14,10 @@ checkpoint=${2:+$(realpath -- "$2")}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash launch/setup.sh
-set -- # nothing of this is for what is read here
 # shellcheck source=launch/common.sh
 source launch/common.sh
 export WORKERS=2 TF_CPP_MIN_LOG_LEVEL=3
+gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
 [ "$gpus" != 1 ] || WORKERS=1 # one GPU, one worker
 
 if [ -z "$photos" ]; then
@@ -38,11 +38,17 @@ else
   fi
 fi
 
-choose_images "$photos"
+images=(--train_directory "$photos" --validation_fraction 0.2)
+if [ -d "$photos/train" ] && [ -d "$photos/validation" ]; then
+  images=(--train_directory "$photos/train" --validation_directory "$photos/validation")
+fi
+# Leaves the data set in data.
 RANKS=2 launch/build.sh "${images[@]}" --output_directory "$out/data" --train_shards 8 --validation_shards 2
-# horovodrun marks each line with its rank; here only rank 0 speaks. Ctrl-C is for train.sh, which has more to say then.
+# horovodrun marks each line with its rank; here only rank 0 prints. After Ctrl-C train.sh still has something to print.
 unmarked() { (trap '' INT && exec sed -u 's/^\[1,0\]<std...>://'); }
+# Leaves checkpoints, metrics.jsonl and outcome.json in run.
 launch/train.sh --data_dir "$out/data" --train_dir "$out/run" --validate_epochs 0 "${train[@]}" | unmarked
+# Leaves eval.json in run.
 launch/eval.sh --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run" | unmarked
 
 python - "$out" <<'PYTHON'

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Evaluate a run on every GPU of this machine, or of several.
 #
-#   launch/eval.sh [--dry_run] EVAL FLAGS                     one worker a GPU; without any, one (WORKERS=2: so many)
+#   launch/eval.sh [--dry_run] EVAL FLAGS                     one worker per GPU; without GPUs, one (WORKERS=2: two)
 #   HOSTS=a:4,b:4 launch/eval.sh [--dry_run] EVAL FLAGS       over ssh, without hosts that do not answer: see launch/common.sh
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+while [[ ${1-} == --dry_run ]]; do options+=("$1") && shift; done
 
-hosts=$HOSTS
-if [ -n "$HOSTS" ] && [ -z "$dry_run" ]; then find_answering "$HOSTS"; fi # the counts are the same for any number of workers
-choose_launcher "$hosts"
-run "${launcher[@]}" "$root/.venv/bin/shardtune" eval "$@"
+# Leaves eval.json in --eval_dir.
+exec shardtune supervise "${options[@]}" ${WORKERS:+--workers "$WORKERS"} -- shardtune eval "$@"

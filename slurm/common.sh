@@ -3,7 +3,7 @@
 set -euo pipefail
 # Modules of the cluster go here, the same with which launch/setup.sh was run:
 #   module load gcc openmpi cuda nccl
-[ -e .venv/bin/activate ] || { echo "Jobs run in the folder that they are submitted from, but $PWD has no .venv: submit from where launch/setup.sh made it." >&2; exit 1; }
+[ -e .venv/bin/activate ] || { echo "$PWD has no .venv. Submit the job from the folder in which launch/setup.sh made it." >&2; exit 1; }
 # shellcheck source=/dev/null
 source .venv/bin/activate
 # Where SLURM has no PMIx (srun --mpi=list): LAUNCHER="mpirun --bind-to none". In a container:

@@ -8,37 +8,42 @@
 #   EVAL_OPTIONS="--partition=gpu --gpus-per-task=1"
 #   SEEDS=0-2                                                     a run for each of these seeds
 #
-# PHOTOS_DIR has one folder a class, or train/ and validation/ with one folder a class in each.
+# PHOTOS_DIR has one folder per class, or train/ and validation/ with one folder per class in each.
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../launch/common.sh"
-[ $# -ge 2 ] || fail "Photographs come from one directory and results go to another, but $# were given: slurm/pipeline.sh PHOTOS_DIR OUTPUT_DIR."
-choose_images "$(realpath "$1")"
-out=$(realpath -m "$2")
+if [[ ${1-} == --dry_run ]]; then
+  shift
+  sbatch() { shardtune supervise --dry_run -- sbatch "$@" >&2 && echo JOB; } # JOB in place of the number that SLURM gives
+fi
+if [ $# -lt 2 ]; then
+  echo "pipeline.sh: PHOTOS_DIR or OUTPUT_DIR is missing. Type slurm/pipeline.sh PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]." >&2
+  exit 1
+fi
+photos=$(realpath "$1") out=$(realpath -m "$2")
 shift 2
 cd "$root"
-
+images=(--train_directory "$photos" --validation_fraction 0.2)
+if [ -d "$photos/train" ] && [ -d "$photos/validation" ]; then
+  images=(--train_directory "$photos/train" --validation_directory "$photos/validation")
+fi
 read -ra build_options <<<"${BUILD_OPTIONS:-}"
 read -ra train_options <<<"${TRAIN_OPTIONS:-}"
 read -ra eval_options <<<"${EVAL_OPTIONS:-}"
-run_dir=$out/run after=afterok
+run=$out/run after=afterok
 if [ -n "${SEEDS:-}" ]; then
-  run_dir=$out/run-%a after=aftercorr # each evaluation after its own run
+  run=$out/run-%a after=aftercorr # each evaluation after its own run
   train_options+=("--array=$SEEDS") eval_options+=("--array=$SEEDS")
   set -- --seed %a "$@"
 fi
-submit() {
-  if [ -n "$dry_run" ]; then
-    show sbatch "$@" >&2
-    echo JOB
-  else
-    sbatch --parsable --kill-on-invalid-dep=yes "$@"
-  fi
-}
+submit=(sbatch --parsable --kill-on-invalid-dep=yes)
 
-build=$(submit "${build_options[@]}" slurm/build.sbatch "${images[@]}" --output_directory "$out/data")
-train=$(submit --dependency="afterok:$build" "${train_options[@]}" slurm/train.sbatch --data_dir "$out/data" --train_dir "$run_dir" "$@")
-eval=$(submit --dependency="$after:$train" "${eval_options[@]}" slurm/eval.sbatch --data_dir "$out/data" --checkpoint_dir "$run_dir" --eval_dir "$run_dir")
-[ -n "$dry_run" ] || cat <<EOF
+# Leaves the data set in OUTPUT_DIR/data.
+build=$("${submit[@]}" "${build_options[@]}" slurm/build.sbatch "${images[@]}" --output_directory "$out/data")
+# Leaves checkpoints, metrics.jsonl and outcome.json in OUTPUT_DIR/run, or in OUTPUT_DIR/run-SEED for each of the seeds.
+train=$("${submit[@]}" --dependency="afterok:$build" "${train_options[@]}" slurm/train.sbatch --data_dir "$out/data" --train_dir "$run" "$@")
+# Leaves eval.json in the same directory.
+eval=$("${submit[@]}" --dependency="$after:$train" "${eval_options[@]}" slurm/eval.sbatch --data_dir "$out/data" --checkpoint_dir "$run" --eval_dir "$run")
+[ "$build" = JOB ] || cat <<EOF
 build $build, train $train, eval $eval
 watch:   squeue --jobs $build,$train,$eval; tail -F shardtune-*.log
 cancel:  scancel $build $train $eval

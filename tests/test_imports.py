@@ -17,7 +17,7 @@ SOURCE = Path(shardtune.__file__).parent
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("builder", "doctor", "evaluate", "inspect", "train"),
+    ("builder", "doctor", "evaluate", "inspect", "supervise", "train"),
     ("input", "model"),
     ("dataset",),
     ("config",),

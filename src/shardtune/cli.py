@@ -28,6 +28,7 @@ from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.progress import escape_control_chars
 from shardtune.runtime.streams import protect_streams
 from shardtune.runtime.world import World
+from shardtune.supervise.config import SuperviseConfig
 from shardtune.train.config import TrainConfig
 
 USAGE = """\
@@ -45,8 +46,9 @@ COMMANDS: dict[str, Any] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "doctor": DoctorConfig,
+    "supervise": SuperviseConfig,
 }
-POSITIONAL = ("verify", "inspect")  # commands whose required arguments are given without a flag
+POSITIONAL = ("verify", "inspect", "supervise")  # commands whose required arguments are given without a flag
 ROOT_REPORT_SECONDS = 10  # until rank 0 has printed why it fails and has ended the job, on a busy machine
 Run = Callable[[Any, World], Any]
 
@@ -57,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments == ["--version"]:
         print(_versions())
         return
-    debug = "--debug" in arguments
-    run_command(lambda: _parse([argument for argument in arguments if argument != "--debug"]), _select_command, debug)
+    end = arguments.index("--") if "--" in arguments else len(arguments)  # what follows belongs to a supervised command
+    own, supervised = arguments[:end], arguments[end:]
+    run_command(lambda: _parse([word for word in own if word != "--debug"] + supervised), _select_command, "--debug" in own)
 
 
 def run_command(
@@ -112,7 +115,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     command, *words = arguments
     if command not in COMMANDS:
         raise UsageError(f"{command} is not a command.", f"{_suggest(command, COMMANDS)}See shardtune --help.")
-    _check_flags(command, words)
+    _check_flags(command, list(takewhile(lambda word: word != "--", words)))
     captured_stderr, see_help = io.StringIO(), f"See shardtune {command} --help."
     try:
         with contextlib.redirect_stderr(captured_stderr):
@@ -180,6 +183,10 @@ def _select_command(config: Any) -> tuple[Backend | None, Run]:
         from shardtune.doctor.doctor import run_doctor
 
         return None, run_doctor  # it checks by itself whether the ranks reach each other
+    if isinstance(config, SuperviseConfig):
+        from shardtune.supervise.command import supervise
+
+        return None, supervise  # it starts the ranks
     if isinstance(config, BuildConfig):
         from shardtune.builder.builder import build
 

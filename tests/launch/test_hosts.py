@@ -53,7 +53,7 @@ def test_an_evaluation_leaves_out_a_host_that_is_cut_off(hosts: Hosts, scripts: 
     with hosts.cut("b"):
         environment = {"HOSTS": "a:1,b:1", "INTERFACE": "eth0"}
         done = hosts.run("a", scripts / "launch" / "eval.sh", *flags, environment=environment)
-    assert "eval.sh: b does not answer, and is left out." in done.stdout
+    assert "shardtune: Host b does not answer and is left out." in done.stdout
     assert f"shardtune: {tmp_path} is no run directory: it has no config.json." in done.stdout  # the one worker on a says so
 
 
@@ -73,10 +73,10 @@ def test_a_host_that_is_cut_off_is_left_out(
     assert "No step for 5 s" in (tmp_path / "logs" / "rank-0.log").read_text()
     if min_workers == 2:
         assert done.returncode == 1
-        assert "train.sh: At least 2 workers are asked for, but 1 are left" in done.stdout
+        assert "shardtune: Only 1 workers are left, fewer than --min_workers 2." in done.stdout
         return
     assert done.returncode == 0, done.stdout
-    assert f"going on from the last checkpoint in {tmp_path} on a:1 (restart 1 of 1)" in done.stdout
+    assert f"The run in {tmp_path} resumes from its last checkpoint on a:1 (restart 1 of 1)." in done.stdout
     assert "4000 steps of 12" in done.stdout
     assert (outcome(tmp_path)["outcome"], outcome(tmp_path)["attempt"]) == ("finished", 2)
     assert json.loads((tmp_path / "config.json").read_text())["workers"] == 2

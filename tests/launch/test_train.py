@@ -27,7 +27,7 @@ def test_a_run_that_is_stopped_is_saved(scripts: Path, small_data: Path, tmp_pat
         assert not ranks(tmp_path)
     assert outcome(tmp_path)["outcome"] == "stopped"
     assert (tmp_path / "checkpoints" / f"step-{outcome(tmp_path)['step']:08d}.safetensors").exists()
-    assert "going on" not in done.stdout
+    assert "(restart " not in done.stdout
 
 
 def test_a_run_that_is_stopped_before_it_begins_leaves_nothing(scripts: Path, small_data: Path, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_run_that_loses_a_worker_goes_on(scripts: Path, small_data: Path, tmp_
         ranks(run)[-1].kill()
         done = finish(job, 120)
     assert done.returncode == 0, done.stdout
-    assert f"going on from the last checkpoint in {run} (restart 1 of 1)" in done.stdout
+    assert f"shardtune: A worker was lost. The run in {run} resumes from its last checkpoint (restart 1 of 1)." in done.stdout
     assert "Going on after step" in done.stdout
     assert (outcome(run)["outcome"], outcome(run)["attempt"]) == ("finished", 2)
 
@@ -60,7 +60,7 @@ def test_a_run_that_loses_a_worker_goes_on(scripts: Path, small_data: Path, tmp_
     assert (
         "holds a run with another configuration (seed was 0, is 7, and may change with --allow_config_change)" in refused.stdout
     )
-    assert "going on" not in refused.stdout
+    assert "(restart " not in refused.stdout
     assert (outcome(run)["outcome"], outcome(run)["attempt"]) == ("finished", 2)
 
 
@@ -73,7 +73,9 @@ def test_restarts_come_to_an_end(scripts: Path, small_data: Path, tmp_path: Path
         done = finish(job, 60)
     assert done.returncode == 1
     assert re.search(
-        r"^train\.sh: A run is started again at most 0 times, but the one in .* was lost once more", done.stdout, re.M
+        r"^shardtune: The run in .* was lost after 0 restarts, as many as --max_restarts allows\. .* to resume\.$",
+        done.stdout,
+        re.MULTILINE,
     )
 
 
@@ -81,7 +83,7 @@ def test_an_error_that_would_come_again_is_told_and_not_tried_again(scripts: Pat
     flags = ("--initial_learning_rate", 1e20, "--warmup_epochs", 0)
     done = finish(start(train_sh(scripts, small_data, tmp_path, *flags), environment=TWO), 60)
     assert done.returncode == 1
-    assert f"train.sh: The run in {tmp_path} has failed: Training diverged at step" in done.stdout
+    assert f"shardtune: The run in {tmp_path} has failed: Training diverged at step" in done.stdout
     assert outcome(tmp_path)["attempt"] == 1
 
 

@@ -100,7 +100,7 @@ def test_a_job_that_is_queued_again_goes_on(
         ranks(directory)[-1].kill()
     wait_until(lambda: states(slurm, job) == ["COMPLETED"], folder)
     said = logs(folder)[f"shardtune-train-{job}.log"]
-    assert f"The run in {directory} was {became}: the job is queued again" in said
+    assert f"The run in {directory} was {became}. The job is requeued and resumes from the last checkpoint." in said
     assert "Going on after step" in said
     assert "DUE TO TIME LIMIT" not in said
     assert outcome(directory)["outcome"] == "finished"
@@ -119,7 +119,10 @@ def test_a_job_is_not_queued_again_for_ever(slurm: Cluster, small_data: Path, tm
     assert slurm.run("scancel", "--signal=USR1", "--batch", job).returncode == 0  # what SLURM does before the time is over
     wait_until(lambda: states(slurm, job) == ["FAILED"], folder)
     said = logs(folder)[f"shardtune-train-{job}.log"]
-    assert f"at most 0 times, but the run in {directory} was stopped once more: submit it again to go on." in said
+    assert (
+        f"The run in {directory} was stopped after 0 requeues, and at most 0 are allowed. Submit the job again to resume."
+        in said
+    )
 
 
 @pytest.mark.exhaustive
