@@ -80,7 +80,7 @@ def require_said(done: subprocess.CompletedProcess[str], fault: int, path: str, 
         assert done.returncode == 1
         [complaint] = complaints
         assert final_name(path) in complaint
-        assert f" ({os.strerror(fault)}): " in complaint
+        assert f" ({os.strerror(fault)}). " in complaint
 
 
 def final_name(path: str) -> str:
@@ -121,7 +121,7 @@ def test_a_fault_on_one_rank_ends_all_and_is_told(
     disturbed = calls(log)[number - 1]
     assert (done.returncode, disturbed.split()[0]) == (1, call), done.stdout
     assert "Traceback" not in done.stdout
-    told = rf"^shardtune: rank 1 of 2 on \S+: {output}/\.?(train|validation)-\S+ .*\({os.strerror(FAULTS[fault])}\): "
+    told = rf"^shardtune: rank 1 of 2 on \S+: {output}/\.?(train|validation)-\S+ .*\({os.strerror(FAULTS[fault])}\)\. "
     assert len(re.findall(told, done.stdout, re.MULTILINE)) == 1, done.stdout
     kept = small.finished_shards(output)
     small.build_again(output)

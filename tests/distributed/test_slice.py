@@ -69,7 +69,7 @@ def test_a_run_cut_short_goes_on_after_its_last_checkpoint(small_data: Path, tmp
     arguments = ["train", "--data_dir", small_data, "--train_dir", tmp_path, "--save_every", 3, *TRAIN]
     shardtune(*arguments)
     (tmp_path / "checkpoints/step-00000006.safetensors").unlink()
-    assert "Going on after step 3" in shardtune(*arguments)
+    assert "Resuming after step 3" in shardtune(*arguments)
     assert (tmp_path / "checkpoints/step-00000006.safetensors").exists()
 
 

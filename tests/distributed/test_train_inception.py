@@ -77,7 +77,7 @@ def compare_worlds(data: Path, shared_data: Path, directory: Path, *flags: objec
     train(data, directory / "alone", *one, over="alone", ranks=1, body=INCEPTION, timeout=timeout)
     killed(data, directory / "killed", *one, over="gloo", ranks=1, rank=0, after=3)  # the checkpoint of step 1 is durable then
     output = train(data, directory / "killed", *one, over="gloo", ranks=1, body=INCEPTION, timeout=timeout)
-    assert "Going on after step" in output
+    assert "Resuming after step" in output
     assert last_checkpoint(directory / "killed", steps) == last_checkpoint(directory / "alone", steps)
     two = (*flags, "--batch_size", BATCH // 2)
     train(data, directory / "two", *two, over="mpi", ranks=2, body=INCEPTION, timeout=timeout)

@@ -32,7 +32,7 @@ def test_kills_change_nothing(small_data: Path, tmp_path: Path, over: str, ranks
             status, output = job.end(timeout=60)
         assert status != 0, output
         assert outcome(run)["outcome"] in ("running", "failed")
-    assert "Going on after step" in train(small_data, run, *FLAGS, over=over, ranks=ranks)
+    assert "Resuming after step" in train(small_data, run, *FLAGS, over=over, ranks=ranks)
     assert outcome(run)["outcome"] == "finished"
     assert outcome(run)["attempt"] == kills + 1
     assert digest(run) == digest(undisturbed)

@@ -57,7 +57,7 @@ def test_workers_compute_what_one_computes(small_data: Path, alone: Path, tmp_pa
 def test_a_run_of_one_worker_resumes_with_two(small_data: Path, alone: Path, tmp_path: Path) -> None:
     run = shutil.copytree(alone, tmp_path / "run")
     checkpoint_file.checkpoint_path(run, STEPS).unlink()
-    assert "Going on after step 12" in train(small_data, run, *FLAGS, over="mpi", ranks=2)
+    assert "Resuming after step 12" in train(small_data, run, *FLAGS, over="mpi", ranks=2)
     require_close(run, alone)
 
 

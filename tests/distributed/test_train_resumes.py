@@ -38,7 +38,7 @@ def resume_runs(data: Path, before: Path, directory: Path, cases: list[str], *, 
         ranks=workers,
         timeout=1200,
     )
-    assert output.count(f"Going on after step {after}") == len(cases)
+    assert output.count(f"Resuming after step {after}") == len(cases)
     return directory
 
 

@@ -52,7 +52,7 @@ def test_a_run_that_loses_a_worker_goes_on(scripts: Path, small_data: Path, tmp_
         done = finish(job, 120)
     assert done.returncode == 0, done.stdout
     assert f"shardtune: A worker was lost. The run in {run} resumes from its last checkpoint (restart 1 of 1)." in done.stdout
-    assert "Going on after step" in done.stdout
+    assert "Resuming after step" in done.stdout
     assert (outcome(run)["outcome"], outcome(run)["attempt"]) == ("finished", 2)
 
     refused = finish(start(train_sh(scripts, small_data, run, *flags, "--seed", 7), environment=TWO), 60)

@@ -101,7 +101,7 @@ def test_a_job_that_is_queued_again_goes_on(
     wait_until(lambda: states(slurm, job) == ["COMPLETED"], folder)
     said = logs(folder)[f"shardtune-train-{job}.log"]
     assert f"The run in {directory} was {became}. The job is requeued and resumes from the last checkpoint." in said
-    assert "Going on after step" in said
+    assert "Resuming after step" in said
     assert "DUE TO TIME LIMIT" not in said
     assert outcome(directory)["outcome"] == "finished"
     assert outcome(directory)["attempt"] > 1
@@ -142,5 +142,5 @@ def test_a_job_that_is_cancelled_goes_on_when_submitted_again(
     [second] = submit(slurm, folder, *line, environment={"LAUNCHER": launcher})
     wait_until(lambda: states(slurm, second)[0] not in ("PENDING", "RUNNING", "COMPLETING"), folder)
     assert states(slurm, second) == ["COMPLETED"], logs(folder)
-    assert "Going on after step" in logs(folder)[f"shardtune-train-{second}.log"]
+    assert "Resuming after step" in logs(folder)[f"shardtune-train-{second}.log"]
     assert (outcome(directory)["outcome"], outcome(directory)["attempt"]) == ("finished", 2)

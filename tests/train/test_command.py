@@ -102,4 +102,4 @@ def test_a_finished_run_with_more_steps_resumes(config: TrainConfig, capsys: pyt
     leave_run(config, FINISHED[0], "finished")
     with pytest.raises(NetworkIsBuiltError):
         start(replace(config, max_steps=2 * STEPS, allow_config_change=True))
-    assert "Going on after step 6 from" in capsys.readouterr().out
+    assert "Resuming after step 6 from" in capsys.readouterr().out

@@ -119,7 +119,7 @@ def _restore(context: RunContext, plan: RunPlan, build_model: Callable[[], Any])
 def _load_checkpoint(context: RunContext) -> LoadedCheckpoint | None:
     checkpoint = load_latest_valid(context.config.train_dir, lambda text: print_on_root(context.world, text))
     if checkpoint:
-        print_on_root(context.world, f"Going on after step {checkpoint.progress.step} from {checkpoint.path}.")
+        print_on_root(context.world, f"Resuming after step {checkpoint.progress.step} from {checkpoint.path}.")
     return checkpoint
 
 
