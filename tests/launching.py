@@ -25,7 +25,7 @@ LAUNCHERS = {
 
 
 def launch(arguments: Sequence[str], *, launcher: str = "alone", ranks: int = 1, timeout: float = 240) -> str:
-    """Run `python arguments` on `ranks` processes; returns what they said, or fails the test with it."""
+    """Run `python arguments` on `ranks` processes; returns what they printed, or fails the test with it."""
     done = run([sys.executable, *arguments], launcher=launcher, ranks=ranks, timeout=timeout)
     if done.returncode:
         raise AssertionError(f"status {done.returncode} of {arguments}:\n{done.stdout}")

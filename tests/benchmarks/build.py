@@ -76,10 +76,10 @@ def measure(images: Path, folder: Path, others: str, rounds: int) -> None:
     for _ in range(rounds):
         for name, command in runs.items():
             shutil.rmtree(output, ignore_errors=True)
-            spent, said = seconds(command)
+            spent, printed = seconds(command)
             taken[name].append(spent)
             if name == "decode only":
-                decode_rates.append(float(said))
+                decode_rates.append(float(printed))
     medians = {name: statistics.median(values) for name, values in taken.items()}
     rate = count / (medians["full, 1 rank"] - medians["one image"])
     print(f"{count} images, medians of {rounds} rounds, whole processes:")

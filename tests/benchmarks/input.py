@@ -62,8 +62,8 @@ def compare(data: Path, batches: int, rounds: int) -> None:
         for other in KINDS[1:]:
             pairs = list(zip(results["ours", name], results[other, name], strict=True))
             rate, per_work, _, peak = (statistics.median(a[i] / b[i] for a, b in pairs) for i in range(4))
-            told = f"{rate:.2f} × its rate, {per_work:.2f} × its rate per CPU second, {peak:.2f} × its memory"
-            print(f"  {name:9} beside {other}: {told}")
+            text = f"{rate:.2f} × its rate, {per_work:.2f} × its rate per CPU second, {peak:.2f} × its memory"
+            print(f"  {name:9} beside {other}: {text}")
 
 
 def tell_shares(data: Path) -> None:
@@ -101,8 +101,8 @@ def tell_shares(data: Path) -> None:
         whole = seconds(lambda record, seed, n=name: training_image(jpeg_of(record), boxes, SIZE, n, seed))
         parts = {"read": read, "CRC": crc, "parse": parsed - nothing, "decode": decoded - parsed, "augment": whole - decoded}
         total = sum(parts.values())
-        told = ", ".join(f"{part} {spent / total:.1%}" for part, spent in parts.items())
-        print(f"share of CPU time, {name}: {told}; {total / len(records) * 1e6:.0f} µs an image")
+        text = ", ".join(f"{part} {spent / total:.1%}" for part, spent in parts.items())
+        print(f"share of CPU time, {name}: {text}; {total / len(records) * 1e6:.0f} µs an image")
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -128,8 +128,8 @@ def tell_resume(directory: Path) -> None:
         started = time.monotonic()
         next(training_batches(reader, World(), options, global_batch_size=32, first_step=step))
         seconds.append(time.monotonic() - started)
-    told = f"{statistics.median(seconds[1:]):.2f} s, at most {max(seconds[1:]):.2f}"
-    print(f"first batch at any position of 1,000,000 examples: median {told}")
+    text = f"{statistics.median(seconds[1:]):.2f} s, at most {max(seconds[1:]):.2f}"
+    print(f"first batch at any position of 1,000,000 examples: median {text}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 usage: python -m tests.benchmarks.step [--batch_size 16] [--rounds 5]
 
-Rounds are interleaved, so that what disturbs the machine disturbs all alike; the best of each is told.
+Rounds are interleaved, so that what disturbs the machine disturbs all alike; the best of each counts.
 """
 
 import argparse

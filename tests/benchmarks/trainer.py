@@ -6,7 +6,7 @@ bare       forward, backward, weight decay, update and averages in one tf.functi
            grouped_allreduce of all gradients
 shardtune  `TrainStep` and the guard around it, as the loop has them
 
-Processor time is told beside wall time: on a machine that does other things too it is the truer one of a single process.
+Processor time is printed beside wall time: on a machine that does other things too it is the truer one of a single process.
 
     python -m tests.benchmarks.trainer
     mpirun -n 2 python -m tests.benchmarks.trainer

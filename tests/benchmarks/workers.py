@@ -27,8 +27,8 @@ def rates(image_size: int, launcher: str, workers: int, options: list[str]) -> d
     """Images per second of all workers, by kind of step."""
     sizes = ["--batch-size", str(GLOBAL_BATCH // workers), "--image-size", str(image_size)]
     arguments = ["-m", "tests.benchmarks.trainer", *sizes, *options]
-    said = launch(arguments, launcher=launcher, ranks=workers, timeout=900)
-    return {kind: float(rate) for kind, rate in re.findall(r"(bare|shardtune) .* ([\d.]+) images/s", said)}
+    output = launch(arguments, launcher=launcher, ranks=workers, timeout=900)
+    return {kind: float(rate) for kind, rate in re.findall(r"(bare|shardtune) .* ([\d.]+) images/s", output)}
 
 
 def main() -> None:
@@ -43,8 +43,8 @@ def main() -> None:
             measured[name]["shardtune"] / measured["one process"]["shardtune"] for measured in rounds
         )
         beside_bare = statistics.median(measured[name]["shardtune"] / measured[name]["bare"] for measured in rounds)
-        told = f"{rate:5.2f} images/s, {beside_one:.2f} × one process, {beside_bare:.2f} × the bare loop in the same job"
-        sys.stdout.write(f"{name:28} {told}\n")
+        text = f"{rate:5.2f} images/s, {beside_one:.2f} × one process, {beside_bare:.2f} × the bare loop in the same job"
+        sys.stdout.write(f"{name:28} {text}\n")
 
 
 if __name__ == "__main__":

@@ -42,8 +42,10 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 def inception_run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory in which two workers have trained Inception v3 by `TRAIN`."""
     directory = tmp_path_factory.mktemp("run")
-    said = shardtune("train", "--data_dir", small_data, "--train_dir", directory, *TRAIN, launcher="horovodrun --mpi", ranks=2)
-    assert "6 steps of 16" in said
-    assert "learning rate 0.001 to 0.002" in said
-    assert "No auxiliary head" in said
+    output = shardtune(
+        "train", "--data_dir", small_data, "--train_dir", directory, *TRAIN, launcher="horovodrun --mpi", ranks=2
+    )
+    assert "6 steps of 16" in output
+    assert "learning rate 0.001 to 0.002" in output
+    assert "No auxiliary head" in output
     return directory

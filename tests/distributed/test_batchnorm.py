@@ -14,5 +14,5 @@ BODY = str(Path(__file__).with_name("batchnorm_body.py"))
     [("mpirun", 3), ("horovodrun --gloo", 2), pytest.param("mpirun", 2, marks=pytest.mark.exhaustive)],
 )
 def test_many_workers_compute_what_one_computes(launcher: str, ranks: int) -> None:
-    said = launch([BODY], launcher=launcher, ranks=ranks)
-    assert all(f"rank {rank} of {ranks} ok" in said for rank in range(ranks))
+    output = launch([BODY], launcher=launcher, ranks=ranks)
+    assert all(f"rank {rank} of {ranks} ok" in output for rank in range(ranks))

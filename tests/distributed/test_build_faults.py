@@ -121,8 +121,8 @@ def test_a_fault_on_one_rank_ends_all_and_is_told(
     disturbed = calls(log)[number - 1]
     assert (done.returncode, disturbed.split()[0]) == (1, call), done.stdout
     assert "Traceback" not in done.stdout
-    told = rf"^shardtune: rank 1 of 2 on \S+: {output}/\.?(train|validation)-\S+ .*\({os.strerror(FAULTS[fault])}\)\. "
-    assert len(re.findall(told, done.stdout, re.MULTILINE)) == 1, done.stdout
+    pattern = rf"^shardtune: rank 1 of 2 on \S+: {output}/\.?(train|validation)-\S+ .*\({os.strerror(FAULTS[fault])}\)\. "
+    assert len(re.findall(pattern, done.stdout, re.MULTILINE)) == 1, done.stdout
     kept = small.finished_shards(output)
     small.build_again(output)
     assert contents(output) == small.files

@@ -161,8 +161,8 @@ def require_survived(small: Reference, mount: Mounter, directory: Path, fault: s
     failed = 0
     for _ in range(3):  # the call that fails may be one of the second build
         done = run(small.command(output), launcher="alone", ranks=1, timeout=60)
-        told = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
-        assert (done.returncode, len(told)) in ((0, 0), (1, 1)), done.stdout
+        errors = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
+        assert (done.returncode, len(errors)) in ((0, 0), (1, 1)), done.stdout
         assert "Unexpected" not in done.stdout
         failed += done.returncode
         if (backing / "data").exists():
@@ -214,8 +214,8 @@ def test_training_that_is_killed_there_ends_with_the_same_bits(
         with training.Disturbed(small_data, run_, *flags, over=over, ranks=ranks) as job:
             if job.wait_for_steps(generator.randrange(steps * number // kills, steps * (number + 1) // kills)):
                 job.rank(generator.randrange(ranks)).send_signal(signal.SIGKILL)
-            status, said = job.end(timeout=120)
-        assert status != 0, said
+            status, text = job.end(timeout=120)
+        assert status != 0, text
     training.train(small_data, run_, *flags, over=over, ranks=ranks)
     assert training.outcome(run_)["outcome"] == "finished"
     assert training.digest(tmp_path / "backing" / "run") == training.digest(tmp_path / "undisturbed")

@@ -25,14 +25,14 @@ def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, i
         (damaged / name).unlink()
     shutil.rmtree(damaged / ".shardtune", ignore_errors=True)
     run, skip = tmp_path / "run", ("--on_corrupt", "skip")
-    said = train(damaged, run, "--augment", "inception", *skip, over="mpi", ranks=2)
-    assert f"its index is kept in {damaged / '.shardtune-index'}" in said
+    output = train(damaged, run, "--augment", "inception", *skip, over="mpi", ranks=2)
+    assert f"its index is kept in {damaged / '.shardtune-index'}" in output
     # The steps are more than an epoch: all four have come.
-    assert f"4 corrupt record(s) were replaced by others: the first is record 0 of its split, at byte 0 of {damaged}" in said
+    assert f"4 corrupt record(s) were replaced by others: the first is record 0 of its split, at byte 0 of {damaged}" in output
     assert json.loads((run / "outcome.json").read_text())["corrupt_records"] == 4
     arguments = ("--data_dir", damaged, "--checkpoint_dir", inception_run, "--eval_dir", tmp_path, "--batch_size", 4, *skip)
-    said = shardtune("eval", *arguments, launcher="horovodrun --gloo", ranks=3)
-    assert "4 corrupt record(s) were left out: the first is record 0 of its split" in said
+    output = shardtune("eval", *arguments, launcher="horovodrun --gloo", ranks=3)
+    assert "4 corrupt record(s) were left out: the first is record 0 of its split" in output
     result = json.loads((tmp_path / "eval.json").read_text())
     assert (result["examples"], result["corrupt_records"]) == (17, 4)
 

@@ -36,9 +36,9 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize(("launcher", "ranks"), [("alone", 1), ("mpirun", 4)])
 def test_a_million_images_take_little_memory(million: Path, launcher: str, ranks: int, hashed: bool, tmp_path: Path) -> None:
     body = [str(Path(__file__).with_name("million.py")), str(million), str(tmp_path / "data"), *["hashed"][: int(hashed)]]
-    said = launch(body, launcher=launcher, ranks=ranks, timeout=3000)
-    told = {int(number[0]): number[1:] for number in re.findall(r"rank (\d): (\d+) images, (\d+) MB", said)}
-    images, megabytes = ([int(told[rank][column]) for rank in range(ranks)] for column in range(2))
+    output = launch(body, launcher=launcher, ranks=ranks, timeout=3000)
+    by_rank = {int(number[0]): number[1:] for number in re.findall(r"rank (\d): (\d+) images, (\d+) MB", output)}
+    images, megabytes = ([int(by_rank[rank][column]) for rank in range(ranks)] for column in range(2))
     assert set(images) == {CLASSES * PER_CLASS}
     assert megabytes[0] <= 400  # 359 were measured with hashes, alone
     assert all(less < megabytes[0] / 2 for less in megabytes[1:])

@@ -26,11 +26,11 @@ def test_any_number_of_workers_counts_the_same_integers(
 ) -> None:
     results = []
     for launcher, ranks in (("alone", 1), ("horovodrun --mpi", 2), ("horovodrun --gloo", 3)):
-        said = shardtune(
+        output = shardtune(
             "eval", "--data_dir", small_data, "--checkpoint_dir", inception_run, "--eval_dir", tmp_path, "--subset", subset,
             "--batch_size", 8, launcher=launcher, ranks=ranks,
         )  # fmt: skip
-        assert len(re.findall(r"precision @ 1 = \d\.\d{4} recall @ 5 = \d\.\d{4} \[\d+ examples\]", said)) == 1
+        assert len(re.findall(r"precision @ 1 = \d\.\d{4} recall @ 5 = \d\.\d{4} \[\d+ examples\]", output)) == 1
         result = json.loads((tmp_path / "eval.json").read_text())
         results.append([result[key] for key in ("examples", "top_1", "top_5")])
     assert results[0] == results[1] == results[2]
@@ -40,14 +40,14 @@ def test_any_number_of_workers_counts_the_same_integers(
 
 def test_a_run_starts_from_the_averaged_weights_of_another(inception_run: Path, small_data: Path, tmp_path: Path) -> None:
     # No Horovod operation takes bfloat16, and what is frozen has no averages.
-    said = shardtune(
+    output = shardtune(
         "train", "--data_dir", small_data, "--train_dir", tmp_path, *TRAIN, "--pretrained_model_checkpoint_path", inception_run,
         "--pretrained_ema", "--batch_norm", "synced", "--precision", "mixed_bfloat16", "--freeze_until", "mixed8",
         launcher="horovodrun --mpi", ranks=2,
     )  # fmt: skip
     first, second = (load(latest(directory)[1]) for directory in (inception_run, tmp_path))  # type: ignore[index]
     frozen = [name for name in first if name.startswith("conv0/") and not name.endswith(EMA_SUFFIX)]
-    assert f"Restored 378 variables from {inception_run}" in said
+    assert f"Restored 378 variables from {inception_run}" in output
     assert all(np.array_equal(second[name], first[f"{name}{EMA_SUFFIX}"]) for name in frozen)
     assert not any(f"{name}{EMA_SUFFIX}" in second for name in frozen)
     for flag, averaged in (("--ema", True), ("--no_ema", False)):

@@ -9,7 +9,7 @@ from tests.launching import run, shardtune, sys
 
 
 def findings(directory: Path, ranks: int) -> list[str]:
-    """The lines that name what is wrong, said by rank 0 alone."""
+    """The lines that name what is wrong, printed by rank 0 alone."""
     command = [sys.executable, "-m", "shardtune", "verify", str(directory)]
     done = run(command, launcher="mpirun", ranks=ranks, timeout=120)
     assert done.returncode == 1

@@ -23,8 +23,8 @@ BODY = str(Path(__file__).with_name("world_body.py"))
     ],
 )
 def test_world_keeps_its_promises(backend: str, launcher: str, ranks: int) -> None:
-    said = launch([BODY, backend, str(ranks)], launcher=launcher, ranks=ranks)
-    assert all(f"rank {rank} of {ranks} ok" in said for rank in range(ranks))
+    output = launch([BODY, backend, str(ranks)], launcher=launcher, ranks=ranks)
+    assert all(f"rank {rank} of {ranks} ok" in output for rank in range(ranks))
 
 
 def test_a_launcher_that_the_backend_does_not_see_is_an_error_not_n_worlds_of_one() -> None:

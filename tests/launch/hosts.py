@@ -101,7 +101,7 @@ def _join(hosts: Hosts, folder: Path) -> None:
         (etc / "ssh").mkdir(parents=True)
         (etc / "hosts").write_text("\n".join(lines) + "\n")
         (etc / "ssh" / "ssh_config").write_text(SSH.format(folder=folder))
-    # Both ends are eth0, since launchers are told one name for all hosts.
+    # Both ends are eth0, since launchers take one name for all hosts.
     _ip("link", "add", "eth0", "netns", f"{hosts.prefix}a", "type", "veth", "peer", "eth0", "netns", f"{hosts.prefix}b")
     for host, address in ADDRESSES.items():
         _ip("-netns", hosts.prefix + host, "address", "add", f"{address}/24", "dev", "eth0")

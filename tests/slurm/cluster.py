@@ -43,7 +43,7 @@ PartitionName=main Nodes=n1,n2 Default=YES
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running SLURM. `folder` holds its configuration, and for each daemon what it said."""
+    """A running SLURM. `folder` holds its configuration, and for each daemon what it printed."""
 
     folder: Path
 

@@ -35,8 +35,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def states(slurm: Cluster, *jobs: str) -> list[str]:
     """Of jobs, as SLURM names them."""
-    said = [slurm.run("scontrol", "--oneliner", "show", "job", job).stdout for job in jobs]
-    return [match[1] if (match := re.search(r"JobState=(\w+)", text)) else text for text in said]
+    output = [slurm.run("scontrol", "--oneliner", "show", "job", job).stdout for job in jobs]
+    return [match[1] if (match := re.search(r"JobState=(\w+)", text)) else text for text in output]
 
 
 def wait_until(holds: Callable[[], bool], folder: Path) -> None:
@@ -52,7 +52,7 @@ def logs(folder: Path) -> dict[str, str]:
 
 
 def submit(slurm: Cluster, folder: Path, *words: object, environment: dict[str, str]) -> list[str]:
-    """Submit from a checkout; returns the numbers of jobs that are told."""
+    """Submit from a checkout; returns the job numbers that it prints."""
     done = slurm.run("env", f"--chdir={folder}", *(f"{key}={value}" for key, value in environment.items()), *words)
     assert done.returncode == 0, done.stdout
     return re.findall(r"\d+", done.stdout.splitlines()[0])
@@ -71,9 +71,9 @@ def test_a_pipeline(slurm: Cluster, digits: Path, tmp_path: Path) -> None:
     assert len(jobs) == 3
     wait_until(lambda: all(state not in ("PENDING", "RUNNING", "COMPLETING") for state in states(slurm, *jobs)), folder)
     assert states(slurm, *jobs) == ["COMPLETED"] * 3, logs(folder)
-    said = logs(folder)
+    output = logs(folder)
     assert "NumNodes=2" in slurm.run("scontrol", "show", "job", jobs[0]).stdout
-    assert "2 worker(s) × 4" in said[f"shardtune-train-{jobs[1]}.log"]
+    assert "2 worker(s) × 4" in output[f"shardtune-train-{jobs[1]}.log"]
     shardtune("eval", "--data_dir", out / "data", "--checkpoint_dir", out / "run", "--eval_dir", tmp_path)
     local, remote = (json.loads((folder / "eval.json").read_text()) for folder in (tmp_path, out / "run"))
     assert [local[key] for key in ("examples", "top_1", "top_5")] == [remote[key] for key in ("examples", "top_1", "top_5")]
@@ -99,10 +99,10 @@ def test_a_job_that_is_queued_again_goes_on(
         wait_until(lambda: lines(directory) > 100, folder)
         ranks(directory)[-1].kill()
     wait_until(lambda: states(slurm, job) == ["COMPLETED"], folder)
-    said = logs(folder)[f"shardtune-train-{job}.log"]
-    assert f"The run in {directory} was {became}. The job is requeued and resumes from the last checkpoint." in said
-    assert "Resuming after step" in said
-    assert "DUE TO TIME LIMIT" not in said
+    output = logs(folder)[f"shardtune-train-{job}.log"]
+    assert f"The run in {directory} was {became}. The job is requeued and resumes from the last checkpoint." in output
+    assert "Resuming after step" in output
+    assert "DUE TO TIME LIMIT" not in output
     assert outcome(directory)["outcome"] == "finished"
     assert outcome(directory)["attempt"] > 1
     assert digest(directory) == digest(tmp_path / "undisturbed")
@@ -118,10 +118,10 @@ def test_a_job_is_not_queued_again_for_ever(slurm: Cluster, small_data: Path, tm
     wait_until(lambda: lines(directory) > 100, folder)
     assert slurm.run("scancel", "--signal=USR1", "--batch", job).returncode == 0  # what SLURM does before the time is over
     wait_until(lambda: states(slurm, job) == ["FAILED"], folder)
-    said = logs(folder)[f"shardtune-train-{job}.log"]
+    output = logs(folder)[f"shardtune-train-{job}.log"]
     assert (
         f"The run in {directory} was stopped after 0 requeues, and at most 0 are allowed. Submit the job again to resume."
-        in said
+        in output
     )
 
 

@@ -29,9 +29,9 @@ def test_tasks_that_pmix_joins_build_one_data_set(slurm: Cluster, small_images: 
 def test_tasks_that_nothing_joins_say_what_to_type(slurm: Cluster, small_images: Path, tmp_path: Path) -> None:
     done = slurm.run("srun", "--mpi=none", *TWO_TASKS, *build(tmp_path / "data", small_images))
     assert done.returncode == 1
-    said = [line for line in done.stdout.splitlines() if not line.startswith("srun: ")]
-    assert len(said) == 2  # one sentence from each
-    for line in said:
+    output = [line for line in done.stdout.splitlines() if not line.startswith("srun: ")]
+    assert len(output) == 2  # one sentence from each
+    for line in output:
         assert re.fullmatch(r"shardtune: srun started 2 tasks without --mpi, .* Use srun --mpi=pmix.*", line)
     assert not (tmp_path / "data" / MANIFEST_NAME).exists()
 
