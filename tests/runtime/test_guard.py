@@ -57,6 +57,16 @@ def test_a_hang_ends_with_stacks(tmp_path: Path, loader: str) -> None:
     assert "in blocked" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.timeout(60)
+def test_a_guard_that_is_stopped_does_not_wait_for_its_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shardtune.runtime.guard.POLL_SECONDS", 1e6)
+    guard = Guard()
+    before = sorted(Path("/proc/self/fd").iterdir())
+    guard.start()
+    guard.stop()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
 def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)

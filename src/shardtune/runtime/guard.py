@@ -68,16 +68,20 @@ class Guard:
         self._answers: Mapping[int, Report | None] = {}
         self._is_answered, self._is_stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
+        self._wakeup_file = self._waker = -1  # ends of a pipe
 
     def start(self) -> None:
         """Watch from now on."""
+        self._wakeup_file, self._waker = os.pipe()
         self._thread.start()
 
     def stop(self) -> None:
         """Watch no longer."""
         self._is_stopped.set()
         if self._thread.is_alive():
+            os.close(self._waker)  # ends the thread's wait
             self._thread.join()
+            os.close(self._wakeup_file)
         faulthandler.cancel_dump_traceback_later()
         if self._directory and self._roll_call and self._roll_call.rank == 0:
             self.remove_reports(self._directory)
@@ -174,7 +178,8 @@ class Guard:
 
     def _watch(self) -> None:
         while not self._is_stopped.is_set():
-            select.select(self.interrupts.wakeup_files, [], [], min(POLL_SECONDS, self._timeout / 10))
+            files = [self._wakeup_file, *self.interrupts.wakeup_files]
+            select.select(files, [], [], min(POLL_SECONDS, self._timeout / 10))
             if self.interrupts.must_exit():
                 _print_error(f"A signal has stopped {self.name}, which was {self._position}. What is saved is kept.")
                 os._exit(StoppedError.exit_status)
