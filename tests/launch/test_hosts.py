@@ -70,7 +70,7 @@ def test_a_host_that_is_cut_off_is_left_out(
         wait_for_steps(job, tmp_path, 150)
         with hosts.cut("b"):
             done = finish(job, 200)
-    assert "No step for 5 s" in (tmp_path / "logs" / "rank-0.log").read_text()
+    assert "No progress for 5 s" in (tmp_path / "logs" / "rank-0.log").read_text()
     if min_workers == 2:
         assert done.returncode == 1
         assert "shardtune: Only 1 workers are left, fewer than --min_workers 2." in done.stdout
