@@ -11,15 +11,15 @@ Augmentation = Literal["inception", "light", "none"]
 OnCorrupt = Literal["error", "skip"]
 
 
-def check_flag(condition: bool, rule: str, value: object) -> None:
-    """Raise UsageError if `condition` is false.
+def check_flag(condition: bool, requirement: str, value: object) -> None:
+    """Raise UsageError if the value of a flag breaks a requirement, as "batch_size must be above 0"."""
+    check_flags(condition, f"--{requirement}, not {value}.", "See --help.")
 
-    Args:
-        rule: the flag and what it must be, as "batch_size is above 0".
-        value: what was given in place of that: a value, or flags that contradict each other.
-    """
+
+def check_flags(condition: bool, message: str, advice: str) -> None:
+    """Raise UsageError if flags contradict each other."""
     if not condition:
-        raise UsageError(f"{value} is not allowed: {rule}.", "See --help.")
+        raise UsageError(message, advice)
 
 
 def to_json_dict(config: object) -> dict[str, Any]:

@@ -136,10 +136,10 @@ def test_a_damaged_outcome_has_no_fields(tmp_path: Path, text: str | None) -> No
     ("options", "message"),
     [
         ({"command": ()}, "No command follows the options"),
-        ({"workers": 0}, "workers is above 0"),
-        ({"max_restarts": -1}, "max_restarts is at least 0"),
-        ({"min_workers": -1}, "min_workers is at least 0"),
-        ({"max_requeues": -1}, "max_requeues is at least 0"),
+        ({"workers": 0}, "workers must be above 0"),
+        ({"max_restarts": -1}, "max_restarts must be at least 0"),
+        ({"min_workers": -1}, "min_workers must be at least 0"),
+        ({"max_requeues": -1}, "max_requeues must be at least 0"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], message: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import check_flag
+from shardtune.config import check_flag, check_flags
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,27 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         for name in ("train_shards", "validation_shards", "num_threads"):
-            check_flag(getattr(self, name) > 0, f"{name} is at least 1", getattr(self, name))
+            check_flag(getattr(self, name) > 0, f"{name} must be at least 1", getattr(self, name))
         for name in ("max_rejects", "validation_examples"):
-            check_flag(getattr(self, name) >= 0, f"{name} is at least 0", getattr(self, name))
-        check_flag(0 <= self.validation_fraction < 1, "validation_fraction is at least 0 and below 1", self.validation_fraction)
-        check_flag(self.max_side is None or self.max_side > 0, "max_side is at least 1", self.max_side)
-        check_flag(1 <= self.quality <= 100, "quality is between 1 and 100", self.quality)
-        check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
-        check_flag(-(2**63) <= self.seed < 2**63, "seed is a 64-bit integer", self.seed)
+            check_flag(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))
         check_flag(
-            not self.ignore_unlisted or self.labels_file is not None,
-            "ignore_unlisted needs labels_file",
-            "--ignore_unlisted alone",
+            0 <= self.validation_fraction < 1, "validation_fraction must be at least 0 and below 1", self.validation_fraction
         )
-        check_flag(
+        check_flag(self.max_side is None or self.max_side > 0, "max_side must be at least 1", self.max_side)
+        check_flag(1 <= self.quality <= 100, "quality must be between 1 and 100", self.quality)
+        check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
+        check_flag(-(2**63) <= self.seed < 2**63, "seed must be a 64-bit integer", self.seed)
+        check_flags(
+            not self.ignore_unlisted or self.labels_file is not None,
+            "--ignore_unlisted needs --labels_file.",
+            "Give a --labels_file, or leave out --ignore_unlisted.",
+        )
+        check_flags(
             self.exif == "upright" or self.bounding_box_file is None,
-            "Bounding boxes refer to upright images",
-            "--exif keep with bounding_box_file",
+            "--exif keep contradicts --bounding_box_file: boxes refer to upright images.",
+            "Leave out one of them.",
         )
         sources = ("validation_directory", "validation_fraction", "validation_examples")
         given = [name for name in sources if getattr(self, name)]
-        check_flag(len(given) < 2, f"Validation images come from one of {', '.join(sources)}", " and ".join(given))
+        flags = " and ".join(f"--{name}" for name in given)
+        check_flags(len(given) < 2, f"{flags} both say which images are for validation.", "Leave out all but one.")

@@ -31,6 +31,6 @@ class EvalConfig:
     """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
-        check_flag(self.batch_size > 0, "batch_size is above 0", self.batch_size)
-        check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
-        check_flag(self.num_examples is None or self.num_examples > 0, "num_examples is above 0", self.num_examples)
+        check_flag(self.batch_size > 0, "batch_size must be above 0", self.batch_size)
+        check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
+        check_flag(self.num_examples is None or self.num_examples > 0, "num_examples must be above 0", self.num_examples)

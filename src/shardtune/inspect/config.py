@@ -16,7 +16,7 @@ class VerifyConfig:
     """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
-        check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
+        check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ class InspectConfig:
     """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
-        check_flag(self.hang_timeout > 0, "hang_timeout is above 0", self.hang_timeout)
+        check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)

@@ -37,7 +37,7 @@ class SuperviseConfig:
     def __post_init__(self) -> None:
         if not self.command:
             raise UsageError("No command follows the options.", "Type shardtune supervise [OPTIONS] -- shardtune train FLAGS.")
-        check_flag(self.workers is None or self.workers > 0, "workers is above 0", self.workers)
-        check_flag(self.max_restarts >= 0, "max_restarts is at least 0", self.max_restarts)
-        check_flag(self.min_workers >= 0, "min_workers is at least 0", self.min_workers)
-        check_flag(self.max_requeues is None or self.max_requeues >= 0, "max_requeues is at least 0", self.max_requeues)
+        check_flag(self.workers is None or self.workers > 0, "workers must be above 0", self.workers)
+        check_flag(self.max_restarts >= 0, "max_restarts must be at least 0", self.max_restarts)
+        check_flag(self.min_workers >= 0, "min_workers must be at least 0", self.min_workers)
+        check_flag(self.max_requeues is None or self.max_requeues >= 0, "max_requeues must be at least 0", self.max_requeues)

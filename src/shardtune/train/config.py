@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import Augmentation, OnCorrupt, check_flag
+from shardtune.config import Augmentation, OnCorrupt, check_flag, check_flags
 
 DEFAULT_EPOCHS = 10
 Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
@@ -128,53 +128,59 @@ class TrainConfig:
     """Write Horovod's timeline of this run to timeline.json in train_dir."""
 
     def __post_init__(self) -> None:
-        check_flag(self.image_size >= 75, "image_size is at least 75 pixels", self.image_size)
+        check_flag(self.image_size >= 75, "image_size must be at least 75 pixels", self.image_size)
         positive = (
             *("batch_size", "gradient_accumulation_steps", "initial_learning_rate", "num_epochs_per_decay"),
             *("learning_rate_decay_factor", "save_every", "keep_checkpoints", "log_every", "hang_timeout"),
             "input_queue_memory_factor",
         )
         for name in positive:
-            check_flag(getattr(self, name) > 0, f"{name} is above 0", getattr(self, name))
-        for name in ("clip_norm", "save_every_minutes", "patience"):
+            check_flag(getattr(self, name) > 0, f"{name} must be above 0", getattr(self, name))
+        for name in ("clip_norm", "save_every_minutes", "patience", "validate_every"):
             value = getattr(self, name)
-            check_flag(value is None or value > 0, f"{name} is above 0", value)
+            check_flag(value is None or value > 0, f"{name} must be above 0", value)
         for name in ("weight_decay", "warmup_epochs", "validate_epochs"):
-            check_flag(0 <= getattr(self, name) < math.inf, f"{name} is at least 0 and finite", getattr(self, name))
-        check_flag(self.validate_every is None or self.validate_every > 0, "validate_every is above 0", self.validate_every)
+            check_flag(0 <= getattr(self, name) < math.inf, f"{name} must be at least 0 and finite", getattr(self, name))
         check_flag(
-            self.time_limit is None or parse_duration(self.time_limit) > 0, "time_limit is a time like 3h55m", self.time_limit
+            self.validate_every is None or self.validate_every > 0, "validate_every must be above 0", self.validate_every
+        )
+        check_flag(
+            self.time_limit is None or parse_duration(self.time_limit) > 0,
+            "time_limit must be a time like 3h55m",
+            self.time_limit,
         )
         steps = re.fullmatch(r"(\d+),(\d+)", self.profile or "0,0")
         check_flag(
-            steps is not None and int(steps[1]) <= int(steps[2]), "profile is a first and a last step like 10,20", self.profile
+            steps is not None and int(steps[1]) <= int(steps[2]),
+            "profile must be a first and a last step like 10,20",
+            self.profile,
         )
-        check_flag(self.seed >= 0, "seed is at least 0", self.seed)
+        check_flag(self.seed >= 0, "seed must be at least 0", self.seed)
         for name in ("batch_norm_decay", "moving_average_decay"):
-            check_flag(0 <= getattr(self, name) < 1, f"{name} is at least 0 and below 1", getattr(self, name))
-        check_flag(
+            check_flag(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1", getattr(self, name))
+        check_flags(
             self.epochs is None or self.max_steps is None,
-            "The length of a run is given by epochs or by max_steps, not by both",
-            f"--epochs {self.epochs} --max_steps {self.max_steps}",
+            f"--epochs {self.epochs} and --max_steps {self.max_steps} both say how long the run is.",
+            "Leave out one of them.",
         )
         for name in ("epochs", "max_steps"):
             value = getattr(self, name)
-            check_flag(value is None or 0 < value < math.inf, f"{name} is above 0 and finite", value)
+            check_flag(value is None or 0 < value < math.inf, f"{name} must be above 0 and finite", value)
         need_weights = {
             "fine_tune": self.fine_tune,
             "pretrained_ema": self.pretrained_ema,
             "batch_norm frozen": self.batch_norm == "frozen",
         }
         for name, is_given in need_weights.items():
-            check_flag(
+            check_flags(
                 not is_given or self.pretrained_model_checkpoint_path is not None,
-                f"{name} starts from pretrained_model_checkpoint_path",
-                f"--{name} alone",
+                f"--{name} needs weights to start from.",
+                "Give their --pretrained_model_checkpoint_path.",
             )
-        check_flag(
+        check_flags(
             not (self.freeze_trunk and self.freeze_until),
-            "What is frozen is given by freeze_until or by freeze_trunk, not by both",
-            f"--freeze_trunk --freeze_until {self.freeze_until}",
+            f"--freeze_trunk and --freeze_until {self.freeze_until} both say what is frozen.",
+            "Leave out one of them.",
         )
 
     def total_steps(self, examples: int, global_batch: int) -> int:
