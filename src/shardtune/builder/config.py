@@ -65,9 +65,8 @@ class BuildConfig:
             check_flag(getattr(self, name) > 0, f"{name} must be at least 1", getattr(self, name))
         for name in ("max_rejects", "validation_examples"):
             check_flag(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))
-        check_flag(
-            0 <= self.validation_fraction < 1, "validation_fraction must be at least 0 and below 1", self.validation_fraction
-        )
+        fraction = self.validation_fraction
+        check_flag(0 <= fraction < 1, "validation_fraction must be at least 0 and below 1", fraction)
         check_flag(self.max_side is None or self.max_side > 0, "max_side must be at least 1", self.max_side)
         check_flag(1 <= self.quality <= 100, "quality must be between 1 and 100", self.quality)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)

@@ -141,20 +141,11 @@ class TrainConfig:
             check_flag(value is None or value > 0, f"{name} must be above 0", value)
         for name in ("weight_decay", "warmup_epochs", "validate_epochs"):
             check_flag(0 <= getattr(self, name) < math.inf, f"{name} must be at least 0 and finite", getattr(self, name))
-        check_flag(
-            self.validate_every is None or self.validate_every > 0, "validate_every must be above 0", self.validate_every
-        )
-        check_flag(
-            self.time_limit is None or parse_duration(self.time_limit) > 0,
-            "time_limit must be a time like 3h55m",
-            self.time_limit,
-        )
+        seconds = None if self.time_limit is None else parse_duration(self.time_limit)
+        check_flag(seconds is None or seconds > 0, "time_limit must be a time like 3h55m", self.time_limit)
         steps = re.fullmatch(r"(\d+),(\d+)", self.profile or "0,0")
-        check_flag(
-            steps is not None and int(steps[1]) <= int(steps[2]),
-            "profile must be a first and a last step like 10,20",
-            self.profile,
-        )
+        is_range = steps is not None and int(steps[1]) <= int(steps[2])
+        check_flag(is_range, "profile must be a first and a last step like 10,20", self.profile)
         check_flag(self.seed >= 0, "seed must be at least 0", self.seed)
         for name in ("batch_norm_decay", "moving_average_decay"):
             check_flag(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1", getattr(self, name))
