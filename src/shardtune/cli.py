@@ -27,6 +27,7 @@ from shardtune.runtime.backends import Backend, enable_timeline
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.progress import escape_control_chars
 from shardtune.runtime.streams import protect_streams
+from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 from shardtune.supervise.config import SuperviseConfig
 from shardtune.train.config import TrainConfig
@@ -172,8 +173,6 @@ def _unframe(box: str) -> str:
 
 
 def _versions() -> str:
-    from shardtune.doctor.ranks import package_versions  # imports none of the packages
-
     return "\n".join(f"{name} {version}" for name, version in package_versions().items() if version != "missing")
 
 

@@ -10,13 +10,14 @@ import pytest
 from shardtune.dataset.index import open_data_set
 from shardtune.errors import UsageError
 from shardtune.model import checkpoint_file
+from shardtune.runtime.outcome import read_outcome
 from shardtune.runtime.world import World
 from shardtune.train.command import build_and_train
 from shardtune.train.config import TrainConfig
 from shardtune.train.progress import RunProgress, Validation
 from shardtune.train.run_config import open_run
 from shardtune.train.run_context import RunContext
-from shardtune.train.stopping import OutcomeFile, StopRequest, read_outcome
+from shardtune.train.stopping import OutcomeFile, StopRequest
 
 STEPS = 6
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.train.stopping import OutcomeFile, StopRequest, read_outcome
+from shardtune.runtime.outcome import read_outcome
+from shardtune.train.stopping import OutcomeFile, StopRequest
 
 
 def test_a_signal_is_a_reason() -> None:

@@ -2,12 +2,10 @@
 
 import json
 import os
-import platform
 import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from shardtune.doctor import checks, host
@@ -17,9 +15,9 @@ from shardtune.errors import WorldError
 from shardtune.runtime.backends import Backend
 from shardtune.runtime.devices import configure_devices
 from shardtune.runtime.launcher import Launcher
+from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 
-PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "mpi4py", "numpy", "pillow")
 GRADIENTS = (8, 3_000_000)  # tensors, float32 values in each: 96 MB, like the gradients of Inception v3
 ROUNDS = 3
 
@@ -79,18 +77,6 @@ def connect(launcher: Launcher, environ: Mapping[str, str]) -> tuple[dict[Backen
             if backend == backends[-1] and not worlds:
                 raise
     return worlds, findings
-
-
-def package_versions() -> dict[str, str]:
-    """The versions that must be the same on every rank."""
-    return {"Python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"
 
 
 def measure_allreduce(world: World) -> Finding:

@@ -26,7 +26,7 @@ GIL_SECONDS = 3.0  # after which the guard's thread cannot run either: the proce
 EXIT_SECONDS = 8.0  # in which the process can print which rank is late
 LOG_SECONDS = 0.5  # in which all ranks write their logs: the launcher kills the others when the first one exits
 
-Tell = Callable[[str, list[int]], None]
+ReportLate = Callable[[str, list[int]], None]
 
 
 class SilentRanks(NamedTuple):
@@ -60,7 +60,7 @@ class Guard:
         self._position = "starting"
         self._roll_call: RollCall | None = None
         self._directory: Path | None = None
-        self._report: Tell = lambda sentence, _: _print_error(sentence)
+        self._report: ReportLate = lambda sentence, _: _print_error(sentence)
         self._stacks: IO[str] = sys.stderr
         self._relay: Callable[[], object] | None = None
         self._relay_time = 0.0
@@ -154,7 +154,7 @@ class Guard:
             self._directory = directory
             self._roll_call = self._roll_call.in_directory(directory / ROLL_CALL_NAME)
 
-    def report_to(self, stacks: Path, report: Tell) -> None:
+    def report_to(self, stacks: Path, report: ReportLate) -> None:
         """Set where stacks are written, and what prints which ranks are late.
 
         Args:

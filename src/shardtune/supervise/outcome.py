@@ -1,6 +1,5 @@
 """What became of a run, by the `outcome.json` of its directory: launchers change exit statuses, and this file does not."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shardtune.errors import UsageError
+from shardtune.runtime.outcome import read_outcome
 
-OUTCOME_NAME = "outcome.json"
 # finished  all steps are done, perhaps by an earlier attempt
 # stopped   on request, and the same command resumes
 # failed    a rank met an error that would come again
@@ -54,10 +53,7 @@ class Outcome:
 
 def load_outcome(train_dir: Path) -> Outcome:
     """Read outcome.json of a run directory; a file that is absent or damaged has no fields."""
-    try:
-        fields = dict(json.loads((train_dir / OUTCOME_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return Outcome()
+    fields = read_outcome(train_dir)
     return Outcome(**{name: fields.get(name) for name in Outcome.__dataclass_fields__})
 
 

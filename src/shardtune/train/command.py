@@ -11,6 +11,7 @@ from shardtune.model.batchnorm import BatchNormOptions
 from shardtune.runtime import devices
 from shardtune.runtime.frameworks import keras
 from shardtune.runtime.locking import exclusive_directory
+from shardtune.runtime.outcome import read_outcome
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 from shardtune.train.checkpoint_manager import LoadedCheckpoint, load_latest_valid
@@ -23,7 +24,7 @@ from shardtune.train.run_context import RunContext
 from shardtune.train.run_plan import RunPlan
 from shardtune.train.schedule import render
 from shardtune.train.state import TrainState
-from shardtune.train.stopping import StopRequest, read_outcome
+from shardtune.train.stopping import StopRequest
 from shardtune.train.trainer import Trainer
 
 BuildModel = Callable[[Manifest, TrainConfig, World], Any]

@@ -1,9 +1,7 @@
 """Check what must be equal on all ranks for their sum to mean anything."""
 
 import hashlib
-import platform
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,11 @@ import xxhash
 from shardtune.config import to_json_dict
 from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.errors import DataError, TrainingError, UsageError, WorldError
+from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 
-PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy")
+STEP_PACKAGES = ("shardtune", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy")  # what decides what a step computes
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def check_ranks_agree(config: TrainConfig, world: World) -> None:
         rank_name=world.name,
         flags=to_json_dict(config),
         data_digest=_digest(config.data_dir / MANIFEST_NAME),
-        software={**versions(), "world size": str(world.size)},
+        software={**package_versions(STEP_PACKAGES), "world size": str(world.size)},
     )
     fingerprints = world.allgather(local)
 
@@ -74,18 +73,6 @@ def _check_equal(config: TrainConfig, root: RankFingerprint, remote: RankFingerp
                 f"{remote.rank_name}.",
                 "Give all hosts the same environment.",
             )
-
-
-def versions() -> dict[str, str]:
-    """Python and the packages that decide what a step computes, with their versions; "none" for those not installed."""
-    return {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "none"
 
 
 def _digest(path: Path) -> str | None:

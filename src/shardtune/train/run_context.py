@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from shardtune.runtime.outcome import read_outcome
+from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
-from shardtune.train.consistency import versions
+from shardtune.train.consistency import STEP_PACKAGES
 from shardtune.train.ranklog import RankLog
-from shardtune.train.stopping import OutcomeFile, StopRequest, read_outcome
+from shardtune.train.stopping import OutcomeFile, StopRequest
 
 
 class Phase(IntEnum):
@@ -43,7 +45,7 @@ class RunContext:
         directory = config.train_dir
         attempt = world.broadcast(read_outcome(directory).get("attempt", 0)) + 1
         log = RankLog(directory, world.rank)
-        log.write(f"Attempt {attempt}, {world.name}: {versions()}")
+        log.write(f"Attempt {attempt}, {world.name}: {package_versions(STEP_PACKAGES)}")
         return RunContext(config, world, stop_request, OutcomeFile(directory, world.rank, attempt), log, threads)
 
     def heartbeat(self, phase: Phase, step: int, *, compiles: bool = False) -> None:

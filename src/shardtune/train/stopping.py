@@ -1,6 +1,5 @@
 """How a run ends before its time, and what it leaves for scripts: a request to stop, and `outcome.json`."""
 
-import json
 import os
 import signal
 import socket
@@ -9,10 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shardtune.runtime.files import write_json
+from shardtune.runtime.outcome import OUTCOME_NAME, Outcome, read_outcome
 from shardtune.train.config import parse_duration
-
-OUTCOME_NAME = "outcome.json"
-Outcome = Literal["running", "finished", "stopped", "failed"]
 
 
 class StopRequest:
@@ -42,15 +39,6 @@ class StopRequest:
         if self._signal:
             return f"signal {self._signal.name}"
         return f"the time limit of {self._limit}" if time.monotonic() > self._deadline else None
-
-
-def read_outcome(directory: Path) -> dict[str, Any]:
-    """The content of `outcome.json`; empty where there is none or it cannot be read."""
-    try:
-        value = dict(json.loads((directory / OUTCOME_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}
-    return value if isinstance(value.get("attempt", 0), int) else {}
 
 
 class OutcomeFile:
