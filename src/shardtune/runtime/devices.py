@@ -55,7 +55,7 @@ def enable_determinism() -> None:
 
 def disable_graph_rewriting() -> None:
     """Switch off TensorFlow's rewriting of graphs where there is no GPU: it takes up to a third of the first training step and
-    makes no step faster."""
+    makes the others faster by 1 to 4 % at 75 pixels, and not at 299."""
     from shardtune.runtime.frameworks import tf
 
     if not tf.config.get_visible_devices("GPU"):
