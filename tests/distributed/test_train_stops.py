@@ -86,7 +86,7 @@ def test_a_dead_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Path,
         "mpi": rf"process rank 1 with PID \d+ on node {HOST}",
         "gloo": rf"A worker is lost: rank 1 of 2 on {HOST} does not",
     }
-    assert re.search(named[over], output)
+    assert re.search(named[over], output), output
     assert outcome(tmp_path)["outcome"] == {"mpi": "running", "gloo": "failed"}[over]
 
 

@@ -16,7 +16,8 @@ from tests.launching import ENVIRONMENT, finish, start
 
 SECONDS_TO_START = 120  # a hang ends there
 # linuxproc and no task plugin: others need cgroups, which a container may not have. A job that is queued again waits until
-# its credentials have expired.
+# its credentials have expired. TmpFS holds PMIx's folder of a step, named only by user, job and step: two SLURMs (one for each
+# pytest-xdist worker) would remove each other's.
 CONFIGURATION = """\
 ClusterName=shardtune
 SlurmctldHost={host}(127.0.0.1)
@@ -29,6 +30,7 @@ StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/%n.pid
 SlurmdSpoolDir={folder}/%n
+TmpFS={folder}
 MailProg=/bin/true
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
