@@ -1,9 +1,12 @@
 """Run by test_train_stops.py: in a run, an operation over all workers fails.
 
-usage: python -m tests.distributed.operation_body RUN
+usage: python -m tests.distributed.operation_body mismatched|broken RUN
 """
 
+import os
+import signal
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,30 @@ from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 
 
-def fail(context: Any) -> None:
+def mismatched(world: World) -> None:
     """Tensors that cannot be added up, since they have other shapes."""
-    import horovod.tensorflow as hvd
-    import tensorflow as tf
+    from shardtune.runtime.frameworks import tf
 
+    world.allreduce_sum([tf.zeros([2 + world.rank])], "mismatched")
+
+
+def broken(world: World) -> None:
+    """Rank 1 dies in the middle of a transfer, so that the error is the network's and not Horovod's."""
+    from shardtune.runtime.frameworks import tf
+
+    add_up = tf.function(lambda tensor: world.allreduce_sum([tensor], "broken"), autograph=False)
+    large = tf.zeros([60_000_000])
+    add_up(large)
+    if world.rank == 1:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    while True:
+        add_up(large)
+
+
+def fail(context: Any) -> None:
+    context.world.guard.interrupts.listen(context.stop_request.record_signal)  # launchers ask the others to stop
     context.outcome.mark_running(0)
-    hvd.allreduce(tf.zeros([2 + context.world.rank]), name="mismatched")
+    {"mismatched": mismatched, "broken": broken}[sys.argv[1]](context.world)
 
 
 def train(config: TrainConfig, world: World) -> None:
@@ -34,4 +54,4 @@ def train(config: TrainConfig, world: World) -> None:
 
 
 if __name__ == "__main__":
-    cli.run_command(lambda: TrainConfig(Path(), Path(sys.argv[1])), lambda config: ("horovod", train))
+    cli.run_command(lambda: TrainConfig(Path(), Path(sys.argv[2])), lambda config: ("horovod", train))

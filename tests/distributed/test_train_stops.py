@@ -91,12 +91,21 @@ def test_a_dead_rank_ends_the_job_and_is_named(small_data: Path, tmp_path: Path,
 
 
 def test_an_operation_that_fails_while_all_ranks_live_is_reported_and_no_worker_is_called_lost(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "tests.distributed.operation_body", str(tmp_path)]
+    line = [sys.executable, "-m", "tests.distributed.operation_body", "mismatched", str(tmp_path)]
     done = launching.run(line, launcher="mpirun", ranks=2, timeout=120)
     assert done.returncode == 1
     [complaint] = re.findall(r"^shardtune: (.*)", done.stdout, re.MULTILINE)
     assert re.match(r"An operation over all workers failed \(.*Mismatched ALLREDUCE tensor shapes", complaint)
     assert outcome(tmp_path) == {"outcome": "failed", "attempt": 1, "error": complaint, "rank": 0}  # with a rank: no restart
+
+
+def test_a_rank_that_dies_in_the_middle_of_a_transfer_is_named(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "tests.distributed.operation_body", "broken", str(tmp_path)]
+    done = launching.run(line, launcher="horovodrun --gloo", ranks=2, timeout=120)
+    assert re.search(rf"shardtune: A worker is lost: rank 1 of 2 on {HOST} does not answer", done.stdout), done.stdout
+    left = outcome(tmp_path)
+    assert left["outcome"] == "failed"
+    assert "rank" not in left  # so `supervise` starts it again
 
 
 def test_divergence_ends_the_run_and_keeps_the_last_good_checkpoint(small_data: Path, tmp_path: Path) -> None:

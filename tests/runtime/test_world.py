@@ -100,14 +100,27 @@ def test_there_are_no_messages_over_horovod(send: Callable[[World], object]) -> 
         send(World(_communicator=HorovodCommunicator(None)))
 
 
-MISMATCH = "{{node training/allreduce}} Mismatched ALLREDUCE tensor shapes.\n\t [[{{node HorovodAllreduce}}]]"
+EAGER = "{{function_node __wrapped__HorovodAllreduce_device_/device:CPU:0}} Mismatched shapes. [Op:HorovodAllreduce]"
+IN_A_GRAPH = """Graph execution error:
+
+Detected at node collective.gradients.0 defined at (most recent call last):
+  File "horovod/tensorflow/mpi_ops.py", line 176, in _grouped_allreduce
+
+{}
+\t [[{{{{node {}collective.gradients.0}}}}]] [Op:__inference_graph_19]"""
+OF_GLOO = "[/tmp/horovod_229e/third_party/gloo/transport/tcp/pair.cc:598] Connection closed by peer [127.0.0.1]:42373"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (MISMATCH, "Mismatched ALLREDUCE tensor shapes."),
-        ("Horovod has been shut down. See above.\nMore.", "Horovod has been shut down. See above."),
+        (EAGER, "Mismatched shapes."),
+        (IN_A_GRAPH.format("Horovod has been shut down. See above.", ""), "Horovod has been shut down. See above."),
+        (
+            f"{{{{function_node __inference_step_28}}}} {OF_GLOO}\n\t [[{{{{node collective.moments.1}}}}]]",
+            OF_GLOO.split("] ")[1],
+        ),
+        (IN_A_GRAPH.format(OF_GLOO, "step/while/"), "Connection closed by peer [127.0.0.1]:42373"),
     ],
 )
 def test_a_failure_of_horovod_becomes_a_collective_error(text: str, message: str) -> None:
@@ -122,8 +135,9 @@ def test_a_failure_of_horovod_becomes_a_collective_error(text: str, message: str
     ("world", "failure"),
     [
         (World(_communicator=HorovodCommunicator(None)), tf.errors.ResourceExhaustedError(None, None, "Out of memory.")),
-        (World(_communicator=HorovodCommunicator(None)), ValueError("Horovod")),
-        (World(), tf.errors.UnknownError(None, None, "Horovod has been shut down.")),
+        (World(_communicator=HorovodCommunicator(None)), ValueError(EAGER)),
+        (World(_communicator=HorovodCommunicator(None)), tf.errors.NotFoundError(None, None, "/horovod/a.tfrecord")),
+        (World(), tf.errors.UnknownError(None, None, EAGER)),
     ],
 )
 def test_other_failures_are_not_translated(world: World, failure: Exception) -> None:

@@ -11,7 +11,8 @@ from shardtune.errors import CollectiveError, WorldError
 
 MESSAGE_TAG = 1  # of messages to rank 0, which may come between those of collectives
 MPI_ONLY = ("Horovod has no messages between two ranks.", "Start this command with mpirun.")
-GRAPH_NODE = r"^{{.*?}} "  # in front of TensorFlow's messages
+GRAPH_PREFIX = "collective."  # of the names of Horovod's operations in graphs
+HOROVOD_OPERATION = re.compile(rf"\[Op:Horovod|\[\[{{{{node (\S*/)?{re.escape(GRAPH_PREFIX)}")  # in TensorFlow's messages
 
 
 class Communicator(Protocol):
@@ -144,6 +145,7 @@ class HorovodCommunicator:
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
         # ignore_name_scope: TensorFlow puts the name of the call in front where it inlines a function.
+        name = GRAPH_PREFIX + name
         return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum, name=name, ignore_name_scope=True))
 
     @contextmanager
@@ -152,10 +154,11 @@ class HorovodCommunicator:
 
         try:
             yield
-        except tf.errors.OpError as error:  # Horovod's errors have no type of their own
-            if "Horovod" not in str(error):
+        except tf.errors.OpError as error:
+            reason = collective_failure(error.message or "")
+            if reason is None:
                 raise
-            raise CollectiveError(re.sub(GRAPH_NODE, "", (error.message or "").split("\n")[0])) from error
+            raise CollectiveError(reason) from error
 
     def start_timeline(self, path: Path) -> None:
         self._hvd.start_timeline(str(path))
@@ -166,3 +169,16 @@ class HorovodCommunicator:
     def abort(self, status: int) -> NoReturn:
         # Not sys.exit: Horovod's exit handler would wait for ranks that are blocked in a collective. The launcher ends those.
         os._exit(status)
+
+
+def collective_failure(message: str) -> str | None:
+    """Why an operation of Horovod failed, from TensorFlow's message; None where another operation failed.
+
+    Errors of Horovod have no type of their own, and where a connection breaks, their text is Gloo's, MPI's or NCCL's. So the
+    operation decides, which TensorFlow appends to every message.
+    """
+    operation = HOROVOD_OPERATION.search(message)
+    if operation is None:
+        return None
+    reason = message[: operation.start()].rstrip().split("\n")[-1]
+    return re.sub(r"^({{.*?}} )?(\[\S+:\d+\] )?", "", reason)  # a function's name, a line of C++
