@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import re
@@ -55,6 +56,15 @@ def test_files_below_the_covered_directory_are_written_through_the_lease(tmp_pat
 def test_a_lock_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(IsADirectoryError, match=str(tmp_path / LOCK_NAME)), exclusive_directory(tmp_path, World()):
+        pass
+
+
+def test_a_lock_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / LOCK_NAME))), exclusive_directory(tmp_path, World()):
         pass
 
 
