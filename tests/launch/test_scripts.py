@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [*sorted(ROOT.glob("launch/*.sh")), *sorted(ROOT.glob("slurm/*")), ROOT / ".ci" / "run"]
-TOOLS = "bash cat dirname grep head paste sha256sum tr".split()  # noqa: SIM905 - what setup.sh needs to look around
+TOOLS = "bash cat dirname grep head paste sha256sum tr uname".split()  # noqa: SIM905 - what setup.sh needs to look around
 
 
 @pytest.fixture
@@ -41,28 +41,65 @@ def test_shellcheck_is_clean(script: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def setup(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [shutil.which("bash") or "bash", "launch/setup.sh"],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
-    ("compiler", "message"),
+    ("environment", "message"),
     [
-        (False, "there is no C++ compiler (g++): install one (Debian: g++) or set CXX."),
-        (
-            True,
-            "Python 3.10, 3.11 or 3.12 with its venv module is needed, and none on the PATH is one: install it or set PYTHON.",
-        ),
+        ({}, "Python 3.10 to 3.13 with its venv module is needed, and none on the PATH is one: install it or set PYTHON."),
+        ({"PYTHON": sys.executable, "KIND": "tpu"}, "KIND is tpu, and must be cpu or gpu."),
     ],
 )
-def test_setup_says_in_one_sentence_what_is_missing(checkout: Path, bare_path: Path, compiler: bool, message: str) -> None:
-    if compiler:
-        (bare_path / "g++").symlink_to("/bin/true")
-    environment = {"PATH": str(bare_path), "HOME": str(checkout)}
-    done = subprocess.run(
-        [bare_path / "bash", "launch/setup.sh"], cwd=checkout, env=environment, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("setup: ")
-    assert done.stderr.endswith(f"{message}\n")
-    assert done.stderr.count("\n") == 1
+def test_setup_says_in_one_sentence_what_is_missing(
+    checkout: Path, bare_path: Path, environment: dict[str, str], message: str
+) -> None:
+    done = setup(checkout, PATH=str(bare_path), HOME=str(checkout), **environment)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"setup: {message}\n")
     assert not (checkout / ".venv").exists()
+    assert not (checkout / ".venvs").exists()
+
+
+def test_setup_leaves_an_environment_alone_that_jobs_may_use(checkout: Path, bare_path: Path) -> None:
+    (checkout / ".venv").mkdir()  # as setup.sh once made it
+    done = setup(checkout, PATH=str(bare_path), HOME=str(checkout), PYTHON=sys.executable)
+    assert done.returncode == 1
+    assert "remove it when no job uses it" in done.stderr
+    assert (checkout / ".venv").is_dir()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1200)
+def test_without_a_compiler_one_worker_trains_all_the_same(checkout: Path) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable, "CXX": "no-compiler", "XDG_CACHE_HOME": str(checkout / "cache")}
+    done = setup(checkout, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "There is no C++ compiler (no-compiler): install one (Debian: g++) or set CXX." in done.stderr
+    assert "Horovod could not be installed" in done.stderr
+    code = "import importlib.util, tensorflow, shardtune; print(importlib.util.find_spec('horovod'))"
+    found = subprocess.run([checkout / ".venv/bin/python", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "None\n"
+    assert "building Horovod" in setup(checkout, **environment).stdout  # it is tried again
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
+def test_horovod_is_built_with_nccl_where_there_is_no_toolkit(checkout: Path) -> None:
+    environment = {**os.environ, "PYTHON": sys.executable, "KIND": "gpu"}
+    done = setup(checkout, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    programs = checkout / ".venv" / "bin"
+    built = subprocess.run([programs / "horovodrun", "--check-build"], capture_output=True, text=True, check=True).stdout
+    assert all(f"[X] {part}" in built for part in ("TensorFlow", "MPI", "Gloo", "NCCL")), built
+    assert setup(checkout, **environment).stdout == "setup: Ready. To activate: source .venv/bin/activate\n"
 
 
 def test_demo_with_too_many_arguments_says_how_it_is_used(checkout: Path) -> None:

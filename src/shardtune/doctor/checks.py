@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from shardtune.doctor.finding import Finding, ProbeResult
 
 SETUP = "run launch/setup.sh and source .venv/bin/activate"
-PYTHONS = ((3, 10), (3, 13))  # from, below: TensorFlow 2.18 has wheels for them, and Horovod 0.28.1 compiles with them
-TENSORFLOW = "2.18."  # the newest that Horovod 0.28.1 compiles against
+PYTHONS = ((3, 10), (3, 14))  # from, below: TensorFlow 2.21 has wheels for them
+TENSORFLOWS = ((2, 18), (2, 22))  # from, below: Horovod 0.28.1 compiles with them, by the edits in launch/horovod
 HOROVOD = "0.28.1"  # the newest that exists
 SLOW_DISK_RATE = 30e6  # bytes per second: 500 photographs of 61 KB, a fraction of what one GPU trains on
 SLOW_NETWORK_RATE = 100e6  # bytes per second: gigabit Ethernet has 125
@@ -14,7 +14,7 @@ SLOW_NETWORK_RATE = 100e6  # bytes per second: gigabit Ethernet has 125
 
 def check_python(version: tuple[int, int, int], executable: str) -> Finding:
     fits = PYTHONS[0] <= version[:2] < PYTHONS[1]
-    advice = "" if fits else "make the environment with Python 3.10, 3.11 or 3.12: PYTHON=python3.12 launch/setup.sh"
+    advice = "" if fits else "make the environment with Python 3.10 to 3.13: PYTHON=python3.12 launch/setup.sh"
     return Finding("Python", f"{'.'.join(map(str, version))} at {executable}", "sys.version_info", advice)
 
 
@@ -31,8 +31,8 @@ def check_tensorflow(tensorflow: ProbeResult) -> Finding:
     if not tensorflow.ok:
         return Finding("TensorFlow", tensorflow.text, tensorflow.source, f"train and eval need it: {SETUP}")
     version, cuda = tensorflow.facts["tensorflow"], tensorflow.facts["cuda"]
-    fits = version.startswith(TENSORFLOW)
-    advice = "" if fits else f"Horovod {HOROVOD} needs TensorFlow {TENSORFLOW}x: {SETUP}"
+    fits = TENSORFLOWS[0] <= tuple(map(int, version.split(".")[:2])) < TENSORFLOWS[1]
+    advice = "" if fits else f"Horovod {HOROVOD} needs TensorFlow 2.18 to 2.21: {SETUP}"
     return Finding("TensorFlow", f"{version}, built {'with' if cuda else 'without'} CUDA", tensorflow.source, advice)
 
 
@@ -55,7 +55,7 @@ def check_gpus(driver: ProbeResult | None, tensorflow: ProbeResult, visible: str
     if seen == total or (visible is not None and (seen > 0 or visible in ("", "-1"))):
         return Finding("GPUs", found, source)
     if tensorflow.facts and not tensorflow.facts["cuda"]:
-        return Finding("GPUs", found, source, f"this TensorFlow is for machines without GPUs: {SETUP} on this one")
+        return Finding("GPUs", found, source, "this TensorFlow is for machines without GPUs: run KIND=gpu launch/setup.sh")
     advice = "python -c 'import tensorflow' with TF_CPP_MIN_LOG_LEVEL=0 shows which library is missing"
     return Finding("GPUs", found, source, advice)
 
@@ -80,7 +80,7 @@ def check_nccl(horovod: ProbeResult, gpus: int) -> Finding:
     has_nccl, source = horovod.facts.get("nccl", False), "hvd.nccl_built()"
     if has_nccl or not gpus:
         return Finding("NCCL", "Horovod has it" if has_nccl else "Horovod has none, and without GPUs needs none", source)
-    advice = "install NCCL's headers and nvcc, set HOROVOD_NCCL_HOME if they are not in /usr, and run launch/setup.sh"
+    advice = "run KIND=gpu launch/setup.sh: it builds Horovod with the NCCL that TensorFlow's packages bring"
     return Finding("NCCL", f"Horovod has none: gradients of {gpus} GPUs go through the cores", source, advice)
 
 

@@ -2,11 +2,15 @@
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from shardtune.errors import WorldError
 from shardtune.runtime.world import World
 
+DRIVER_GPUS = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, where NVIDIA's driver runs
 
 def configure_devices(world: World, *, tf32: bool = False) -> int:
     """Give TensorFlow its threads and, where the host has GPUs, the one of this rank. For all ranks to call.
@@ -18,7 +22,7 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
         the number of cores of this rank, for its input pipeline.
 
     Raises:
-        WorldError: the host has several GPUs, but fewer than ranks.
+        WorldError: the host has several GPUs, but fewer than ranks; or it has GPUs that TensorFlow cannot use.
     """
     from shardtune.runtime.frameworks import tf
 
@@ -30,6 +34,11 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(max(2, cores))
     gpus = tf.config.list_physical_devices("GPU")
+    if not gpus and has_unused_gpus(os.environ):
+        raise WorldError(
+            f"This host has GPUs, but TensorFlow finds none: {_why_no_gpu()}",
+            "Run KIND=gpu launch/setup.sh, or set CUDA_VISIBLE_DEVICES= to train on the cores.",
+        )
     if len(gpus) > 1:  # a single one may be what the launcher left visible to this rank alone
         if len(gpus) < world.local_size:
             raise WorldError(
@@ -42,6 +51,45 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
         tf.config.experimental.set_memory_growth(gpu, True)
     host = socket.gethostname()
     return cores_per_rank([cores for name, cores in world.allgather((host, affinity)) if name == host], affinity)
+
+
+def has_unused_gpus(environ: Mapping[str, str]) -> bool:
+    """Whether NVIDIA's driver has GPUs that nobody hides on purpose."""
+    hidden = environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not hidden and DRIVER_GPUS.is_dir() and any(DRIVER_GPUS.iterdir())
+
+
+def _why_no_gpu() -> str:
+    """TensorFlow's own words, which it writes only while it starts and below the log level that is set here."""
+    code = "import tensorflow as tf; tf.config.list_physical_devices('GPU'); print(tf.test.is_built_with_cuda())"
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    if done.stdout.strip() == "False":
+        return "it was built without CUDA."
+    words = [line.split("] ", 1)[-1] for line in done.stderr.splitlines() if "cuda" in line.lower() or "gpu" in line.lower()]
+    return " ".join(words) or "it does not say why."
+
+
+def device_name(threads: int) -> str:
+    """What this rank computes on, as text for people.
+
+    Args:
+        threads: the number of cores of this rank.
+    """
+    from shardtune.runtime.frameworks import tf
+
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus:
+        return f"{threads} core(s)"
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name))
+
+
+def count_idle_gpus(world: World) -> int:
+    """The number of GPUs on this host that TensorFlow sees and no rank uses."""
+    from shardtune.runtime.frameworks import tf
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return gpus - world.local_size if gpus > 1 else 0
 
 
 def enable_determinism() -> None:

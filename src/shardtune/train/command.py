@@ -94,9 +94,12 @@ def build_and_train(
     print_on_root(
         world,
         f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {plan.total_steps} steps of "
-        f"{plan.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {local_batch_size}; {plan.schedule}."
+        f"{plan.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {local_batch_size}, "
+        f"each on {devices.device_name(context.threads)}; {plan.schedule}."
         + ("" if "aux_logits" in state.model.output else " No auxiliary head below 107 pixels."),
     )
+    if idle := devices.count_idle_gpus(world):
+        print_on_root(world, f"{idle} more GPU(s) of this host are idle: launch/train.sh starts a worker for each.")
     trainer.run()
     print_on_root(world, f"Finished {trainer.progress.step} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
 
