@@ -31,7 +31,7 @@ def test_no_rank_is_left_without_a_core_or_takes_more_than_it_has(affinities: li
 
 def test_float32_is_rounded_to_tf32_only_where_that_is_asked_for() -> None:
     code = (
-        "import tensorflow as tf; from shardtune.runtime.devices import configure_devices\n"
+        "from shardtune.runtime.frameworks import tf; from shardtune.runtime.devices import configure_devices\n"
         "from shardtune.runtime.world import World\n"
         "for tf32 in ({}, {'tf32': True}, {'tf32': False}):\n"
         "    configure_devices(World(), **tf32); print(tf.config.experimental.tensor_float_32_execution_enabled())"

@@ -114,7 +114,7 @@ class _DigestCache:
         """
         new = to_digests(digests)
         self._digests[self._misses] = new
-        is_readable = new.any(axis=1)
+        is_readable: npt.NDArray[np.bool_] = np.any(new, axis=1)
         if is_readable.any():
             file_digest = xxhash.xxh3_128()
             with atomic_write(self._path) as file:

@@ -12,6 +12,7 @@ from shardtune.runtime.world import World
 
 DRIVER_GPUS = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, where NVIDIA's driver runs
 
+
 def configure_devices(world: World, *, tf32: bool = False) -> int:
     """Give TensorFlow its threads and, where the host has GPUs, the one of this rank. For all ranks to call.
 

@@ -1,9 +1,12 @@
-"""stdout and stderr that cannot fail: neither on a character that their encoding lacks, nor when their reader is gone."""
+"""stdout and stderr: they cannot fail, and what others write there can be left out."""
 
 import errno
 import io
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,7 +14,8 @@ READER_GONE = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
 
 
 def protect_streams() -> None:
-    """Replace sys.stdout and sys.stderr: they escape characters that their encoding lacks, and drop what nobody can read."""
+    """Replace sys.stdout and sys.stderr by streams that cannot fail: they escape characters that their encoding lacks, and drop
+    what nobody can read."""
     sys.stdout, sys.stderr = _protected(1, sys.stdout), _protected(2, sys.stderr)
 
 
@@ -36,3 +40,26 @@ class _UnfailingFile(io.FileIO):
             if error.errno not in READER_GONE:
                 raise
             return memoryview(data).nbytes
+
+
+@contextmanager
+def stderr_without(pattern: str) -> Iterator[None]:
+    """Within the context, lines that match `pattern` (an extended regular expression) are left out of stderr, those of C code
+    too.
+
+    Another process leaves them out, so that no line is lost if this one dies meanwhile. Ctrl-C does not reach it.
+    """
+    command = ["grep", "--line-buffered", "--invert-match", "--extended-regexp", "--regexp", pattern]
+    with ExitStack() as stack:
+        try:
+            original = os.dup(2)
+            stack.callback(os.close, original)
+            kept = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=original, start_new_session=True)
+        except OSError:  # there is no stderr, or no grep
+            yield
+            return
+        assert kept.stdin
+        stack.callback(kept.communicate)
+        os.dup2(kept.stdin.fileno(), 2)
+        stack.callback(os.dup2, original, 2)
+        yield
