@@ -1,10 +1,14 @@
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shardtune.errors import WorldError
+from shardtune.runtime import devices
 from shardtune.runtime.devices import cores_per_rank
+from shardtune.runtime.world import World
 from tests.launching import launch
 
 
@@ -27,6 +31,40 @@ def test_ranks_share_the_cores_that_they_have_in_common(affinities: list[set[int
 def test_no_rank_is_left_without_a_core_or_takes_more_than_it_has(affinities: list[set[int]]) -> None:
     for own in affinities:
         assert 1 <= cores_per_rank(affinities, own) <= len(own)
+
+
+TWO = ["GPU 0: NVIDIA A100 (UUID: GPU-a)", "GPU 1: NVIDIA A100 (UUID: GPU-b)"]
+DIVIDED = [TWO[0], "  MIG 1g.5gb     Device  0: (UUID: MIG-a)", "  MIG 1g.5gb     Device  1: (UUID: MIG-b)", TWO[1]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "visible", "expected"),
+    [
+        ([], None, 0),
+        (TWO, None, 2),
+        (DIVIDED, None, 3),
+        (TWO, "1", 1),
+        (TWO, "GPU-a,GPU-b", 2),
+        (TWO, "", 0),
+        (TWO, "-1", 0),
+        (TWO, "0,-1,1", 1),
+        (TWO, "0,1,2,3", 2),
+    ],
+)
+def test_gpus_are_counted_as_cuda_shows_them(lines: list[str], visible: str | None, expected: int) -> None:
+    assert devices.count_visible_gpus(lines, visible) == expected
+
+
+def test_gpus_that_tensorflow_cannot_use_are_an_error_unless_they_are_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "DRIVER_GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert not devices.has_unused_gpus({})  # a driver without GPUs: a login node
+    (tmp_path / "0000:17:00.0").mkdir()
+    assert not any(devices.has_unused_gpus({"CUDA_VISIBLE_DEVICES": hidden}) for hidden in ("", "-1"))
+    with pytest.raises(WorldError, match=r"TensorFlow finds none: it was built without CUDA\. Run KIND=gpu launch/setup\.sh"):
+        devices.configure_devices(World())
 
 
 def test_float32_is_rounded_to_tf32_only_where_that_is_asked_for() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from shardtune.doctor.finding import Finding, ProbeResult
+from shardtune.runtime.devices import count_visible_gpus
 
 SETUP = "run launch/setup.sh and source .venv/bin/activate"
 PYTHONS = ((3, 10), (3, 14))  # from, below: TensorFlow 2.21 has wheels for them
@@ -46,7 +47,7 @@ def check_gpus(driver: ProbeResult | None, tensorflow: ProbeResult, visible: str
     source = f"{driver.source if driver else 'there is no nvidia-smi'}; tf.config.list_physical_devices"
     if driver is not None and not driver.ok:
         return Finding("GPUs", driver.text, source, "repair the driver: nvidia-smi must list the GPUs")
-    total = len(driver.text.splitlines()) if driver else 0
+    total = count_visible_gpus(driver.text.splitlines(), None) if driver else 0
     seen = tensorflow.facts.get("gpus", 0)
     hidden = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
     if total == seen == 0:

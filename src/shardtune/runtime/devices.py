@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from shardtune.errors import WorldError
@@ -52,6 +53,21 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
         tf.config.experimental.set_memory_growth(gpu, True)
     host = socket.gethostname()
     return cores_per_rank([cores for name, cores in world.allgather((host, affinity)) if name == host], affinity)
+
+
+def count_visible_gpus(lines: Sequence[str], visible: str | None) -> int:
+    """The number of GPUs of this host that a program sees. A GPU that is divided (MIG) counts as its parts.
+
+    Args:
+        lines: of `nvidia-smi -L`: one for each GPU, followed by one for each of its parts.
+        visible: CUDA_VISIBLE_DEVICES, of which CUDA reads what comes before the first invalid entry; None if it is not set.
+    """
+    is_part = [line.lstrip().startswith("MIG ") for line in lines]
+    total = sum(part or not next_is_part for part, next_is_part in pairwise([*is_part, False]))
+    if visible is None:
+        return total
+    entries = takewhile(lambda entry: entry.strip() not in ("", "-1"), visible.split(","))
+    return min(total, len(list(entries)))
 
 
 def has_unused_gpus(environ: Mapping[str, str]) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from shardtune.errors import WorldError
+from shardtune.runtime.devices import count_visible_gpus
 from shardtune.runtime.progress import escape_control_chars
 from shardtune.supervise.hosts import Host
 
@@ -61,7 +62,8 @@ class Machine(Protocol):
     def find_program(self, name: str) -> str:
         """The whole path of a program on the PATH; the name itself if there is none."""
 
-    def count_gpus(self) -> int: ...
+    def count_gpus(self) -> int:
+        """GPUs of this machine that CUDA_VISIBLE_DEVICES does not hide."""
 
     def count_cores(self) -> int:
         """Cores that this process may use, without those that share a core with another one."""
@@ -148,7 +150,7 @@ class LocalMachine:
         return shutil.which(name, path=self._environ["PATH"]) or name
 
     def count_gpus(self) -> int:
-        return len(self._read_lines("nvidia-smi", "-L"))
+        return count_visible_gpus(self._read_lines("nvidia-smi", "-L"), self._environ.get("CUDA_VISIBLE_DEVICES"))
 
     def count_cores(self) -> int:
         usable = len(os.sched_getaffinity(0))
