@@ -27,13 +27,13 @@ import tyro
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import tensorflow as tf
 
 from shardtune.model import inception
-from shardtune.model.averages import ExponentialMovingAverage
+from shardtune.model.batchnorm import moments_collected
 from shardtune.runtime import devices
 from shardtune.runtime.world import World
-from shardtune.train import optimizers
 from shardtune.train.config import TrainConfig
 from shardtune.train.state import TrainState
 from shardtune.train.step import TrainStep
@@ -57,13 +57,15 @@ class Options:
 
 
 def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
-    """Forward, backward, one reduction, update; nothing else."""
-    optimizer = optimizers.build_optimizer("sgd", model.trainable_variables, 0.0)
-    averages = ExponentialMovingAverage(inception.updated_variables(model), 0.9999)
+    """Forward, backward, one reduction, update; nothing else. Variable by variable, as a person would write it."""
+    optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True)
+    optimizer.build(model.trainable_variables)
     weights = [variable.value for variable in model.trainable_variables]
+    moving = [variable for variable in model.non_trainable_variables if "moving" in variable.name]
+    averages = [(tf.Variable(variable.value), variable) for variable in [*model.trainable_variables, *moving]]
 
     def step(images: Any, labels: Any, number: Any) -> Any:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, moments_collected() as moments:
             outputs = model(images, training=True)
             losses = [
                 tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, outputs[name]))
@@ -73,9 +75,16 @@ def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
             loss = tf.add_n(losses)
         gradients = world.allreduce_sum(tape.gradient(loss, weights), "gradients")
         gradients = [gradient / world.size for gradient in gradients]
-        gradients = optimizers.add_weight_decay("sgd", gradients, model.trainable_variables, 4e-5)
+        gradients = [
+            gradient + 4e-5 * weight if len(weight.shape) > 1 else gradient
+            for gradient, weight in zip(gradients, weights, strict=True)
+        ]
         optimizer.apply(gradients, model.trainable_variables)
-        averages.update(number)
+        for variable in moving:
+            variable.assign(0.9 * variable.value + 0.1 * moments[id(variable)])
+        rate = 1 - tf.minimum(0.9999, (1 + tf.cast(number, tf.float32)) / (10 + tf.cast(number, tf.float32)))
+        for average, variable in averages:
+            average.assign_sub(rate * (average - variable.value))
         return loss
 
     return tf.function(step, autograph=False)

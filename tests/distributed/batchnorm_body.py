@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from shardtune.model.batchnorm import BatchNormalization, BatchNormOptions
+from shardtune.model.batchnorm import BatchNormalization, BatchNormOptions, moments_collected
 from shardtune.model.inception import LOGITS_LAYER
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
@@ -24,23 +24,23 @@ WEIGHTS = GENERATOR.normal(size=(EXAMPLES, 4)).astype(np.float32)
 
 
 def computed(world: World, mine: slice) -> list[Any]:
-    """Output, gradients (summed over the world) and moving statistics of a small network after one synced step."""
+    """Output, gradients (summed over the world) and moments of a small network in one synced step."""
     x = inputs = keras.Input((SIDE, SIDE, 3))
     for number in (1, 2):
         x = keras.layers.Conv2D(4, 3, use_bias=False, kernel_initializer=keras.initializers.HeNormal(seed=number))(x)
-        x = keras.layers.ReLU()(BatchNormalization(BatchNormOptions("synced", 0.9, world))(x))
+        x = keras.layers.ReLU()(BatchNormalization(BatchNormOptions("synced", world))(x))
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     weights = [variable.value for variable in model.trainable_variables]
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def step() -> tuple[Any, list[Any]]:
-        with tf.GradientTape() as tape:
+    def step() -> tuple[Any, list[Any], list[Any]]:
+        with tf.GradientTape() as tape, moments_collected() as moments:
             output = model(tf.constant(IMAGES[mine]), training=True)
             loss = tf.reduce_sum(output * tf.constant(WEIGHTS[mine]))
-        return output, world.allreduce_sum(tape.gradient(loss, weights), "gradients")
+        return output, world.allreduce_sum(tape.gradient(loss, weights), "gradients"), list(moments.values())
 
-    output, gradients = step()
-    return [output, *gradients, *model.non_trainable_variables]
+    output, gradients, moments = step()
+    return [output, *gradients, *moments]
 
 
 def many_equal_one(world: World) -> None:

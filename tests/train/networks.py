@@ -17,14 +17,13 @@ def small(
     frozen: bool = False,
     kind: BatchNormMode = "per_worker",
     world: World | None = None,
-    decay: float = 0.5,
 ) -> Any:
     """Images [batch, side, side, 3] → {"logits", "pool", perhaps "aux_logits"}; its first layers perhaps frozen."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((side, side, 3))
     stride = max(1, side // 4)
     x = keras.layers.Conv2D(8, stride, strides=stride, name="below", trainable=not frozen)(inputs)
-    norm = BatchNormalization(BatchNormOptions(kind, decay, world or World()), name="norm")
+    norm = BatchNormalization(BatchNormOptions(kind, world or World()), name="norm")
     norm.trainable = norm.trainable and not frozen
     x = keras.layers.ReLU()(norm(x))
     pool = keras.layers.GlobalAveragePooling2D()(x)

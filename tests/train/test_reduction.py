@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shardtune.runtime.communicators import SingleProcessCommunicator
 from shardtune.runtime.world import World
-from shardtune.train.reduction import allreduce_gradients, gradient_buckets
+from shardtune.train.reduction import GradientPacking, allreduce_gradients, gradient_buckets
 
 
 @given(st.lists(st.integers(1, 1000), max_size=60), st.integers(1, 8))
@@ -36,10 +36,25 @@ class WithATwin(SingleProcessCommunicator):
 def test_sums_keep_their_order_and_compression_spares_what_is_exact(compression: Any, value: float, exact: float) -> None:
     tensors = [tf.fill([size], float(size)) / 3 for size in range(1, 9)]
     world = World(0, 2, 0, 2, WithATwin())
-    sums, extra = allreduce_gradients(tensors, {"b": [tf.constant(1 / 3)], "a": tf.constant(0.0)}, world, compression)
-    assert [tensor.shape.num_elements() for tensor in sums] == list(range(1, 9))
-    assert {tensor.dtype for tensor in sums} == {tf.float32}
-    assert float(sums[0][0]) == np.float32(2) * np.float32(value)
+    packing = GradientPacking(range(1, 9), [0] * 8)
+    values = {"b": [tf.constant(1 / 3)], "a": tf.constant(0.0)}
+    buckets, extra = allreduce_gradients(packing.pack(tensors), values, world, compression)
+    vector, nothing = packing.join(buckets)
+    assert vector.dtype == tf.float32
+    assert nothing.shape == (0,)
+    assert float(vector[-1]) == np.float32(2) * np.float32(value)
     assert float(extra["b"][0]) == np.float32(2) * np.float32(exact)
     assert float(extra["a"]) == 0
-    assert [float(tensor[0]) for tensor in sums] == pytest.approx([2 * size / 3 for size in range(1, 9)], rel=1e-3)
+    expected = [2 * size / 3 for size in range(8, 0, -1) for _ in range(size)]
+    assert vector.numpy().tolist() == pytest.approx(expected, rel=1e-3)
+
+
+@given(st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 1)), min_size=1, max_size=60))
+def test_gradients_are_packed_once_each_in_the_order_of_their_group(gradients: list[tuple[int, int]]) -> None:
+    sizes, groups = zip(*gradients, strict=True)
+    packing = GradientPacking(sizes, groups)
+    assert sorted(packing.order(0) + packing.order(1)) == list(range(len(sizes)))
+    assert {groups[index] for index in packing.order(1)} <= {1}
+    tensors = [tf.fill([size], float(index)) for index, size in enumerate(sizes)]
+    for group, vector in enumerate(packing.join(packing.pack(tensors))):
+        assert vector.numpy().tolist() == [float(index) for index in packing.order(group) for _ in range(sizes[index])]

@@ -109,17 +109,17 @@ def test_what_is_frozen_does_not_move() -> None:
 
 
 class WithAnIdlePeer(SingleProcessCommunicator):
-    """A second worker whose examples bring no gradients, and which has statistics of 4 and is asked to stop."""
+    """A second worker whose examples bring no gradients, and which has moments of 4 and is asked to stop."""
 
     def allreduce_sum(self, tensors: list[Any], name: str) -> list[Any]:
-        return [tensor + (1.0 if tensor.shape == () else 4.0 * BATCH if tensor.shape == (8,) else 0.0) for tensor in tensors]
+        return [tensor + (1.0 if tensor.shape == () else 4.0 * BATCH if tensor.shape == (16,) else 0.0) for tensor in tensors]
 
 
 def test_moving_statistics_and_stop_requests_are_summed_too() -> None:
-    model = small(CLASSES, SIDE)
-    run = TrainStep(TrainState(model, CONFIG), World(0, 2, 0, 2, WithAnIdlePeer()), CONFIG, 2 * BATCH)
+    model, config = small(CLASSES, SIDE), replace(CONFIG, batch_norm_decay=0.0)
+    run = TrainStep(TrainState(model, config), World(0, 2, 0, 2, WithAnIdlePeer()), config, 2 * BATCH)
     alone = small(CLASSES, SIDE)
-    stepped(alone, 1, 0.0)
+    stepped(alone, 1, 0.0, config)
     metrics = run(IMAGES, LABELS, 0, 0.0, stop_requested=True)
     assert metrics.stop_requests == 2
     for name in ("moving_mean", "moving_variance"):
@@ -157,10 +157,11 @@ def test_micro_batches_are_as_many_on_all_ranks_cover_all_and_fit(global_batch: 
 
 
 def test_moving_statistics_decay_once_a_step_towards_all_its_micro_batches() -> None:
-    model, examples, sizes = small(CLASSES, SIDE, decay=0.5), 5, (1, 2, 2)
+    model, examples, sizes = small(CLASSES, SIDE), 5, (1, 2, 2)
+    config = replace(CONFIG, batch_size=2, batch_norm_decay=0.5)
     norm = model.get_layer("norm")
     below = np.split(model.get_layer("below")(IMAGES[:examples]).numpy(), np.cumsum(sizes)[:-1])
-    run = TrainStep(TrainState(model, CONFIG), World(), replace(CONFIG, batch_size=2), examples)
+    run = TrainStep(TrainState(model, config), World(), config, examples)
     for _ in range(2):
         expected = [
             0.5 * variable.numpy() + 0.5 * np.average([moment(part, axis=(0, 1, 2)) for part in below], axis=0, weights=sizes)
@@ -193,7 +194,7 @@ def test_averages_follow() -> None:
         run(IMAGES, LABELS, step, 0.1, stop_requested=False)
         decay = (1 + step) / (10 + step)
         expected = decay * expected + (1 - decay) * kernel.numpy()
-    assert np.allclose(state.averages.variables["logits/logits/weights/ExponentialMovingAverage"], expected, atol=1e-6)
+    assert np.allclose(state.snapshot()["logits/logits/weights/ExponentialMovingAverage"], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

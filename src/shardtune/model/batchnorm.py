@@ -16,6 +16,7 @@ EPSILON = 0.001  # research/inception inception_model.inference
 BatchNormMode = Literal["per_worker", "synced", "frozen"]
 
 _example_weight: ContextVar[Any] = ContextVar("example_weight", default=1.0)
+_moments: ContextVar[dict[int, Any] | None] = ContextVar("moments", default=None)
 
 
 @contextmanager
@@ -31,6 +32,18 @@ def examples_weighted(weight: Any) -> Iterator[None]:
         _example_weight.reset(token)
 
 
+@contextmanager
+def moments_collected() -> Iterator[dict[int, Any]]:
+    """Within the context, layers that train record the moments of their batch: by id of the moving mean or variance, float32
+    [channels]."""
+    moments: dict[int, Any] = {}
+    token = _moments.set(moments)
+    try:
+        yield moments
+    finally:
+        _moments.reset(token)
+
+
 @dataclass(frozen=True)
 class BatchNormOptions:
     """How batch normalisation trains.
@@ -38,19 +51,18 @@ class BatchNormOptions:
     Attributes:
         mode: per_worker: by the moments (mean and variance) of this worker's batch. synced: by the moments of the examples
             of all workers, each counted once. frozen: by the moving moments, and beta does not train; gradients pass through.
-        decay: of the moving moments, `new = decay × old + (1 − decay) × batch`. The variance is the biased one.
         world: the workers of synced.
     """
 
     mode: BatchNormMode = "per_worker"
-    decay: float = 0.9
     world: World = field(default_factory=World)
 
 
 class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
     """Normalises each channel of [batch, height, width, channels], then adds `beta`.
 
-    In training it uses the moments that `options.mode` selects; in inference, or when not trainable, the moving ones.
+    In training it uses the moments that `options.mode` selects; in inference, or when not trainable, the moving ones. It does
+    not move those: the training step does, once for all its micro-batches, by what `moments_collected` gives it.
     """
 
     def __init__(self, options: BatchNormOptions, **layer_options: Any) -> None:
@@ -71,9 +83,9 @@ class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Any, training: bool = False, mask: None = None) -> Any:
         if training and self.trainable:
             output, mean, variance = self._synced(x) if self.options.mode == "synced" else self._fused(x)
-            decay = self.options.decay
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(decay * moving.value + (1 - decay) * batch)
+            moments = _moments.get()
+            if moments is not None:
+                moments[id(self.moving_mean)], moments[id(self.moving_variance)] = mean, variance
             return output
         mean, variance = self.moving_mean.value, self.moving_variance.value
         if training and self.options.mode == "frozen":
@@ -90,7 +102,7 @@ class BatchNormalization(keras.layers.Layer):  # type: ignore[misc]
             x, tf.ones_like(self.beta.value), self.beta.value, mean, variance, EPSILON, is_training=mean is None
         )
         count = _values_per_channel(x)
-        return output, mean, variance * (count - 1) / count  # the operation returns the unbiased variance
+        return output, mean, variance * ((count - 1) / count)  # the operation returns the unbiased variance
 
     def _synced(self, x: Any) -> tuple[Any, Any, Any]:
         """Normalise by the moments over all workers; returns output, mean and variance."""

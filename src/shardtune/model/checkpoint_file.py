@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,8 @@ def _digest(tensors: Tensors, metadata: str) -> str:
     return digest.hexdigest()
 
 
-def assign_variables(variables: dict[str, Any], tensors: Tensors, path: Path) -> None:
-    """Set every variable to the tensor of the same name: all of them, or none when one does not fit.
+def check_fit(shapes: Mapping[str, tuple[int, ...]], tensors: Tensors, path: Path) -> None:
+    """Check that a checkpoint has a tensor of each name, in its shape.
 
     Args:
         path: the checkpoint of the tensors, for the error.
@@ -100,17 +100,15 @@ def assign_variables(variables: dict[str, Any], tensors: Tensors, path: Path) ->
         CheckpointError: tensors are missing or have another shape.
     """
     mismatches = [
-        f"{name} is missing" if found is None else f"{name} has shape {list(found)} instead of {list(variable.shape)}"
-        for name, variable in variables.items()
-        if (found := tensors[name].shape if name in tensors else None) != tuple(variable.shape)
+        f"{name} is missing" if found is None else f"{name} has shape {list(found)} instead of {list(shape)}"
+        for name, shape in shapes.items()
+        if (found := tensors[name].shape if name in tensors else None) != shape
     ]
     if mismatches:
         raise CheckpointError(
             f"The checkpoint {path} does not fit this run: {join_first(mismatches)}.",
             "Restore the checkpoints of this run, or choose another --train_dir.",
         )
-    for name, variable in variables.items():
-        variable.assign(tensors[name])
 
 
 def join_first(texts: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ def build_inception(manifest: Manifest, config: TrainConfig, world: World) -> An
         config.image_size,
         seed=config.seed,
         precision="float32" if config.precision == "tf32" else config.precision,
-        batch_norm=BatchNormOptions(config.batch_norm, config.batch_norm_decay, world),
+        batch_norm=BatchNormOptions(config.batch_norm, world),
         freeze_until=inception.WHOLE_TRUNK if config.freeze_trunk else config.freeze_until,
     )
 

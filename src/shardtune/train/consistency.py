@@ -1,6 +1,7 @@
 """Check what must be equal on all ranks for their sum to mean anything."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,15 +80,15 @@ def _digest(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def check_equal_weights(world: World, variables: dict[str, Any]) -> None:
-    """Compare checksums of `variables` over all ranks.
+def check_equal_weights(world: World, tensors: Mapping[str, Any]) -> None:
+    """Compare checksums of `tensors`, which are arrays or variables, over all ranks.
 
     Raises:
         TrainingError: some differ; rank 0 names the first.
     """
-    local = [xxhash.xxh3_64_intdigest(np.ascontiguousarray(variable.numpy()).data) for variable in variables.values()]
+    local = [xxhash.xxh3_64_intdigest(np.ascontiguousarray(tensor).data) for tensor in tensors.values()]
     checksums = world.allgather((world.name, local))
-    world.run_on_root(lambda: _check_equal_checksums(list(variables), checksums))
+    world.run_on_root(lambda: _check_equal_checksums(list(tensors), checksums))
 
 
 def _check_equal_checksums(names: list[str], checksums: list[tuple[str, list[int]]]) -> None:

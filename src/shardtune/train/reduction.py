@@ -1,10 +1,11 @@
 """Sums of gradients over all workers, in buckets: the first travel while the last are still computed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
+from shardtune.model.packing import pack
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
 from shardtune.train.config import GradientCompression
@@ -29,26 +30,56 @@ def gradient_buckets(sizes: Sequence[int], count: int = NUM_BUCKETS) -> list[lis
     ]
 
 
-def allreduce_gradients(gradients: list[Any], exact: T, world: World, compression: GradientCompression) -> tuple[list[Any], T]:
-    """Element-wise sums over all workers; callable inside a tf.function.
-
-    The buckets depend on the shapes alone: the same world adds the same numbers in the same order every time.
+class GradientPacking:
+    """Gradients as a few vectors: in each bucket, one for each group of variables.
 
     Args:
-        gradients: float32, in the order of the forward pass; with compression they travel in half precision.
+        sizes: number of elements of each gradient, in the order of the forward pass.
+        groups: the number of the group of each gradient: 0 or 1.
+    """
+
+    def __init__(self, sizes: Sequence[int], groups: Sequence[int]) -> None:
+        self._buckets = [
+            {group: [index for index in bucket if groups[index] == group] for group in {groups[index] for index in bucket}}
+            for bucket in gradient_buckets(sizes)
+        ]
+
+    def order(self, group: int) -> list[int]:
+        """The indices of a group's gradients in the order in which `join` gives them."""
+        return [index for bucket in self._buckets for index in bucket.get(group, [])]
+
+    def pack(self, gradients: Sequence[Any]) -> list[dict[int, Any]]:
+        """For each bucket the vectors, by number of the group."""
+        return [
+            {group: pack([gradients[index] for index in indices]) for group, indices in bucket.items()}
+            for bucket in self._buckets
+        ]
+
+    def join(self, buckets: Sequence[Mapping[int, Any]]) -> list[Any]:
+        """One vector for each group."""
+        return [pack([bucket[group] for bucket in buckets if group in bucket]) for group in (0, 1)]
+
+
+def allreduce_gradients(
+    buckets: Sequence[Mapping[int, Any]], exact: T, world: World, compression: GradientCompression
+) -> tuple[list[dict[int, Any]], T]:
+    """Element-wise sums over all workers; callable inside a tf.function.
+
+    Args:
+        buckets: of `GradientPacking.pack`; with compression they travel in half precision.
         exact: a nested structure of float32 tensors that travel with the last bucket, never in half precision.
     """
-    buckets = gradient_buckets([gradient.shape.num_elements() for gradient in gradients])
-    packed = [[gradients[index] for index in bucket] for bucket in buckets]
-    if compression == "fp16":  # one bucket travels in one precision
-        packed = [[tf.cast(gradient, tf.float16) for gradient in bucket] for bucket in packed] + [tf.nest.flatten(exact)]
-    else:
-        packed[-1] += tf.nest.flatten(exact)
-    summed = [
-        tf.cast(tensor, tf.float32)
-        for number, bucket in enumerate(packed)
-        for tensor in world.allreduce_sum(bucket, f"gradients.{number}")
+    summed = []
+    for number, bucket in enumerate(buckets):
+        vectors = list(bucket.values())
+        if compression == "fp16":
+            vectors = [tf.cast(vector, tf.float16) for vector in vectors]
+        elif number == len(buckets) - 1:
+            vectors += tf.nest.flatten(exact)
+        summed.append(world.allreduce_sum(vectors, f"gradients.{number}"))
+    last = summed[-1][len(buckets[-1]) :] or world.allreduce_sum(tf.nest.flatten(exact), "exact")
+    sums = [
+        {group: tf.cast(vector, tf.float32) for group, vector in zip(bucket, vectors, strict=False)}
+        for bucket, vectors in zip(buckets, summed, strict=True)
     ]
-    indices = [index for bucket in buckets for index in bucket]
-    in_order = [summed[indices.index(index)] for index in range(len(gradients))]
-    return in_order, tf.nest.pack_sequence_as(exact, summed[len(gradients) :])
+    return sums, tf.nest.pack_sequence_as(exact, last)

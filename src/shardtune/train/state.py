@@ -1,20 +1,34 @@
 """Everything that training changes, and its way into and out of a checkpoint."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from shardtune.model import checkpoint_file, pretrained
-from shardtune.model.averages import ExponentialMovingAverage
+from shardtune.model.averages import EMA_SUFFIX, ExponentialMovingAverage
 from shardtune.model.checkpoint_file import Tensors
 from shardtune.model.inception import named_variables, updated_variables
+from shardtune.model.packing import PackedVariables
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import RootOnly, World
 from shardtune.train.checkpoint_manager import LoadedCheckpoint
 from shardtune.train.config import TrainConfig
 from shardtune.train.consistency import check_equal_weights
 from shardtune.train.loss_scale import LossScale
-from shardtune.train.optimizers import build_optimizer
+from shardtune.train.optimizers import build_optimizer, is_kernel
+from shardtune.train.reduction import GradientPacking
+
+
+class _Packed(NamedTuple):
+    """A vector whose parts belong to the variables of `group`; `prefix` and `suffix` make the names of the parts of theirs."""
+
+    prefix: str
+    group: PackedVariables
+    suffix: str
+    vector: Any
+
+    def name(self, variable: str) -> str:
+        return f"{self.prefix}{variable}{self.suffix}"
 
 
 class TrainState:
@@ -22,23 +36,41 @@ class TrainState:
 
     Attributes:
         weights: the network's variables, by their names in the 2016 release.
-        variables: all variables: the weights, their averages, and those named `optimizer/…` and `loss_scale/…`.
+        kernels, others: the variables that gradients change: those whose weights decay, and those whose do not.
+        statistics: the moving moments of the layers that train.
+        packing: of gradients: group 0 is that of the kernels, 1 that of the others.
     """
 
     def __init__(self, model: Any, config: TrainConfig) -> None:
         self.model = model
-        self.optimizer = build_optimizer(config.optimizer, model.trainable_variables, config.weight_decay)
-        self.averages = ExponentialMovingAverage(updated_variables(model), config.moving_average_decay)
-        self.loss_scale = LossScale() if config.precision == "mixed_float16" else None
         self.weights = named_variables(model)
-        # By position: Keras's own names contain a counter of all layers that the process ever made.
-        slots = {f"optimizer/{position:04d}": variable for position, variable in enumerate(self.optimizer.variables)}
-        scale = self.loss_scale.variables if self.loss_scale else {}
-        self.variables = {**self.weights, **self.averages.variables, **slots, **scale}
+        trained = model.trainable_variables
+        names = {id(variable): name for name, variable in self.weights.items()}
+        self.packing = GradientPacking(
+            [variable.shape.num_elements() for variable in trained], [int(not is_kernel(variable)) for variable in trained]
+        )
+        self.kernels, self.others = (
+            PackedVariables({names[id(trained[index])]: trained[index] for index in self.packing.order(number)}, name)
+            for number, name in enumerate(("kernels", "others"))
+        )
+        updated = updated_variables(model)
+        self.statistics = PackedVariables(
+            {name: variable for name, variable in updated.items() if not variable.trainable}, "statistics"
+        )
+        self.optimizer = build_optimizer(config.optimizer, [self.kernels.vector], [self.others.vector], config.weight_decay)
+        self.averages = ExponentialMovingAverage((self.kernels, self.others, self.statistics), config.moving_average_decay)
+        self.loss_scale = LossScale() if config.precision == "mixed_float16" else None
 
     def snapshot(self) -> Tensors:
-        """The values of all variables, in memory of their own."""
-        return {name: np.array(variable.numpy()) for name, variable in self.variables.items()}
+        """The values of everything, in memory of their own: the weights by name, their averages, `optimizer/…` and
+        `loss_scale/…`."""
+        variables = {name: np.array(variable.numpy()) for name, variable in self._variables().items()}
+        packed = {
+            part.name(name): array
+            for part in self._packed()
+            for name, array in part.group.unpack(np.array(part.vector.numpy())).items()
+        }
+        return {**variables, **packed}
 
     def restore_or_initialize(self, config: TrainConfig, world: World, checkpoint: RootOnly[LoadedCheckpoint | None]) -> None:
         """Take the values of the run's checkpoint, or else those of the pretrained weights, on all ranks.
@@ -48,17 +80,62 @@ class TrainState:
             TrainingError: the weights of a rank differ from those of rank 0.
         """
         world.run_on_root(lambda: self._restore_or_initialize(config, world, checkpoint.get()))
-        values = world.broadcast([variable.numpy() for variable in self.variables.values()] if world.is_root else None)
-        for variable, value in zip(self.variables.values(), values or [], strict=True):
-            variable.assign(value)
-        check_equal_weights(world, self.variables)
+        self._assign(world.broadcast(self.snapshot() if world.is_root else {}))
+        check_equal_weights(world, self.snapshot())
 
     def _restore_or_initialize(self, config: TrainConfig, world: World, checkpoint: LoadedCheckpoint | None) -> None:
         if checkpoint:
-            checkpoint_file.assign_variables(self.variables, checkpoint.tensors, checkpoint.path)
+            tensors = _named_slots(checkpoint.tensors, config, self)
+            shapes = {name: tuple(variable.shape) for name, variable in self._variables().items()}
+            for part in self._packed():
+                shapes |= {part.name(name): tuple(variable.shape) for name, variable in part.group.variables.items()}
+            checkpoint_file.check_fit(shapes, tensors, checkpoint.path)
+            self._assign(tensors)
             return
         path = config.pretrained_model_checkpoint_path
         if path:
             report = pretrained.restore(self.model, path, fine_tune=config.fine_tune, averaged=config.pretrained_ema)
             print_on_root(world, str(report))
+        self._read_groups()
         self.averages.reset()
+
+    def _assign(self, tensors: Tensors) -> None:
+        for name, variable in self._variables().items():
+            variable.assign(tensors[name])
+        for part in self._packed():
+            values = [tensors[part.name(name)].ravel() for name in part.group.variables]
+            part.vector.assign(np.concatenate(values) if values else np.empty(0, np.float32))
+        self._read_groups()
+
+    def _read_groups(self) -> None:
+        for group in (self.kernels, self.others, self.statistics):
+            group.read()
+
+    def _variables(self) -> dict[str, Any]:
+        """What is not packed."""
+        scalars = {f"optimizer/{slot.name}": slot for slot in self.optimizer.variables if slot.shape == ()}
+        return {**self.weights, **scalars, **(self.loss_scale.variables if self.loss_scale else {})}
+
+    def _packed(self) -> list[_Packed]:
+        averages = zip((self.kernels, self.others, self.statistics), self.averages.vectors, strict=True)
+        slots = [
+            _Packed(f"optimizer/{slot.name.removeprefix(f'{group.vector.name}_')}/", group, "", slot)
+            for group in (self.kernels, self.others)
+            for slot in self.optimizer.variables
+            if slot.name.startswith(f"{group.vector.name}_")
+        ]
+        return [*(_Packed("", group, EMA_SUFFIX, vector) for group, vector in averages), *slots]
+
+
+def _named_slots(tensors: Tensors, config: TrainConfig, state: TrainState) -> Tensors:
+    """The tensors of a checkpoint in which the optimizer's bear numbers, as before slots were packed, with today's names."""
+    if "optimizer/0000" not in tensors:
+        return tensors
+    variables = state.model.trainable_variables
+    names = {variable.path.replace("/", "_"): name for name, variable in state.weights.items()}
+    renamed = dict(tensors)
+    for number, slot in enumerate(build_optimizer(config.optimizer, variables, [], config.weight_decay).variables):
+        variable, _, kind = slot.name.rpartition("_")
+        name = slot.name if slot.shape == () else f"{kind}/{names[variable]}"
+        renamed[f"optimizer/{name}"] = renamed.pop(f"optimizer/{number:04d}")
+    return renamed

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shardtune.input.order import rank_slice
-from shardtune.model.batchnorm import examples_weighted
-from shardtune.model.inception import LOGITS_LAYER, updated_variables
+from shardtune.model.batchnorm import examples_weighted, moments_collected
+from shardtune.model.inception import LOGITS_LAYER
+from shardtune.model.packing import pack
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
@@ -62,14 +63,15 @@ class _Contribution(NamedTuple):
     """What some examples add to a step, float32.
 
     Attributes:
-        gradients: of the global batch's mean loss times the loss scale, one for each trainable variable.
+        gradients: of the global batch's mean loss times the loss scale, in the buckets of `TrainState.packing`.
         loss: their part of that mean loss, scalar.
-        statistics: the moving statistics that these examples alone would lead to, times their number.
+        moments: means and variances of the layers that normalise by them, in the order of `TrainState.statistics`, times the
+            number of examples.
     """
 
-    gradients: list[Any]
+    gradients: list[dict[int, Any]]
     loss: Any
-    statistics: list[Any]
+    moments: Any
 
 
 class _ExactSums(NamedTuple):
@@ -77,7 +79,7 @@ class _ExactSums(NamedTuple):
 
     loss: Any
     stop_requests: Any
-    statistics: list[Any]
+    moments: Any
 
 
 class TrainStep:
@@ -96,9 +98,7 @@ class TrainStep:
     def __init__(self, state: TrainState, world: World, config: TrainConfig, global_batch: int) -> None:
         self._state, self._model = state, state.model
         self._world, self._config, self._global_batch = world, config, global_batch
-        self._variables = self._model.trainable_variables
-        self._weights = [variable.value for variable in self._variables]
-        self._statistics = [variable for variable in updated_variables(self._model).values() if not variable.trainable]
+        self._weights = [variable.value for variable in self._model.trainable_variables]
         self._first_row, end = rank_slice(global_batch, world)
         size = end - self._first_row
         self._bounds = micro_batches(size, count_micro_batches(global_batch, world.size, config.batch_size))
@@ -137,20 +137,15 @@ class TrainStep:
         )
 
     def _zeros(self) -> _Contribution:
-        def zeros(shape: Any) -> Any:
-            return tf.Variable(tf.zeros(shape), trainable=False)
+        def zeros(tensor: Any) -> Any:
+            return tf.Variable(tf.zeros(tensor.shape), trainable=False)
 
-        return _Contribution(
-            gradients=[zeros(variable.shape) for variable in self._variables],
-            loss=zeros(()),
-            statistics=[zeros(statistic.shape) for statistic in self._statistics],
-        )
+        gradients = self._state.packing.pack([tf.zeros(weight.shape) for weight in self._weights])
+        contribution = _Contribution(gradients, tf.zeros([]), self._state.statistics.vector)
+        return _Contribution(*(tf.nest.map_structure(zeros, part) for part in contribution))
 
     def _accumulate_micro_batch(self, batch: _MicroBatch) -> None:
-        before = [tf.identity(statistic.value) for statistic in self._statistics]
         tf.nest.map_structure(lambda total, part: total.assign_add(part), self._accumulated, self._contribution(batch))
-        for statistic, value in zip(self._statistics, before, strict=True):
-            statistic.assign(value)
 
     def _finish_step(self, batch: _MicroBatch, learning_rate: Any, stop_requests: Any) -> dict[str, Any]:
         local = self._contribution(batch)
@@ -158,17 +153,20 @@ class TrainStep:
             local = tf.nest.map_structure(lambda total, part: total + part, self._accumulated, local)
             for total in tf.nest.flatten(self._accumulated):
                 total.assign(tf.zeros_like(total))
-        with tf.control_dependencies(local.gradients):
+        with tf.control_dependencies(tf.nest.flatten(local.gradients)):
             computed_at = _now()
-        exact = _ExactSums(local.loss, stop_requests, local.statistics)
+        exact = _ExactSums(local.loss, stop_requests, local.moments)
         gradients, exact = allreduce_gradients(local.gradients, exact, self._world, self._config.compression)
-        with tf.control_dependencies([*gradients, *tf.nest.flatten(exact)]):
+        with tf.control_dependencies(tf.nest.flatten((gradients, exact))):
             allreduce_seconds = _now() - computed_at
-        for statistic, value in zip(self._statistics, exact.statistics, strict=True):
-            statistic.assign(value / self._global_batch)
-        self._state.optimizer.learning_rate.assign(learning_rate)
-        norm = self._update(gradients)
-        self._state.averages.update(batch.step)
+        state, decay = self._state, self._config.batch_norm_decay
+        moving = state.statistics.vector
+        moving.assign(decay * moving.value + (1 - decay) * (exact.moments / self._global_batch))
+        state.optimizer.learning_rate.assign(learning_rate)
+        norm = self._update(state.packing.join(gradients))
+        state.averages.update(batch.step)
+        for group in (state.kernels, state.others, state.statistics):
+            group.write()
         return {
             "loss": exact.loss,
             "gradient_norm": norm,
@@ -177,27 +175,28 @@ class TrainStep:
         }
 
     def _update(self, gradients: list[Any]) -> Any:
-        """Change the weights, unless gradients overflowed; returns the gradients' norm."""
+        """Change kernels and others by their gradients, unless those overflowed; returns the gradients' norm."""
         config, scale = self._config, self._state.loss_scale
+        vectors = [self._state.kernels.vector, self._state.others.vector]
         finite = None
         if scale:
             overflowed = tf.where(scale.scale > MIN_SCALE, 0.0, np.nan)
             gradients = scale.unscale(gradients)
             finite = scale.update(gradients)
-        gradients = add_weight_decay(config.optimizer, gradients, self._variables, config.weight_decay)
+        gradients = add_weight_decay(config.optimizer, gradients, vectors[:1], config.weight_decay)
         norm = tf.linalg.global_norm(gradients)
         if config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm, use_norm=norm)
 
         def apply() -> Any:
-            self._state.optimizer.apply(gradients, self._variables)
+            self._state.optimizer.apply(gradients, vectors)
             return norm
 
         return apply() if finite is None else tf.cond(finite, apply, lambda: overflowed)
 
     def _contribution(self, batch: _MicroBatch) -> _Contribution:
         weight = tf.cast(batch.size > 0, tf.float32)
-        with examples_weighted(weight):
+        with examples_weighted(weight), moments_collected() as moments:
             outputs = self._model(batch.images, training=True)
         pool = outputs["pool"]
         mask = dropout_mask(self._config.seed, batch.step, batch.first_row, tf.shape(pool)[0], pool.shape[-1])
@@ -209,9 +208,10 @@ class TrainStep:
         # Gradients of several branches are added in pairs: a sum of three and more would begin with whichever is ready first.
         gradients = tf.gradients(scaled, self._weights, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
         return _Contribution(
-            gradients=gradients,
+            gradients=self._state.packing.pack(gradients),
             loss=loss,
-            statistics=[tf.cast(batch.size, tf.float32) * statistic.value for statistic in self._statistics],
+            moments=tf.cast(batch.size, tf.float32)
+            * pack([moments[id(variable)] for variable in self._state.statistics.variables.values()]),
         )
 
     def _cross_entropy(self, labels: Any, logits: Any) -> Any:
