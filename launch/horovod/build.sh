@@ -18,8 +18,11 @@ pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation 
   --require-hashes -r "$here/../lock/horovod.txt" -d "$work"
 tar -xzf "$work"/horovod-*.tar.gz -C "$work"
 source=$(echo "$work"/horovod-*/)
-edits=(no-xla-operations gpu-stream)
-if [ "$gpu" = nccl ]; then edits+=(no-nvcc); fi
+edits=(no-xla-operations gpu-stream silent-probe)
+if [ "$gpu" = nccl ]; then
+  edits+=(no-nvcc)
+  cp "$here/cuda_kernels.cc" "$source/horovod/common/ops/cuda"
+fi
 for edit in "${edits[@]}"; do
   python -m patch_ng --strip 1 --directory "$source" "$here/$edit.patch"
 done

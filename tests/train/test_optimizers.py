@@ -15,10 +15,10 @@ GRADIENTS = GENERATOR.normal(size=(5, 4, 3)).astype(np.float32)
 
 def stepped(name: Optimizer, rate: float, weight_decay: float = 0.0) -> Any:
     variable = keras.Variable(START)
-    optimizer = build_optimizer(name, [variable], [], weight_decay)
+    optimizer = build_optimizer(name, [variable], [True], weight_decay)
     optimizer.learning_rate.assign(rate)
     for gradient in GRADIENTS:
-        optimizer.apply(add_weight_decay(name, [tf.constant(gradient)], [variable], weight_decay), [variable])
+        optimizer.apply(add_weight_decay(name, [tf.constant(gradient)], [variable], [True], weight_decay), [variable])
     return variable.numpy()
 
 
@@ -51,17 +51,17 @@ def test_optimizers_are_those_of_tensorflow_1(name: Optimizer, reference: Any, w
 
 def test_adamw_decays_apart_from_the_gradients() -> None:
     variable = keras.Variable(START)
-    optimizer = build_optimizer("adamw", [variable], [], 0.5)
+    optimizer = build_optimizer("adamw", [variable], [True], 0.5)
     optimizer.learning_rate.assign(0.1)
-    optimizer.apply(add_weight_decay("adamw", [tf.zeros_like(START)], [variable], 0.5), [variable])
+    optimizer.apply(add_weight_decay("adamw", [tf.zeros_like(START)], [variable], [True], 0.5), [variable])
     assert np.allclose(variable, START * (1 - 0.1 * 0.5))
 
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw"])
 def test_biases_and_batch_norm_do_not_decay(name: Optimizer) -> None:
     kernel, bias = keras.Variable(START), keras.Variable(START[0])
-    optimizer = build_optimizer(name, [kernel], [bias], 0.1)
+    optimizer = build_optimizer(name, [kernel, bias], [True, False], 0.1)
     still = [tf.zeros_like(START), tf.zeros_like(START[0])]
-    optimizer.apply(add_weight_decay(name, still, [kernel], 0.1), [kernel, bias])
+    optimizer.apply(add_weight_decay(name, still, [kernel, bias], [True, False], 0.1), [kernel, bias])
     assert np.array_equal(bias, START[0])
     assert not np.array_equal(kernel, START)

@@ -63,7 +63,7 @@ def test_slots_that_bear_numbers_are_those_of_the_same_variables(optimizer: Opti
     kept = {name: value for name, value in saved.items() if not name.startswith("optimizer/")}
     variables = state.model.trainable_variables
     names = {variable.path.replace("/", "_"): name for name, variable in state.weights.items()}
-    for position, slot in enumerate(build_optimizer(optimizer, variables, [], 0.0).variables):
+    for position, slot in enumerate(build_optimizer(optimizer, variables, [True] * len(variables), 0.0).variables):
         variable, _, kind = slot.name.rpartition("_")
         name = slot.name if slot.shape == () else f"{kind}/{names[variable]}"
         kept[f"optimizer/{position:04d}"] = saved[f"optimizer/{name}"]

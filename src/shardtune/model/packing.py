@@ -24,12 +24,13 @@ class PackedVariables:
         name: of the vector.
 
     Attributes:
+        decays: whether weight decay makes the values smaller.
         variables: float32, by name.
         vector: float32 [sum of their sizes].
     """
 
-    def __init__(self, variables: Mapping[str, Any], name: str) -> None:
-        self.variables = dict(variables)
+    def __init__(self, variables: Mapping[str, Any], name: str, *, decays: bool = False) -> None:
+        self.variables, self.decays = dict(variables), decays
         self._shapes = [tuple(variable.shape) for variable in self.variables.values()]
         self._sizes = [math.prod(shape) for shape in self._shapes]
         self.vector = keras.Variable(self._values(), name=name, dtype="float32")

@@ -1,5 +1,6 @@
 """Everything that training changes, and its way into and out of a checkpoint."""
 
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from shardtune.train.config import TrainConfig
 from shardtune.train.consistency import check_equal_weights
 from shardtune.train.loss_scale import LossScale
 from shardtune.train.optimizers import build_optimizer, is_kernel
-from shardtune.train.reduction import GradientPacking
+from shardtune.train.reduction import divide_gradients, max_part_size
 
 
 class _Packed(NamedTuple):
@@ -36,9 +37,10 @@ class TrainState:
 
     Attributes:
         weights: the network's variables, by their names in the 2016 release.
-        kernels, others: the variables that gradients change: those whose weights decay, and those whose do not.
+        gradient_parts: of `divide_gradients`.
+        trained: what the gradients of each part change.
         statistics: the moving moments of the layers that train.
-        packing: of gradients: group 0 is that of the kernels, 1 that of the others.
+        groups: trained and statistics.
     """
 
     def __init__(self, model: Any, config: TrainConfig) -> None:
@@ -46,19 +48,24 @@ class TrainState:
         self.weights = named_variables(model)
         trained = model.trainable_variables
         names = {id(variable): name for name, variable in self.weights.items()}
-        self.packing = GradientPacking(
-            [variable.shape.num_elements() for variable in trained], [int(not is_kernel(variable)) for variable in trained]
-        )
-        self.kernels, self.others = (
-            PackedVariables({names[id(trained[index])]: trained[index] for index in self.packing.order(number)}, name)
-            for number, name in enumerate(("kernels", "others"))
-        )
+        sizes, kernels = [variable.shape.num_elements() for variable in trained], [is_kernel(each) for each in trained]
+        self.gradient_parts = divide_gradients(sizes, kernels, max_part_size())
+        self.trained = [
+            PackedVariables(
+                {names[id(trained[index])]: trained[index] for index in part},
+                f"part{number}",
+                decays=kernels[part[0]],
+            )
+            for number, part in enumerate(chain(*self.gradient_parts))
+        ]
         updated = updated_variables(model)
         self.statistics = PackedVariables(
             {name: variable for name, variable in updated.items() if not variable.trainable}, "statistics"
         )
-        self.optimizer = build_optimizer(config.optimizer, [self.kernels.vector], [self.others.vector], config.weight_decay)
-        self.averages = ExponentialMovingAverage((self.kernels, self.others, self.statistics), config.moving_average_decay)
+        self.groups = [*self.trained, self.statistics]
+        vectors, decays = [group.vector for group in self.trained], [group.decays for group in self.trained]
+        self.optimizer = build_optimizer(config.optimizer, vectors, decays, config.weight_decay)
+        self.averages = ExponentialMovingAverage(self.groups, config.moving_average_decay)
         self.loss_scale = LossScale() if config.precision == "mixed_float16" else None
 
     def snapshot(self) -> Tensors:
@@ -108,7 +115,7 @@ class TrainState:
         self._read_groups()
 
     def _read_groups(self) -> None:
-        for group in (self.kernels, self.others, self.statistics):
+        for group in self.groups:
             group.read()
 
     def _variables(self) -> dict[str, Any]:
@@ -117,10 +124,10 @@ class TrainState:
         return {**self.weights, **scalars, **(self.loss_scale.variables if self.loss_scale else {})}
 
     def _packed(self) -> list[_Packed]:
-        averages = zip((self.kernels, self.others, self.statistics), self.averages.vectors, strict=True)
+        averages = zip(self.groups, self.averages.vectors, strict=True)
         slots = [
             _Packed(f"optimizer/{slot.name.removeprefix(f'{group.vector.name}_')}/", group, "", slot)
-            for group in (self.kernels, self.others)
+            for group in self.trained
             for slot in self.optimizer.variables
             if slot.name.startswith(f"{group.vector.name}_")
         ]
@@ -134,7 +141,7 @@ def _named_slots(tensors: Tensors, config: TrainConfig, state: TrainState) -> Te
     variables = state.model.trainable_variables
     names = {variable.path.replace("/", "_"): name for name, variable in state.weights.items()}
     renamed = dict(tensors)
-    for number, slot in enumerate(build_optimizer(config.optimizer, variables, [], config.weight_decay).variables):
+    for number, slot in enumerate(build_optimizer(config.optimizer, variables, [True] * len(variables), 0.0).variables):
         variable, _, kind = slot.name.rpartition("_")
         name = slot.name if slot.shape == () else f"{kind}/{names[variable]}"
         renamed[f"optimizer/{name}"] = renamed.pop(f"optimizer/{number:04d}")

@@ -16,7 +16,7 @@ from shardtune.train.config import TrainConfig
 from shardtune.train.dropout import dropout_mask
 from shardtune.train.loss_scale import MIN_SCALE
 from shardtune.train.optimizers import add_weight_decay
-from shardtune.train.reduction import allreduce_gradients
+from shardtune.train.reduction import allreduce_gradients, pack_gradients
 from shardtune.train.state import TrainState
 
 LABEL_SMOOTHING = 0.1  # Szegedy et al. 2015, section 7
@@ -63,13 +63,13 @@ class _Contribution(NamedTuple):
     """What some examples add to a step, float32.
 
     Attributes:
-        gradients: of the global batch's mean loss times the loss scale, in the buckets of `TrainState.packing`.
+        gradients: of the global batch's mean loss times the loss scale, packed by `TrainState.gradient_parts`.
         loss: their part of that mean loss, scalar.
         moments: means and variances of the layers that normalise by them, in the order of `TrainState.statistics`, times the
             number of examples.
     """
 
-    gradients: list[dict[int, Any]]
+    gradients: list[list[Any]]
     loss: Any
     moments: Any
 
@@ -140,7 +140,7 @@ class TrainStep:
         def zeros(tensor: Any) -> Any:
             return tf.Variable(tf.zeros(tensor.shape), trainable=False)
 
-        gradients = self._state.packing.pack([tf.zeros(weight.shape) for weight in self._weights])
+        gradients = pack_gradients([tf.zeros(weight.shape) for weight in self._weights], self._state.gradient_parts)
         contribution = _Contribution(gradients, tf.zeros([]), self._state.statistics.vector)
         return _Contribution(*(tf.nest.map_structure(zeros, part) for part in contribution))
 
@@ -163,9 +163,9 @@ class TrainStep:
         moving = state.statistics.vector
         moving.assign(decay * moving.value + (1 - decay) * (exact.moments / self._global_batch))
         state.optimizer.learning_rate.assign(learning_rate)
-        norm = self._update(state.packing.join(gradients))
+        norm = self._update(gradients)
         state.averages.update(batch.step)
-        for group in (state.kernels, state.others, state.statistics):
+        for group in state.groups:
             group.write()
         return {
             "loss": exact.loss,
@@ -175,15 +175,15 @@ class TrainStep:
         }
 
     def _update(self, gradients: list[Any]) -> Any:
-        """Change kernels and others by their gradients, unless those overflowed; returns the gradients' norm."""
-        config, scale = self._config, self._state.loss_scale
-        vectors = [self._state.kernels.vector, self._state.others.vector]
+        """Change `TrainState.trained` by its gradients, unless those overflowed; returns the gradients' norm."""
+        config, scale, groups = self._config, self._state.loss_scale, self._state.trained
+        vectors, decays = [group.vector for group in groups], [group.decays for group in groups]
         finite = None
         if scale:
             overflowed = tf.where(scale.scale > MIN_SCALE, 0.0, np.nan)
             gradients = scale.unscale(gradients)
             finite = scale.update(gradients)
-        gradients = add_weight_decay(config.optimizer, gradients, vectors[:1], config.weight_decay)
+        gradients = add_weight_decay(config.optimizer, gradients, vectors, decays, config.weight_decay)
         norm = tf.linalg.global_norm(gradients)
         if config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, config.clip_norm, use_norm=norm)
@@ -208,7 +208,7 @@ class TrainStep:
         # Gradients of several branches are added in pairs: a sum of three and more would begin with whichever is ready first.
         gradients = tf.gradients(scaled, self._weights, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
         return _Contribution(
-            gradients=self._state.packing.pack(gradients),
+            gradients=pack_gradients(gradients, self._state.gradient_parts),
             loss=loss,
             moments=tf.cast(batch.size, tf.float32)
             * pack([moments[id(variable)] for variable in self._state.statistics.variables.values()]),
