@@ -4,6 +4,7 @@ On the rank that the variable DRIFTING_RANK names, a weight changes for no reaso
 With the variable UNBUILDABLE_NETWORK no network can be built.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -12,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 import tyro
 
 from shardtune import cli
@@ -28,17 +28,21 @@ def build(manifest: Manifest, config: TrainConfig, world: World) -> Any:
 
     if UNBUILDABLE in os.environ:
         raise AssertionError("a network is built")
-    options = {"kind": config.batch_norm, "decay": config.batch_norm_decay, "world": world, "frozen": bool(config.freeze_until)}
+    options = {"kind": config.batch_norm, "world": world, "frozen": bool(config.freeze_until)}
     model = small(manifest.num_classes, config.image_size, auxiliary=True, **options)
     if os.environ.get(DRIFTING) == str(world.rank):
-        threading.Thread(target=drift, args=(model.trainable_variables[0], config), daemon=True).start()
+        threading.Thread(target=drift, args=(config,), daemon=True).start()
     return model
 
 
-def drift(variable: Any, config: TrainConfig) -> None:
+def drift(config: TrainConfig) -> None:
+    """After some steps, change weights of this rank alone: in the vector, which each step copies to the variables."""
+    from shardtune.model.packing import PackedVariables
+
     while lines(config.train_dir) < 5:
         time.sleep(0.02)
-    variable.value.assign_add(np.full(variable.shape, 1e-3, np.float32))
+    group = next(value for value in gc.get_objects() if isinstance(value, PackedVariables))
+    group.vector.assign(group.vector.value + 1e-3)
 
 
 def stage(config: TrainConfig) -> tuple[Backend, Callable[[Any, World], None]]:
