@@ -37,12 +37,14 @@ def build(manifest: Manifest, config: TrainConfig, world: World) -> Any:
 
 def drift(config: TrainConfig) -> None:
     """After some steps, change weights of this rank alone: in the vector, which each step copies to the variables."""
-    from shardtune.model.packing import PackedVariables
+    from shardtune.model.packing import PackedVariables, pack
 
     while lines(config.train_dir) < 5:
         time.sleep(0.02)
-    group = next(value for value in gc.get_objects() if isinstance(value, PackedVariables))
-    group.vector.assign(group.vector.value + 1e-3)
+    groups = [value for value in gc.get_objects() if isinstance(value, PackedVariables)]
+    group = next(group for group in groups if "below/weights" in group.variables)
+    changes = [variable.value * (1e-3 if name == "below/weights" else 0) for name, variable in group.variables.items()]
+    group.vector.assign(group.vector.value + pack(changes))
 
 
 def stage(config: TrainConfig) -> tuple[Backend, Callable[[Any, World], None]]:
