@@ -115,7 +115,7 @@ if [ ! -e "$environment/complete" ]; then
   if install_horovod; then
     touch "$environment/complete"
   else
-    tail -n 3 "$log" >&2
+    grep -m 3 -E 'error: |There is no' "$log" >&2 || tail -n 3 "$log" >&2
     say "Horovod could not be installed ($log). One worker trains without it; for several, mend that and run this again." >&2
   fi
 fi

@@ -44,7 +44,11 @@ if [ -n "$gpu" ]; then
     export HOROVOD_CUDA_HOME=$work/cuda
     mkdir -p "$work/cuda/include" "$work/cuda/lib"
     ln -s "$packages"/nvidia/cuda_runtime/include/* "$packages/nvidia/cuda_nvcc/include/crt" "$work/cuda/include"
-    ln -s "$packages/tensorflow/include/third_party/gpus/cuda/include/nv" "$work/cuda/include" 2>/dev/null || true
+    # cuda_fp16.h includes nv/target, which no package of NVIDIA for CUDA 12 has; its place in TensorFlow depends on the version.
+    nv=("$packages"/tensorflow/include/third_party/gpus/cuda/{include,libcudacxx/include}/nv/)
+    for folder in "${nv[@]}"; do
+      if [ -d "$folder" ]; then ln -s "$folder" "$work/cuda/include/nv"; fi
+    done
     ln -s "$packages"/nvidia/cuda_runtime/lib/libcudart.so.12 "$work/cuda/lib/libcudart.so"
   fi
 fi
