@@ -54,20 +54,23 @@ def killed(data: Path, run: Path, *flags: object, over: str, ranks: int, rank: i
     assert status != 0, output
 
 
-def require_parity(run: Path, other: Path, norms: float) -> None:
-    """`norms`: by how much gradient norms may differ, relatively, after the first step."""
-    losses, others = metrics(run, "loss"), metrics(other, "loss")
-    assert list(losses.values()) == pytest.approx(list(others.values()), rel=1e-5)
-    (first, *later), (its_first, *its_later) = (list(metrics(it, "gradient_norm").values()) for it in (run, other))
-    assert first == pytest.approx(its_first, rel=1e-5)
-    assert later == pytest.approx(its_later, rel=norms)
+def require_parity(run: Path, other: Path) -> None:
+    """After the first step weights differ by an ulp, which moves a few of millions of ReLUs and pools across their threshold.
+
+    In one process, two micro-batches of 4 beside a batch of 8 change later norms by up to 7e-5 at 299 pixels. At 75 pixels,
+    two workers beside one differ by 3e-7, 6e-4 and 3e-4 in norms with seeds 0, 1 and 2, and by up to 2e-5 in losses.
+    """
+    for name, tolerance in (("loss", 1e-4), ("gradient_norm", 1e-3)):
+        (first, *later), (its_first, *its_later) = (list(metrics(it, name).values()) for it in (run, other))
+        assert first == pytest.approx(its_first, rel=1e-5)
+        assert later == pytest.approx(its_later, rel=tolerance)
     local, expected = final(run), final(other)
     assert local.keys() == expected.keys()
     for name in local:
         assert np.allclose(local[name], expected[name], rtol=0, atol=1e-5), name
 
 
-def compare_worlds(data: Path, shared_data: Path, directory: Path, *flags: object, timeout: float, norms: float) -> None:
+def compare_worlds(data: Path, shared_data: Path, directory: Path, *flags: object, timeout: float) -> None:
     """One process; the same under Horovod, killed half way and started again; two workers with half of each batch.
 
     Batch normalisation is frozen: over eight examples it makes of rounding what no tolerance would hold. In one process, by
@@ -85,20 +88,18 @@ def compare_worlds(data: Path, shared_data: Path, directory: Path, *flags: objec
     assert last_checkpoint(directory / "killed", steps) == last_checkpoint(directory / "alone", steps)
     two = (*flags, "--batch_size", BATCH // 2)
     train(data, directory / "two", *two, over="mpi", ranks=2, body=INCEPTION, timeout=timeout)
-    require_parity(directory / "two", directory / "alone", norms)
+    require_parity(directory / "two", directory / "alone")
 
 
 @pytest.mark.timeout(1800)
 def test_bits_and_parity_at_75_pixels(small_data: Path, shared_data: Path, tmp_path: Path) -> None:
-    compare_worlds(small_data, shared_data, tmp_path, "--image_size", 75, timeout=400, norms=1e-5)
+    compare_worlds(small_data, shared_data, tmp_path, "--image_size", 75, timeout=400)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(3600)
 def test_bits_and_parity_at_299_pixels(flowers: Path, shared_data: Path, tmp_path: Path) -> None:
-    # From the second step on, rounding moves a few of so many ReLUs and pools across their threshold. In one process, two
-    # micro-batches of 4 beside one batch of 8 change these norms by up to 7e-5, and their losses by 4e-7.
-    compare_worlds(flowers, shared_data, tmp_path, "--image_size", 299, timeout=1200, norms=1e-3)
+    compare_worlds(flowers, shared_data, tmp_path, "--image_size", 299, timeout=1200)
 
 
 def test_no_sum_of_the_step_depends_on_what_is_ready_first() -> None:
