@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from shardtune.errors import WorldError
 from shardtune.runtime import devices
 from shardtune.runtime.devices import cores_per_rank
-from shardtune.runtime.world import World
 from tests.launching import launch
 
 
@@ -59,12 +58,12 @@ def test_gpus_that_tensorflow_cannot_use_are_an_error_unless_they_are_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "DRIVER_GPUS", tmp_path)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert not devices.has_unused_gpus({})  # a driver without GPUs: a login node
+    devices.check_no_gpu_is_unused({})  # a driver without GPUs: a login node
     (tmp_path / "0000:17:00.0").mkdir()
-    assert not any(devices.has_unused_gpus({"CUDA_VISIBLE_DEVICES": hidden}) for hidden in ("", "-1"))
+    for hidden in ("", "-1"):
+        devices.check_no_gpu_is_unused({"CUDA_VISIBLE_DEVICES": hidden})
     with pytest.raises(WorldError, match=r"TensorFlow finds none: it was built without CUDA\. Run KIND=gpu launch/setup\.sh"):
-        devices.configure_devices(World())
+        devices.check_no_gpu_is_unused({})
 
 
 def test_float32_is_rounded_to_tf32_only_where_that_is_asked_for() -> None:

@@ -36,11 +36,8 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(max(2, cores))
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus and has_unused_gpus(os.environ):
-        raise WorldError(
-            f"This host has GPUs, but TensorFlow finds none: {_why_no_gpu()}",
-            "Run KIND=gpu launch/setup.sh, or set CUDA_VISIBLE_DEVICES= to train on the cores.",
-        )
+    if not gpus:
+        check_no_gpu_is_unused(os.environ)
     if len(gpus) > 1:  # a single one may be what the launcher left visible to this rank alone
         if len(gpus) < world.local_size:
             raise WorldError(
@@ -70,10 +67,18 @@ def count_visible_gpus(lines: Sequence[str], visible: str | None) -> int:
     return min(total, len(list(entries)))
 
 
-def has_unused_gpus(environ: Mapping[str, str]) -> bool:
-    """Whether NVIDIA's driver has GPUs that nobody hides on purpose."""
-    hidden = environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return not hidden and DRIVER_GPUS.is_dir() and any(DRIVER_GPUS.iterdir())
+def check_no_gpu_is_unused(environ: Mapping[str, str]) -> None:
+    """Where TensorFlow finds no GPU: check that there is none, or that it is hidden on purpose.
+
+    Raises:
+        WorldError: NVIDIA's driver has GPUs; the message says why TensorFlow cannot use them.
+    """
+    is_hidden = environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if not is_hidden and DRIVER_GPUS.is_dir() and any(DRIVER_GPUS.iterdir()):
+        raise WorldError(
+            f"This host has GPUs, but TensorFlow finds none: {_why_no_gpu()}",
+            "Run KIND=gpu launch/setup.sh, or set CUDA_VISIBLE_DEVICES= to train on the cores.",
+        )
 
 
 def _why_no_gpu() -> str:
