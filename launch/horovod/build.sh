@@ -28,7 +28,8 @@ for edit in "${edits[@]}"; do
 done
 
 # What to build. Its CMakeLists is older than what CMake 4 accepts; setuptools < 80 comes from the lock.
-export CMAKE_POLICY_VERSION_MINIMUM=3.5 MAKEFLAGS="-j${JOBS:-$(nproc)}"
+MAKEFLAGS=-j$(nproc)
+export MAKEFLAGS CMAKE_POLICY_VERSION_MINIMUM=3.5
 export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1
 if [ -n "$gpu" ]; then
   export HOROVOD_GPU=CUDA HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_NCCL_LINK=SHARED
