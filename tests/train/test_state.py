@@ -62,11 +62,15 @@ def test_slots_that_bear_numbers_are_those_of_the_same_variables(optimizer: Opti
     # As checkpoints were before: Keras's variables by their position, for the trainable variables in the model's order.
     kept = {name: value for name, value in saved.items() if not name.startswith("optimizer/")}
     variables = state.model.trainable_variables
-    names = {variable.path.replace("/", "_"): name for name, variable in state.weights.items()}
-    for position, slot in enumerate(build_optimizer(optimizer, variables, [True] * len(variables), 0.0).variables):
-        variable, _, kind = slot.name.rpartition("_")
-        name = slot.name if slot.shape == () else f"{kind}/{names[variable]}"
-        kept[f"optimizer/{position:04d}"] = saved[f"optimizer/{name}"]
+    names = [next(name for name, weight in state.weights.items() if weight is variable) for variable in variables]
+    keras_optimizer = build_optimizer(optimizer, variables, [True] * len(variables), 0.0)
+    slots = {id(keras_optimizer.iterations): "iteration", id(keras_optimizer._learning_rate): "learning_rate"}
+    for kind, attributes in (("momentum", ("momentums", "_momentums")), ("velocity", ("_velocities",))):
+        for attribute in attributes:
+            for name, slot in zip(names, getattr(keras_optimizer, attribute, []), strict=False):
+                slots[id(slot)] = f"{kind}/{name}"
+    for position, slot in enumerate(keras_optimizer.variables):
+        kept[f"optimizer/{position:04d}"] = saved[f"optimizer/{slots[id(slot)]}"]
     again = restored(config, kept).snapshot()
     assert again.keys() == saved.keys()
     assert all(np.array_equal(again[name], saved[name]) for name in saved)

@@ -21,7 +21,7 @@ from shardtune.train.reduction import divide_gradients, max_part_size
 
 
 class _Packed(NamedTuple):
-    """A vector whose parts belong to the variables of `group`; `prefix` and `suffix` make the names of the parts of theirs."""
+    """A vector that is packed like `group`. In a checkpoint, its part for the variable v is named prefix + v + suffix."""
 
     prefix: str
     group: PackedVariables
