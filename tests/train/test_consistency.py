@@ -45,11 +45,16 @@ def test_ranks_that_agree_may_begin(small_data: Path) -> None:
         (lambda v: replace(v, data_digest="00"), DataError, r"dataset\.json in .* differs on rank 0 of 2"),
         (lambda v: replace(v, data_digest=None), DataError, r"dataset\.json in .* differs on rank 0 of 2"),
         (
-            lambda v: replace(v, software={**v.software, "keras": "2.0"}),
+            lambda v: replace(v, environment={**v.environment, "keras": "2.0"}),
             WorldError,
             r"keras is 3\.\S+ on rank 0 and 2\.0 on rank 0 of 2",
         ),
-        (lambda v: replace(v, software={**v.software, "world size": "3"}), WorldError, "world size is 2 on rank 0 and 3"),
+        (lambda v: replace(v, environment={**v.environment, "world size": "3"}), WorldError, "world size is 2 on rank 0 and 3"),
+        (
+            lambda v: replace(v, environment={**v.environment, "device": "a GPU"}),
+            WorldError,
+            "device is cores on rank 0 and a GPU on rank 0 of 2",
+        ),
     ],
 )
 def test_ranks_that_differ_may_not(small_data: Path, differs: Any, error: type[ShardtuneError], message: str) -> None:

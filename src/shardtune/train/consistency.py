@@ -12,6 +12,7 @@ import xxhash
 from shardtune.config import to_json_dict
 from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.errors import DataError, TrainingError, UsageError, WorldError
+from shardtune.runtime.devices import uses_gpu
 from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
@@ -25,17 +26,18 @@ class RankFingerprint:
 
     Attributes:
         data_digest: SHA-256 of the manifest; None where there is none.
-        software: versions of packages, and the size of the world, by name.
+        environment: versions of packages, the size of the world, and whether the rank has a GPU, by name.
     """
 
     rank_name: str
     flags: dict[str, Any]
     data_digest: str | None
-    software: dict[str, str]
+    environment: dict[str, str]
 
 
 def check_ranks_agree(config: TrainConfig, world: World) -> None:
-    """Check that all ranks have the same flags, data set, package versions, and size of the world.
+    """Check that all ranks have the same flags, data set and environment. Gradients are packed differently on a GPU and on cores, so that
+    ranks of both would wait for each other for ever.
 
     Raises:
         UsageError, DataError, WorldError: they differ; rank 0 names the first difference.
@@ -44,7 +46,11 @@ def check_ranks_agree(config: TrainConfig, world: World) -> None:
         rank_name=world.name,
         flags=to_json_dict(config),
         data_digest=_digest(config.data_dir / MANIFEST_NAME),
-        software={**package_versions(STEP_PACKAGES), "world size": str(world.size)},
+        environment={
+            **package_versions(STEP_PACKAGES),
+            "world size": str(world.size),
+            "device": "a GPU" if uses_gpu() else "cores",
+        },
     )
     fingerprints = world.allgather(local)
 
@@ -67,11 +73,10 @@ def _check_equal(config: TrainConfig, root: RankFingerprint, remote: RankFingerp
             f"The ranks have different data sets: {MANIFEST_NAME} in {config.data_dir} differs on {remote.rank_name}.",
             "Share the directory, or copy it again.",
         )
-    for name, version in remote.software.items():
-        if version != root.software[name]:
+    for name, version in remote.environment.items():
+        if version != root.environment[name]:
             raise WorldError(
-                f"The ranks have different software: {name} is {root.software[name]} on rank 0 and {version} on "
-                f"{remote.rank_name}.",
+                f"The ranks differ: {name} is {root.environment[name]} on rank 0 and {version} on {remote.rank_name}.",
                 "Give all hosts the same environment.",
             )
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from shardtune.model.packing import pack
+from shardtune.runtime.devices import uses_gpu
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
 from shardtune.train.config import GradientCompression
@@ -35,7 +36,7 @@ def gradient_buckets(sizes: Sequence[int], count: int = NUM_BUCKETS) -> list[lis
 def max_part_size() -> int:
     """The number of values up to which gradients are packed into one vector: on a GPU, where starting an operation is what
     costs, as many as a bucket has; on cores, what stays in their caches from one operation to the next."""
-    return sys.maxsize if tf.config.get_visible_devices("GPU") else CACHED_VALUES
+    return sys.maxsize if uses_gpu() else CACHED_VALUES
 
 
 def divide_gradients(sizes: Sequence[int], kinds: Sequence[bool], max_size: int) -> list[list[list[int]]]:
