@@ -36,8 +36,9 @@ class RankFingerprint:
 
 
 def check_ranks_agree(config: TrainConfig, world: World) -> None:
-    """Check that all ranks have the same flags, data set and environment. Gradients are packed differently on a GPU and on cores, so that
-    ranks of both would wait for each other for ever.
+    """Check that all ranks have the same flags, data set and environment.
+
+    On a GPU gradients are packed differently than on cores, so that ranks of both kinds would wait for each other for ever.
 
     Raises:
         UsageError, DataError, WorldError: they differ; rank 0 names the first difference.
