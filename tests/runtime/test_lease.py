@@ -38,6 +38,7 @@ def holding(directory: Path, *, host: str = "", beat: float = 0.1, stale: float 
             yield process
         finally:
             process.kill()
+            process.wait()  # before its input is closed: a holder that is not dead yet would then end as one that was not killed
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ def test_a_directory_is_held_by_one_whatever_the_file_system_knows_of_locks(
         pass
     with holding(mount / "run") as other:
         other.kill()
+        other.wait()
     with exclusive_directory(mount / "run", World()):  # at once: that a process of this machine has ended is certain
         assert len(list((mount / "run" / HELD_NAME).iterdir())) == 1
     assert sorted(path.name for path in (mount / "run").iterdir()) == ["lock", "written.json"]
