@@ -34,7 +34,7 @@ from shardtune.model import inception
 from shardtune.model.batchnorm import moments_collected
 from shardtune.runtime import devices
 from shardtune.runtime.world import World
-from shardtune.train.config import TrainConfig
+from shardtune.train.config import Jit, TrainConfig
 from shardtune.train.state import TrainState
 from shardtune.train.step import TrainStep
 
@@ -52,6 +52,8 @@ class Options:
     """How often each kind has its turn."""
     steps: int = 2
     """Of one turn."""
+    jit: Jit = "none"
+    """As under `--jit`."""
     deterministic: bool = False
     """As under `--deterministic`."""
 
@@ -93,7 +95,7 @@ def bare_step(model: Any, world: World) -> Callable[[Any, Any, Any], Any]:
 def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
     """What takes a number of steps, by name."""
     directory = Path(tempfile.mkdtemp())
-    config = TrainConfig(directory, directory, batch_size=options.batch_size, image_size=options.image_size)
+    config = TrainConfig(directory, directory, batch_size=options.batch_size, image_size=options.image_size, jit=options.jit)
     images = tf.random.stateless_uniform(
         [options.batch_size, options.image_size, options.image_size, 3], [1, world.rank], -1, 1
     )

@@ -127,6 +127,8 @@ def test_damaged_images_are_left_out_and_no_other(images: Path, tmp_path: Path, 
     assert {reject["path"]: reject["reason"] for reject in rejects} == reasons
     assert manifest.provenance["scanned"] == len(order) == len(examples) + len(rejects)
     assert manifest.provenance["rejected"] == dict(sorted(Counter(reasons.values()).items()))
+    sizes = Counter(example["image/class/label"] for example in examples).values()
+    assert manifest.provenance["imbalance"] == round(max(sizes) / min(sizes), 4)
 
 
 def test_one_damaged_image_is_too_many_unless_allowed(images: Path, tmp_path: Path) -> None:
