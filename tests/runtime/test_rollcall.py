@@ -16,7 +16,7 @@ HOSTS = ["a", "b", "c"]
 
 
 def report(*order: int, state: Any = "stuck") -> Report:
-    return Report(state, order, f"at {order[1]}", 1)  # type: ignore[arg-type]
+    return Report(state, list(order), f"at {order[1]}", 1)  # type: ignore[arg-type] # as JSON has it
 
 
 INPUT, STEP, NEXT, WAITING = report(3, 7, 2), report(3, 7, 3), report(3, 8, 2), report(4, 0, 0)
@@ -55,8 +55,12 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
 
 def members(other: subprocess.Popen[bytes], host: str | None = None) -> list[Member]:
     this = Member.this_process()
-    start_time = Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return [this, Member(host or this.host, other.pid, start_time)]
+    assert this.start_time == start_time(os.getpid())
+    return [this, Member(host or this.host, other.pid, start_time(other.pid))]
+
+
+def start_time(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
 
 
 def two(directory: Path, other: subprocess.Popen[bytes], host: str | None = None) -> list[RollCall]:
@@ -70,7 +74,7 @@ def test_a_called_rank_answers(tmp_path: Path, other: subprocess.Popen[bytes]) -
     here, there = two(tmp_path, other)
     assert not there.is_called
     here.call()
-    here.report("stuck", (0, 1, 2), "in a step")
+    assert here.report("stuck", (0, 1, 2), "in a step")
     assert there.is_called
     assert here.answers() is None  # it has not answered yet
     there.report("working", (0, 1, 3), "compiling")
@@ -137,8 +141,17 @@ def test_a_process_that_only_has_the_number_of_a_rank_is_left_alone(tmp_path: Pa
     everyone = [members(other)[0], Member(members(other)[0].host, other.pid, "1")]
     RollCall(tmp_path, "job", 0, everyone, (0, 1)).kill([1])
     RollCall(tmp_path, "job", 0, members(other, host="elsewhere"), (0, 1)).kill([1])
-    os.kill(other.pid, 0)
-    assert other.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        other.wait(1)
+
+
+def test_what_is_not_known_to_have_ended_is_waited_for(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    this, known = members(other)
+    for rank in (Member("elsewhere", known.process, "1"), Member(known.host, known.process, None)):
+        roll_call = RollCall(tmp_path, "job", 0, [this, rank], (0, 1))
+        roll_call.call()
+        assert roll_call.report("stuck", (0, 0, 0), "now")
+        assert roll_call.answers() is None
 
 
 def test_without_a_writable_directory_no_rank_is_called(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
