@@ -33,8 +33,7 @@ class StepMetrics(NamedTuple):
         gradient_norm: global norm of the gradients, weight decay included, before clipping. It is 0 where an overflow skipped
             the step, and NaN where gradients overflow although the loss scale is the smallest.
         stop_requests: number of ranks that were asked to stop.
-        allreduce_seconds: from the end of this rank's back-propagation to the last sum over all ranks. NaN on a GPU, which
-            computes while the host, whose clock this is, is elsewhere in the step.
+        allreduce_seconds: from the end of this rank's back-propagation to the last sum over all ranks; NaN on a GPU.
     """
 
     loss: float
@@ -177,7 +176,7 @@ class TrainStep:
         with tf.control_dependencies(tf.nest.flatten((gradients, exact))):
             allreduce_seconds = tf.cast(_now() - computed_at, tf.float32)
         norm = self._update(gradients, exact.moments, batch.step, learning_rate)
-        return tf.stack([exact.loss, norm, exact.stop_requests, np.nan if uses_gpu() else allreduce_seconds])
+        return tf.stack([exact.loss, norm, exact.stop_requests, allreduce_seconds])
 
     def _update_state(self, gradients: list[Any], moments: Any, step: Any, learning_rate: Any) -> Any:
         """Change everything that a step changes; returns the gradients' norm."""
@@ -243,5 +242,8 @@ class TrainStep:
 
 
 def _now() -> Any:
-    """Seconds, when the graph reaches this operation. Not tf.timestamp, which deterministic mode forbids."""
+    """Seconds, when the graph reaches this operation. NaN on a GPU, which then is still at an earlier one."""
+    if uses_gpu():
+        return tf.constant(np.nan, tf.float64)
+    # Not tf.timestamp, which deterministic mode forbids.
     return tf.numpy_function(time.perf_counter, [], tf.float64)
