@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.runtime.guard import Guard
+from shardtune.runtime.guard import ROLL_CALL_NAME, Guard
+from shardtune.runtime.rollcall import Member
 from tests.launching import ENVIRONMENT
 
 START = """
@@ -65,6 +66,27 @@ def test_a_guard_that_is_stopped_does_not_wait_for_its_next_look(monkeypatch: py
     guard.start()
     guard.stop()
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.parametrize(("rank", "remains"), [(0, False), (1, True)])
+def test_rank_0_removes_what_ranks_asked_through(tmp_path: Path, rank: int, remains: bool) -> None:
+    guard = Guard()
+    guard.start()
+    guard.register_ranks("job", rank, [Member.this_process()] * 2)
+    guard.use_roll_call(tmp_path)
+    (tmp_path / ROLL_CALL_NAME).mkdir(exist_ok=True)
+    guard.stop()
+    assert (tmp_path / ROLL_CALL_NAME).exists() == remains
+
+
+@pytest.mark.timeout(60)
+def test_a_rank_that_cannot_ask_accuses_none() -> None:
+    alone, unwatched = Guard(), Guard()
+    unwatched.register_ranks("job", 0, [Member.this_process()] * 2)
+    alone.start()
+    for guard in (alone, unwatched):
+        assert guard.find_silent_ranks() == ([], "", True)
+    alone.stop()
 
 
 def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
