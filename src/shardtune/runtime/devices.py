@@ -4,11 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from pathlib import Path
 
-from shardtune.errors import WorldError
+from shardtune.errors import RootFailedError, WorldError
+from shardtune.runtime.cuda_driver import find_gpu_uuid
 from shardtune.runtime.world import World
 
 DRIVER_GPUS = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, where NVIDIA's driver runs
@@ -24,7 +26,8 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
         the number of cores of this rank, for its input pipeline.
 
     Raises:
-        WorldError: the host has several GPUs, but fewer than ranks; or it has GPUs that TensorFlow cannot use.
+        WorldError: the host has several GPUs, but fewer than ranks; or it has GPUs that TensorFlow cannot use; or ranks of any
+            host use the same GPU, which rank 0 then says.
     """
     from shardtune.runtime.frameworks import tf
 
@@ -49,18 +52,47 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     host = socket.gethostname()
-    return cores_per_rank([cores for name, cores in world.allgather((host, affinity)) if name == host], affinity)
+    ranks = world.allgather((host, affinity, own_gpu_uuid()))
+    if shared := find_shared_gpu([(name, gpu) for name, _, gpu in ranks]):
+        advice = "Start one rank per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the cores."
+        raise WorldError(shared, advice) if world.is_root else RootFailedError(WorldError.exit_status)
+    return cores_per_rank([cores for name, cores, _ in ranks if name == host], affinity)
+
+
+def own_gpu_uuid() -> str | None:
+    """The UUID of the GPU of this rank; None without one, or if it is unknown."""
+    from shardtune.runtime.frameworks import tf
+
+    gpus = tf.config.get_visible_devices("GPU")
+    return find_gpu_uuid(int(gpus[0].name.rpartition(":")[2])) if gpus else None  # /physical_device:GPU:0
+
+
+def find_shared_gpu(ranks: Sequence[tuple[str, str | None]]) -> str | None:
+    """A sentence that names the ranks that use the same GPU; None if there are none.
+
+    Args:
+        ranks: of each rank, its host and the UUID of its GPU, or None.
+    """
+    users = defaultdict(list)
+    for rank, user in enumerate(ranks):
+        users[user].append(rank)
+    for (host, gpu), numbers in users.items():
+        if gpu and len(numbers) > 1:
+            names = f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+            return f"Ranks {names} of {len(ranks)} share the GPU {gpu} of {host}, but each rank needs one of its own."
+    return None
 
 
 def count_visible_gpus(lines: Sequence[str], visible: str | None) -> int:
-    """The number of GPUs of this host that a program sees. A GPU that is divided (MIG) counts as its parts.
+    """The number of GPUs of this host that a program sees.
+
+    Where GPUs are divided (MIG), CUDA shows a program one part of one of them (NVIDIA's MIG User Guide, CUDA Device Enumeration).
 
     Args:
         lines: of `nvidia-smi -L`: one for each GPU, followed by one for each of its parts.
         visible: CUDA_VISIBLE_DEVICES, of which CUDA reads what comes before the first invalid entry; None if it is not set.
     """
-    is_part = [line.lstrip().startswith("MIG ") for line in lines]
-    total = sum(part or not next_is_part for part, next_is_part in pairwise([*is_part, False]))
+    total = 1 if any(line.lstrip().startswith("MIG ") for line in lines) else len(lines)
     if visible is None:
         return total
     entries = takewhile(lambda entry: entry.strip() not in ("", "-1"), visible.split(","))
