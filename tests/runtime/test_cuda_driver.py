@@ -41,7 +41,9 @@ def uuid(byte: str) -> str:
 def test_the_uuid_of_a_gpu(definitions: list[str] | None, expected: list[str], tmp_path: Path) -> None:
     library = tmp_path / "libcuda.so.1"
     if definitions is not None:
-        subprocess.run(["gcc", "-shared", "-fPIC", *definitions, "-xc", "-", "-o", library], input=DRIVER, text=True, check=True)
+        subprocess.run(
+            ["gcc", "-shared", "-fPIC", *definitions, "-xc", "-", "-o", library], input=DRIVER, text=True, check=True
+        )
     code = "from shardtune.runtime.cuda_driver import find_gpu_uuid; print(*map(find_gpu_uuid, range(3)))"
     environment = {"LD_LIBRARY_PATH": str(tmp_path)}
     done = run([sys.executable, "-c", code], launcher="alone", ranks=1, timeout=60, environment=environment)

@@ -86,7 +86,7 @@ def find_shared_gpu(ranks: Sequence[tuple[str, str | None]]) -> str | None:
 def count_visible_gpus(lines: Sequence[str], visible: str | None) -> int:
     """The number of GPUs of this host that a program sees.
 
-    Where GPUs are divided (MIG), CUDA shows a program one part of one of them (NVIDIA's MIG User Guide, CUDA Device Enumeration).
+    Where GPUs are divided (MIG), CUDA shows a program one part of one of them (MIG User Guide, CUDA Device Enumeration).
 
     Args:
         lines: of `nvidia-smi -L`: one for each GPU, followed by one for each of its parts.
