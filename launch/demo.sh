@@ -17,7 +17,7 @@ bash launch/setup.sh
 # shellcheck source=launch/common.sh
 source launch/common.sh
 export WORKERS=2 TF_CPP_MIN_LOG_LEVEL=3
-gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
+gpus=$(python -c 'import os; from shardtune.supervise.machine import LocalMachine; print(LocalMachine(os.environ).count_gpus())')
 [ "$gpus" != 1 ] || WORKERS=1 # one GPU, one worker
 
 if [ -z "$photos" ]; then

@@ -6,6 +6,7 @@ set -euo pipefail
 [ -e .venv/bin/activate ] || { echo "$PWD has no .venv. Submit the job from the folder in which launch/setup.sh made it." >&2; exit 1; }
 # shellcheck source=/dev/null
 source .venv/bin/activate
+export SLURM_NTASKS=${SLURM_NTASKS:-1} # else srun starts as many tasks as have room on a node that the job has for itself
 # Where SLURM has no PMIx (srun --mpi=list): LAUNCHER="mpirun --bind-to none". In a container:
 #   LAUNCHER="srun --mpi=pmix --kill-on-bad-exit=1 apptainer exec --nv image.sif"
 # shellcheck disable=SC2034 # for those that source this

@@ -3,10 +3,10 @@
 #
 #   slurm/pipeline.sh [--dry_run] PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]
 #
-#   BUILD_OPTIONS="--partition=cpu --ntasks=64"                   options of sbatch for each job
-#   TRAIN_OPTIONS="--partition=gpu --ntasks=8 --gpus-per-task=1"
-#   EVAL_OPTIONS="--partition=gpu --gpus-per-task=1"
-#   SEEDS=0-2                                                     a run for each of these seeds
+#   BUILD_OPTIONS="--partition=cpu --ntasks=64"       options of sbatch for each job
+#   TRAIN_OPTIONS="--partition=gpu --nodes=1 --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-task=8 --mem=0"
+#   EVAL_OPTIONS="--partition=gpu --gpus-per-node=1"
+#   SEEDS=0-2                                         a run for each of these seeds
 #
 # PHOTOS_DIR has one folder per class, or train/ and validation/ with one folder per class in each.
 # shellcheck source=launch/common.sh

@@ -1,8 +1,9 @@
-"""Run by test_train_stops.py: in a run, an operation over all workers fails.
+"""Run by test_train_stops.py: in a run, an operation over all workers fails or never ends.
 
-usage: python -m tests.distributed.operation_body mismatched|broken RUN
+usage: python -m tests.distributed.operation_body mismatched|broken|blocked RUN
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -36,10 +37,20 @@ def broken(world: World) -> None:
         add_up(large)
 
 
+def blocked(world: World) -> None:
+    """Rank 1 dies unseen, and rank 0 stays in C code that no signal interrupts, as NCCL's users do then."""
+    world.guard.set_timeout(1.5)
+    if world.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    while True:
+        library.pthread_mutex_lock(mutex)
+
+
 def fail(context: Any) -> None:
     context.world.guard.interrupts.listen(context.stop_request.record_signal)  # launchers ask the others to stop
     context.outcome.mark_running(0)
-    {"mismatched": mismatched, "broken": broken}[sys.argv[1]](context.world)
+    {"mismatched": mismatched, "broken": broken, "blocked": blocked}[sys.argv[1]](context.world)
 
 
 def train(config: TrainConfig, world: World) -> None:
@@ -54,4 +65,6 @@ def train(config: TrainConfig, world: World) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "blocked" and os.environ["HOROVOD_RANK"] == "1" and os.fork():
+        signal.pause()  # the launcher watches this process, and not the rank
     cli.run_command(lambda: TrainConfig(Path(), Path(sys.argv[2])), lambda config: ("horovod", train))

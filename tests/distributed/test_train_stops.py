@@ -110,6 +110,17 @@ def test_a_rank_that_dies_in_the_middle_of_a_transfer_is_named(tmp_path: Path) -
     assert "rank" not in left  # so `supervise` starts it again
 
 
+def test_a_rank_that_is_blocked_in_c_code_ends_when_another_one_is_dead(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "tests.distributed.operation_body", "blocked", str(tmp_path)]
+    done = launching.run(line, launcher="horovodrun --gloo", ranks=2, timeout=120)
+    complaint = f"No progress for 1.5 s: rank 1 of 2 on {socket.gethostname()} does not answer"
+    assert f"shardtune: {complaint}" in done.stdout
+    assert "Process 0 exit with status code 1." in done.stdout
+    assert "in blocked" in (tmp_path / "logs" / "rank-0.log").read_text()
+    left = outcome(tmp_path)
+    assert (left["outcome"], left["error"].startswith(complaint), "rank" in left) == ("failed", True, False)
+
+
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_divergence_ends_the_run_and_keeps_the_last_good_checkpoint(small_data: Path, tmp_path: Path, ahead: int) -> None:
     flags = ("--learning_rate_decay", "constant", "--warmup_epochs", 0, "--save_every", 1)

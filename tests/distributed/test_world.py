@@ -1,5 +1,6 @@
 """The same body on one process and on several, over every backend and launcher."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,25 @@ def test_one_rank_that_fails_ends_all() -> None:
     )
     done = run([sys.executable, "-c", code], launcher="mpirun", ranks=3, timeout=60)
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "delay", "said"),
+    [
+        ({}, 0, "global rendezvous started for rank=0, .* timeout=86400\n(?s:.*)rank 0 connected"),
+        ({"HOROVOD_GLOO_TIMEOUT_SECONDS": "2"}, 600, "Wait timeout after 2 seconds"),
+    ],
+    ids=["ours", "a person's"],
+)
+def test_gloo_waits_for_a_late_rank_as_long_as_a_person_says_or_else_until_the_guard_ends_it(
+    environment: dict[str, str], delay: int, said: str
+) -> None:
+    code = f"""
+import os, time
+from shardtune.runtime.world import World
+time.sleep({delay} * int(os.environ["HOROVOD_RANK"]))
+print(World.from_environment("horovod", os.environ).name.split(" of")[0], "connected", flush=True)
+"""
+    environment = {"HOROVOD_LOG_LEVEL": "debug", **environment}
+    done = run([sys.executable, "-c", code], launcher="horovodrun --gloo", ranks=2, timeout=120, environment=environment)
+    assert re.search(said, done.stdout), done.stdout

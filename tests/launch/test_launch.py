@@ -38,6 +38,18 @@ CASES = [
         id="train-gpus",
     ),
     pytest.param(
+        {"GPUS": "8", "CUDA_VISIBLE_DEVICES": "0,3"},
+        ["launch/train.sh", "--dry_run", "--train-dir", "run"],
+        ["horovodrun -np 2 {root}/.venv/bin/shardtune train --train-dir run"],
+        id="train-two-of-the-gpus",
+    ),
+    pytest.param(
+        {"GPUS": "8", "CUDA_VISIBLE_DEVICES": ""},
+        ["launch/eval.sh", "--dry_run", "--eval_dir", "run"],
+        ["horovodrun -np 1 {root}/.venv/bin/shardtune eval --eval_dir run"],
+        id="eval-hidden-gpus",
+    ),
+    pytest.param(
         {"GPUS": "8", "WORKERS": "2"},
         ["launch/eval.sh", "--dry_run", "--eval_dir", "run"],
         ["horovodrun -np 2 {root}/.venv/bin/shardtune eval --eval_dir run"],

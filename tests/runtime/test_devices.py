@@ -1,4 +1,6 @@
 import re
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,8 @@ from hypothesis import strategies as st
 
 from shardtune.errors import WorldError
 from shardtune.runtime import devices
-from shardtune.runtime.devices import cores_per_rank
-from tests.launching import launch
+from shardtune.runtime.devices import cores_per_rank, find_shared_gpus
+from tests.launching import launch, run
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,9 @@ DIVIDED = [TWO[0], "  MIG 1g.5gb     Device  0: (UUID: MIG-a)", "  MIG 1g.5gb   
     [
         ([], None, 0),
         (TWO, None, 2),
-        (DIVIDED, None, 3),
+        (DIVIDED, None, 1),
+        (DIVIDED, "MIG-a,MIG-b", 1),
+        (DIVIDED, "", 0),
         (TWO, "1", 1),
         (TWO, "GPU-a,GPU-b", 2),
         (TWO, "", 0),
@@ -52,6 +56,63 @@ DIVIDED = [TWO[0], "  MIG 1g.5gb     Device  0: (UUID: MIG-a)", "  MIG 1g.5gb   
 )
 def test_gpus_are_counted_as_cuda_shows_them(lines: list[str], visible: str | None, expected: int) -> None:
     assert devices.count_visible_gpus(lines, visible) == expected
+
+
+@pytest.mark.parametrize(
+    ("ranks", "sentence"),
+    [
+        ([("a", "x"), ("a", "y"), ("b", "z")], None),
+        ([("a", None), ("a", None)], None),  # without GPUs, or without an answer of the driver
+        ([("a", "x"), ("b", "x")], None),  # copies of a virtual machine
+        ([("a", "x"), ("a", "x")], "Ranks 0 and 1 of 2 share the GPU x of a, but each rank needs one of its own."),
+        (
+            [("a", "x"), ("b", "y"), ("b", "z"), ("b", "y"), ("a", None), ("b", "y")],
+            "Ranks 1, 3 and 5 of 6 share the GPU y of b, but each rank needs one of its own.",
+        ),
+    ],
+)
+def test_ranks_that_share_a_gpu_are_named(ranks: list[tuple[str, str | None]], sentence: str | None) -> None:
+    assert [error.message for error in find_shared_gpus(ranks)] == ([sentence] if sentence else [])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.none() | st.integers(0, 9).map(str)), max_size=8))
+def test_ranks_share_no_gpu_exactly_if_there_are_as_many_as_ranks_with_one(ranks: list[tuple[str, str | None]]) -> None:
+    used = [rank for rank in ranks if rank[1]]
+    assert (find_shared_gpus(ranks) == []) == (len(set(used)) == len(used))
+
+
+@pytest.mark.parametrize(("uuid", "is_shared"), [("'x'", True), ("os.environ['HOROVOD_RANK']", False)])
+def test_real_ranks_that_share_a_gpu_end_and_one_says_so(uuid: str, is_shared: bool) -> None:
+    code = f"""
+import os
+from shardtune import cli
+from shardtune.runtime import devices
+devices.own_gpu_uuid = lambda: {uuid}
+cli.run_command(lambda: None, lambda config: ("horovod", lambda config, world: devices.configure_devices(world)))
+"""
+    done = run([sys.executable, "-c", code], launcher="horovodrun --gloo", ranks=2, timeout=120)
+    assert (done.returncode != 0) == is_shared, done.stdout
+    sentence = f"Ranks 0 and 1 of 2 share the GPU x of {socket.gethostname()}, but each rank needs one of its own."
+    advice = "Start one rank per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the cores."
+    assert re.findall("shardtune: (.*)", done.stdout) == [f"{sentence} {advice}"] * is_shared
+
+
+def test_a_rank_whose_host_has_gpus_that_it_cannot_use_ends_all_and_is_told_of_once(tmp_path: Path) -> None:
+    (tmp_path / "0000:17:00.0").mkdir()
+    code = f"""
+import os
+from pathlib import Path
+from shardtune import cli
+from shardtune.runtime import devices
+if os.environ["HOROVOD_RANK"] == "1":
+    devices.DRIVER_GPUS = Path({str(tmp_path)!r})
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+cli.run_command(lambda: None, lambda config: ("horovod", lambda config, world: devices.configure_devices(world)))
+"""
+    done = run([sys.executable, "-c", code], launcher="horovodrun --gloo", ranks=2, timeout=120)
+    assert done.returncode != 0
+    [complaint] = re.findall("shardtune: (.*)", done.stdout)
+    assert complaint.startswith(f"The host {socket.gethostname()} has GPUs, but TensorFlow finds none: it was built")
 
 
 def test_gpus_that_tensorflow_cannot_use_are_an_error_unless_they_are_hidden(

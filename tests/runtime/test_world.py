@@ -11,7 +11,7 @@ from shardtune.errors import CollectiveError, DataError, WorldError
 from shardtune.runtime.communicators import HorovodCommunicator
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import Backend, World
-from tests.launching import ENVIRONMENT
+from tests.launching import ENVIRONMENT, run
 
 
 @pytest.mark.parametrize("numbers", [(0, 1, 0, 1), (7, 8, 3, 4), (2, 3, 0, 1)])
@@ -98,6 +98,23 @@ def test_messages_to_oneself_are_collected_in_order_and_once() -> None:
 def test_there_are_no_messages_over_horovod(send: Callable[[World], object]) -> None:
     with pytest.raises(WorldError, match="Start this command with mpirun"):
         send(World(_communicator=HorovodCommunicator(None)))
+
+
+def test_objects_travel_between_cores_wherever_tensorflow_would_put_them() -> None:
+    code = """
+import os
+from shardtune.runtime.frameworks import tf
+from shardtune.runtime.world import World
+core = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(core, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.debugging.set_log_device_placement(True)
+world = World.from_environment("horovod", os.environ)
+with tf.device("CPU:1"):  # in place of a GPU
+    world.allgather("x"), world.broadcast("x"), tf.zeros([]) + 1
+"""
+    done = run([sys.executable, "-c", code], launcher="horovodrun --gloo", ranks=1, timeout=120)
+    used = set(re.findall(r"\((Horovod\w+|AddV2)\): \S+(CPU:\d)", done.stdout))
+    assert used == {("HorovodAllgather", "CPU:0"), ("HorovodBroadcast", "CPU:0"), ("AddV2", "CPU:1")}, done.stdout
 
 
 EAGER = "{{function_node __wrapped__HorovodAllreduce_device_/device:CPU:0}} Mismatched shapes. [Op:HorovodAllreduce]"

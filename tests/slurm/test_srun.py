@@ -4,7 +4,10 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from shardtune.dataset.manifest import MANIFEST_NAME
+from tests.launch.checkout import lay_out
 from tests.records import contents
 from tests.slurm.cluster import Cluster
 
@@ -42,3 +45,21 @@ def test_the_process_of_an_sbatch_script_is_alone(slurm: Cluster, small_images: 
     done = slurm.run(*job)
     assert done.returncode == 0, done.stdout + (tmp_path / "log").read_text()
     assert (tmp_path / "data" / MANIFEST_NAME).is_file()
+
+
+@pytest.mark.parametrize("script", ["train", "eval"])
+@pytest.mark.parametrize(
+    ("options", "tasks"), [(("--exclusive",), 1), (("--nodes=1", "--ntasks-per-node=2"), 2), (("--nodes=1", "--ntasks=2"), 2)]
+)
+def test_a_job_has_one_worker_or_as_many_as_its_options_say(
+    slurm: Cluster, tmp_path: Path, script: str, options: tuple[str, ...], tasks: int
+) -> None:
+    folder = lay_out(tmp_path / "checkout", "small")
+    (folder / ".venv/bin/shardtune").write_text(
+        '#!/bin/sh\nif [ $1 = supervise ]; then shift 4; exec "$@"; fi\necho task $SLURM_PROCID: $1\n'
+    )
+    line = ("sbatch", "--wait", f"--chdir={folder}", "--output=log", "--cpus-per-task=1", *options, f"slurm/{script}.sbatch")
+    done = slurm.run("env", f"--chdir={folder}", *line)
+    log = (folder / "log").read_text()
+    assert done.returncode == 0, log
+    assert sorted(log.splitlines()) == [f"task {task}: {script}" for task in range(tasks)]

@@ -132,6 +132,16 @@ def test_any_other_command_takes_the_place_of_the_supervisor(environment: dict[s
     assert done.stdout.splitlines()[1:] == [f"Pid:\t{job.pid}", "SigIgn:\t0000000000000000"]  # the first line is the command
 
 
+@pytest.mark.parametrize("words", [("eval",), ("train", "--train_dir", "run")])  # it becomes the launcher, or starts it
+@pytest.mark.parametrize(("own", "expected"), [({}, "300"), ({"HOROVOD_START_TIMEOUT": "7"}, "7")])
+def test_a_launcher_has_as_long_to_start_as_a_person_says_or_else_minutes(
+    environment: dict[str, str], programs: Path, words: tuple[str, ...], own: dict[str, str], expected: str
+) -> None:
+    (programs / "horovodrun").write_text("#!/bin/sh\necho timeout $HOROVOD_START_TIMEOUT\n")
+    done = finish(start([*SUPERVISE, "--", "shardtune", *words], environment={**environment, **own}), SECONDS)
+    assert f"\ntimeout {expected}\n" in done.stdout
+
+
 def test_a_launcher_that_is_not_there(environment: dict[str, str], tmp_path: Path) -> None:
     for words in (["nowhere", "shardtune", "eval"], ["nowhere", "shardtune", "train", "--train_dir", str(tmp_path)]):
         done = finish(start([*SUPERVISE, "--", *words], environment=environment), SECONDS)

@@ -91,6 +91,9 @@ def _connect_horovod() -> Connection:
     """Initialise Horovod and connect to its global process set."""
     # Horovod would fuse whatever is ready at the same time into one buffer, and so add in another order every time.
     os.environ.setdefault("HOROVOD_DISABLE_GROUP_FUSION", "1")
+    # Over Gloo, Horovod would abort where a rank starts 30 s later than another, or is halted for so long. The guard ends what
+    # hangs, after a time that people choose, and names the rank; so this is longer than any of these.
+    os.environ.setdefault("HOROVOD_GLOO_TIMEOUT_SECONDS", "86400")
     hvd = _horovod()
     if not hvd.nccl_built():
         # Milliseconds between rounds in which ranks exchange what is ready. Horovod's default of 1 costs a third of a core over

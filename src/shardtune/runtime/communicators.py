@@ -14,6 +14,7 @@ from shardtune.errors import CollectiveError, WorldError
 
 MESSAGE_TAG = 1  # of messages to rank 0, which may come between those of collectives
 MPI_ONLY = ("Horovod has no messages between two ranks.", "Start this command with mpirun.")
+CORES = "CPU:0"  # as TensorFlow names them
 GRAPH_PREFIX = "collective."  # of the names of Horovod's operations in graphs
 HOROVOD_OPERATION = re.compile(rf"\[Op:Horovod|\[\[{{{{node (\S*/)?{re.escape(GRAPH_PREFIX)}")  # in TensorFlow's messages
 
@@ -126,22 +127,30 @@ class HorovodCommunicator:
 
     Horovod matches operations of ranks by name. The names that it makes itself depend on what was traced before, so ranks that
     traced other functions would wait for each other for ever. Therefore every operation is named here.
+
+    Objects travel between the cores: NCCL would fail where ranks share a GPU, before they can tell each other that they do.
     """
 
     def __init__(self, hvd: Any) -> None:
         self._hvd = hvd
 
     def broadcast(self, value: Any) -> Any:
+        from shardtune.runtime.frameworks import tf
+
         # Not hvd.broadcast_object: it makes a tensor of bytes one by one, which took 10 s for the weights of Inception v3.
         is_root = self._hvd.rank() == 0
         message = np.frombuffer(pickle.dumps(value, protocol=5) if is_root else b"", np.uint8)
-        size = self._hvd.broadcast(np.array([message.size]), root_rank=0, name="broadcast.size").numpy()[0]
-        buffer = message if is_root else np.empty(size, np.uint8)
-        received = self._hvd.broadcast(buffer, root_rank=0, name="broadcast.message").numpy()
+        with tf.device(CORES):
+            size = self._hvd.broadcast(np.array([message.size]), root_rank=0, name="broadcast.size").numpy()[0]
+            buffer = message if is_root else np.empty(size, np.uint8)
+            received = self._hvd.broadcast(buffer, root_rank=0, name="broadcast.message").numpy()
         return value if is_root else pickle.loads(received.data)
 
     def allgather(self, value: Any) -> list[Any]:
-        return list(self._hvd.allgather_object(value, name="gather"))
+        from shardtune.runtime.frameworks import tf
+
+        with tf.device(CORES):
+            return list(self._hvd.allgather_object(value, name="gather"))
 
     def scatter(self, parts: Iterable[Any]) -> Any:
         raise WorldError(*MPI_ONLY)

@@ -4,11 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise, takewhile
+from itertools import takewhile
 from pathlib import Path
 
-from shardtune.errors import WorldError
+from shardtune.errors import RootFailedError, WorldError
+from shardtune.runtime.cuda_driver import find_gpu_uuid
 from shardtune.runtime.world import World
 
 DRIVER_GPUS = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, where NVIDIA's driver runs
@@ -24,7 +26,8 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
         the number of cores of this rank, for its input pipeline.
 
     Raises:
-        WorldError: the host has several GPUs, but fewer than ranks; or it has GPUs that TensorFlow cannot use.
+        WorldError: on all ranks, where a host has several GPUs, but fewer than ranks, or GPUs that TensorFlow cannot use, or
+            where ranks use the same GPU.
     """
     from shardtune.runtime.frameworks import tf
 
@@ -35,32 +38,77 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
     cores = min(len(affinity), max(1, (os.cpu_count() or 1) // world.local_size))
     tf.config.threading.set_intra_op_parallelism_threads(cores)
     tf.config.threading.set_inter_op_parallelism_threads(max(2, cores))
+    host, own_error = socket.gethostname(), None
+    try:
+        _choose_gpu(world)
+    except WorldError as error:
+        own_error = error
+    ranks = world.allgather((host, affinity, own_gpu_uuid(), own_error))
+    errors = [error for *_, error in ranks if error]
+    errors += find_shared_gpus([(name, gpu) for name, _, gpu, _ in ranks])
+    if errors:
+        raise errors[0] if world.is_root else RootFailedError(WorldError.exit_status)
+    return cores_per_rank([cores for name, cores, *_ in ranks if name == host], affinity)
+
+
+def _choose_gpu(world: World) -> None:
+    """Let TensorFlow see the GPU of this rank alone; raises WorldError where it has none of its own, or cannot use it."""
+    from shardtune.runtime.frameworks import tf
+
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         check_no_gpu_is_unused(os.environ)
     if len(gpus) > 1:  # a single one may be what the launcher left visible to this rank alone
         if len(gpus) < world.local_size:
             raise WorldError(
-                f"{world.local_size} ranks share a host with {len(gpus)} GPUs, but each rank needs one of its own.",
+                f"{world.local_size} ranks share the host {socket.gethostname()} with {len(gpus)} GPUs, but each rank needs "
+                f"one of its own.",
                 f"Start {len(gpus)} ranks per host, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the cores.",
             )
         gpus = gpus[world.local_rank : world.local_rank + 1]
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    host = socket.gethostname()
-    return cores_per_rank([cores for name, cores in world.allgather((host, affinity)) if name == host], affinity)
+
+
+def own_gpu_uuid() -> str | None:
+    """The UUID of the GPU of this rank; None without one, or if it is unknown."""
+    from shardtune.runtime.frameworks import tf
+
+    gpus = tf.config.get_visible_devices("GPU")
+    return find_gpu_uuid(int(gpus[0].name.rpartition(":")[2])) if gpus else None  # /physical_device:GPU:0
+
+
+def find_shared_gpus(ranks: Sequence[tuple[str, str | None]]) -> list[WorldError]:
+    """For each GPU that several ranks use, an error that names them.
+
+    Args:
+        ranks: of each rank, its host and the UUID of its GPU, or None.
+    """
+    users = defaultdict(list)
+    for rank, user in enumerate(ranks):
+        users[user].append(rank)
+    return [
+        WorldError(
+            f"Ranks {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} of {len(ranks)} share the GPU {gpu} of {host}, but "
+            f"each rank needs one of its own.",
+            "Start one rank per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the cores.",
+        )
+        for (host, gpu), numbers in users.items()
+        if gpu and len(numbers) > 1
+    ]
 
 
 def count_visible_gpus(lines: Sequence[str], visible: str | None) -> int:
-    """The number of GPUs of this host that a program sees. A GPU that is divided (MIG) counts as its parts.
+    """The number of GPUs of this host that a program sees.
+
+    Where GPUs are divided (MIG), CUDA shows a program one part of one of them (MIG User Guide, CUDA Device Enumeration).
 
     Args:
         lines: of `nvidia-smi -L`: one for each GPU, followed by one for each of its parts.
         visible: CUDA_VISIBLE_DEVICES, of which CUDA reads what comes before the first invalid entry; None if it is not set.
     """
-    is_part = [line.lstrip().startswith("MIG ") for line in lines]
-    total = sum(part or not next_is_part for part, next_is_part in pairwise([*is_part, False]))
+    total = 1 if any(line.lstrip().startswith("MIG ") for line in lines) else len(lines)
     if visible is None:
         return total
     entries = takewhile(lambda entry: entry.strip() not in ("", "-1"), visible.split(","))
@@ -76,7 +124,7 @@ def check_no_gpu_is_unused(environ: Mapping[str, str]) -> None:
     is_hidden = environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if not is_hidden and DRIVER_GPUS.is_dir() and any(DRIVER_GPUS.iterdir()):
         raise WorldError(
-            f"This host has GPUs, but TensorFlow finds none: {_why_no_gpu()}",
+            f"The host {socket.gethostname()} has GPUs, but TensorFlow finds none: {_why_no_gpu()}",
             "Run KIND=gpu launch/setup.sh, or set CUDA_VISIBLE_DEVICES= to train on the cores.",
         )
 

@@ -5,22 +5,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from shardtune.errors import WorldError
+from shardtune.runtime.guard import STARTUP_SECONDS
 from shardtune.supervise.config import SuperviseConfig
 from shardtune.supervise.hosts import Host, count_processes, format_hosts
 from shardtune.supervise.machine import Machine
 
 HOROVOD_COMMANDS = ("train", "eval")  # all others talk over MPI
-# For Open MPI: as many ranks as are asked for, even on fewer cores; in a container everything belongs to root.
-OPEN_MPI_ENVIRONMENT = {
+LAUNCHER_ENVIRONMENT = {
+    # For Open MPI: as many ranks as are asked for, even on fewer cores; in a container everything belongs to root.
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    # For horovodrun, which gives each host 30 s to start Python from a cold network disk and to find a network to the next one.
+    "HOROVOD_START_TIMEOUT": f"{STARTUP_SECONDS:.0f}",
 }
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A command line with its launcher, and the variables that are added to its environment."""
+    """A command line with its launcher, and the variables that it gets unless they are set."""
 
     words: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +53,7 @@ def compose_launch(config: SuperviseConfig, hosts: Sequence[Host], machine: Mach
             f"Only {processes} workers are left, fewer than --min_workers {config.min_workers}.",
             "Run the same command again when there are more: the run then resumes.",
         )
-    return Launch((*launcher, *command), OPEN_MPI_ENVIRONMENT)
+    return Launch((*launcher, *command), LAUNCHER_ENVIRONMENT)
 
 
 def has_own_launcher(command: Sequence[str]) -> bool:

@@ -54,7 +54,7 @@ class Machine(Protocol):
         """The SIGINT, SIGTERM and SIGUSR1 that have come since the last call."""
 
     def start(self, words: Sequence[str], environment: Mapping[str, str]) -> Process:
-        """Start a program, with `environment` added to this process's own."""
+        """Start a program. It gets this process's variables, and those of `environment` that are not among them."""
 
     def replace(self, words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
         """Become that program."""
@@ -135,14 +135,14 @@ class LocalMachine:
         return taken
 
     def start(self, words: Sequence[str], environment: Mapping[str, str]) -> LocalProcess:
-        return LocalProcess(words, {**self._environ, **environment})
+        return LocalProcess(words, {**environment, **self._environ})
 
     def replace(self, words: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and the program would inherit that
             signal.signal(number, signal.SIG_DFL)
         sys.stdout.flush()
         try:
-            os.execvpe(words[0], [*words], {**self._environ, **environment})
+            os.execvpe(words[0], [*words], {**environment, **self._environ})
         except FileNotFoundError:
             raise _missing(words[0]) from None
 
