@@ -53,6 +53,8 @@ ALLOWED, NEVER = "may change with --allow_config_change", "never changes in a ru
         ),
         ({"initial_learning_rate": 0.1}, f"(initial_learning_rate was 0.001, is 0.1, and {ALLOWED})"),
         ({"precision": "mixed_bfloat16"}, f"(precision was float32, is mixed_bfloat16, and {ALLOWED})"),
+        ({"precision": "tf32"}, f"(precision was float32, is tf32, and {ALLOWED})"),
+        ({"jit": "update"}, f"(jit was none, is update, and {ALLOWED})"),
         ({"batch_norm": "synced"}, f"(batch_norm was per_worker, is synced, and {ALLOWED})"),
     ],
 )
@@ -94,6 +96,24 @@ def test_what_never_changes_in_a_run_is_named(config: TrainConfig, changes: dict
         assert f"seed was 0, is 1, and {ALLOWED}" in str(error.value)
         assert f"in another --train_dir with --pretrained_model_checkpoint_path {config.train_dir}" in str(error.value)
     assert (config.train_dir / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"), [(107, 299, ALLOWED), (107, 106, NEVER), (106, 107, NEVER), (75, 106, ALLOWED)]
+)
+def test_the_auxiliary_head_stays_or_stays_away(config: TrainConfig, old: int, new: int, rule: str) -> None:
+    open_run(replace(config, image_size=old), workers=1)
+    checkpoint_file.save(config.train_dir, 1, {})
+    with pytest.raises(UsageError, match=rf"image_size was {old}, is {new}, and {rule}"):
+        open_run(replace(config, image_size=new), workers=1)
+
+
+def test_the_learning_rate_changes_by_epochs(config: TrainConfig) -> None:
+    config = replace(config, learning_rate_decay="exponential", warmup_epochs=0, num_epochs_per_decay=2, max_steps=None)
+    schedule = RunInvariants(global_batch=10, lr_scale=1.0).schedule(replace(config, epochs=3), examples=100)
+    assert schedule.total_steps == 30
+    assert schedule.rate(19) == config.initial_learning_rate
+    assert schedule.rate(20) == pytest.approx(config.initial_learning_rate * config.learning_rate_decay_factor)
 
 
 @pytest.mark.parametrize(("labels", "rule"), [(["a", "b"], NEVER), (["a", "b", "c"], ALLOWED)])
