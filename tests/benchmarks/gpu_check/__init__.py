@@ -1,0 +1,1 @@
+"""What `launch/gpu_check.sh` measures: `__main__` runs the parts, each in a process of its own."""

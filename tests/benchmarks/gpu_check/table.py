@@ -1,0 +1,108 @@
+"""What a file of the check holds, as Markdown for the README."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+GIB = 1 << 30
+MISSING = "–"
+UNITS = {"images_per_second": 1.0, "peak_memory_bytes": 1.0 / GIB}
+
+Results = dict[str, Any]  # of the parts, by their names
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The tables of what there is, and a list of the parts that are not ok."""
+    results = {name: entry["result"] for name, entry in report["parts"].items() if entry["result"]}
+    parts = [
+        _machine(results.get("environment", {})),
+        _rates("images/s", "images_per_second", results),
+        _rates("GiB at most", "peak_memory_bytes", results),
+        _workers(results),
+        _outputs(results.get("outputs")),
+        _rest(results),
+        _troubles(report["parts"]),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(heads), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    build = found.get("tensorflow_build", {})
+    gpus = ", ".join(found.get("nvidia_smi", [])) or f"no GPU, {found.get('cores', '?')} cores"
+    versions = [f"TensorFlow {found.get('tensorflow', '?')}"]
+    versions += [f"{name} {build[key]}" for name, key in (("CUDA", "cuda_version"), ("cuDNN", "cudnn_version")) if key in build]
+    return f"{gpus}; {', '.join(versions)}; {'NCCL' if found.get('nccl') else 'no NCCL'}.\n"
+
+
+def _rates(what: str, key: str, results: Results) -> str:
+    """A row for each way to compile and precision, a column for each batch size."""
+    rates = {name.removeprefix("rates "): found["batch_sizes"] for name, found in results.items() if name.startswith("rates ")}
+    sizes = sorted({size for row in rates.values() for size in row}, key=int)
+    rows = ([f"`{name}`", *(_cell(row.get(size), key) for size in sizes)] for name, row in rates.items())
+    return _table([f"{what}, one GPU or all cores", *sizes], rows) if rates else ""
+
+
+def _cell(measured: Mapping[str, Any] | None, key: str) -> str:
+    if measured is None:
+        return MISSING
+    return f"{measured[key] * UNITS[key]:,.1f}" if key in measured else str(measured["error"])
+
+
+def _workers(results: Results) -> str:
+    found = sorted((each for name, each in results.items() if name.startswith("workers ")), key=lambda each: each["workers"])
+    rows = [[str(each["workers"]), f"{each['images_per_second']:,.1f}", efficiency(each, found[0])] for each in found]
+    return _table(["workers", "images/s", "efficiency"], rows) if rows else ""
+
+
+def efficiency(many: Mapping[str, Any], one: Mapping[str, Any]) -> str:
+    """The rate of several workers, divided by as many times that of one."""
+    if one["workers"] != 1:
+        return MISSING
+    return f"{many['images_per_second'] / many['workers'] / one['images_per_second']:.2f}"
+
+
+def _outputs(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return ""
+    compared = {f"`{precision}`": figures for precision, figures in found["beside_cores"].items()}
+    if "beside_2016" in found:
+        compared["`float32`, beside the graph of 2016"] = found["beside_2016"]
+    rows = (
+        [name, f"{each['difference']:.2g}", f"{each['relative']:.2g}", f"{each['same_top_class']:.0%}"]
+        for name, each in compared.items()
+    )
+    return _table(
+        [f"logits beside the cores' float32, weights {found['weights']}", "difference", "relative", "same class"], rows
+    )
+
+
+def _rest(results: Results) -> str:
+    rows = []
+    if same := results.get("determinism"):
+        rows.append(["two runs with `--deterministic`", _equal(same["two_runs_are_equal"])])
+        rows.append([f"one killed after step {same['killed_after_step']} and resumed", _equal(same["resumed_run_is_equal"])])
+    for name, found in results.items():
+        if name.startswith("largest batch "):
+            limit = f", {found['too_large']}: {found['error']}" if "error" in found else ""
+            rows.append([re.sub(r"(--\S+ \S+)", r"`\1`", name), f"{found['largest']}{limit}"])
+    if real := results.get("real data"):
+        synthetic = results.get(f"rates --jit none --precision {real['precision']}", {}).get("batch_sizes", {})
+        beside = _cell(synthetic.get(str(real["batch_size"])), "images_per_second")
+        what = f"`--precision {real['precision']} --batch_size {real['batch_size']}` on {real['photographs']} photographs"
+        rate = f"{real['images_per_second']:,.1f} images/s, {real['input_share']:.0%} of it waiting for input"
+        rows.append([what, f"{rate}; synthetic {beside}"])
+    return _table(["", ""], rows) if rows else ""
+
+
+def _equal(is_equal: bool) -> str:
+    return "equal SHA-256" if is_equal else "different bits"
+
+
+def _troubles(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    return "".join(f"- {name}: {entry['status']}\n" for name, entry in parts.items() if entry["status"] != "ok")
