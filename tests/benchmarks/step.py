@@ -34,7 +34,7 @@ def stepper(
 
     def seconds() -> float:
         began = time.monotonic()
-        step(images, labels, 0, 0.0, stop_requested=False)
+        step([(images, labels)], 0, 0.0, stop_requested=False)()
         return time.monotonic() - began
 
     seconds()  # compiles

@@ -112,7 +112,7 @@ def kinds(options: Options, world: World) -> dict[str, Callable[[int], None]]:
         for step in range(count):
             world.guard.heartbeat("waiting for input", step=step, phase=0)
             world.guard.heartbeat("in a step", step=step, phase=1)
-            ours(images, labels, step, 1e-4, stop_requested=False)
+            ours([(images, labels)], step, 1e-4, stop_requested=False)()
 
     return {"bare": take_bare, "shardtune": take_ours}
 

@@ -131,6 +131,7 @@ def test_what_a_class_cannot_give_others_do() -> None:
 
 def test_what_rounding_leaves_goes_where_the_remainder_is_largest() -> None:
     assert holdout_counts([7, 3], 4) == [3, 1]
+    assert holdout_counts([3, 7], 4) == [1, 3]
 
 
 LABELLED = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 12)), min_size=1, max_size=60)

@@ -63,7 +63,7 @@ def an_overflow_on_one_skips_the_step_on_all(world: World) -> None:
     step = TrainStep(state, world, config, world.size * EXAMPLES)
     for number, (images, moves) in enumerate([(IMAGES * (np.inf if world.rank == 1 else 1), False), (IMAGES, True)]):
         before = [variable.numpy() for variable in model.trainable_variables]
-        step(images, np.ones(EXAMPLES, np.int64), number, 0.1, stop_requested=False)
+        step([(images, np.ones(EXAMPLES, np.int64))], number, 0.1, stop_requested=False)()
         after = zip(before, model.trainable_variables, strict=True)
         assert all(np.array_equal(a, b) != moves for a, b in after)
         assert state.loss_scale.scale.numpy() == INITIAL_SCALE / 2

@@ -128,7 +128,7 @@ config = TrainConfig(Path(), Path(), batch_size=2)
 model = inception.build(4, 107, batch_norm=BatchNormOptions("synced"))
 step = TrainStep(TrainState(model, config), World(), config, 2)
 context.context().enable_run_metadata()
-step(np.zeros((2, 107, 107, 3), np.float32), np.ones(2, np.int64), 0, 0.0, stop_requested=False)
+step([(np.zeros((2, 107, 107, 3), np.float32), np.ones(2, np.int64))], 0, 0.0, stop_requested=False)()
 graphs = [graph.post_optimization_graph for graph in context.context().export_run_metadata().function_graphs]
 sums = [len(node.input) for graph in graphs for node in graph.node if node.op in ("AddN", "AccumulateNV2")]
 print("pairs", sums.count(2), "more", len(sums) - sums.count(2))

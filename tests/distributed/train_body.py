@@ -1,7 +1,8 @@
 """`shardtune train` with a small network in place of Inception v3: `python -m tests.distributed.train_body flag…`.
 
 On the rank that the variable DRIFTING_RANK names, a weight changes for no reason after some steps, as with failing memory.
-With the variable UNBUILDABLE_NETWORK no network can be built.
+With the variable UNBUILDABLE_NETWORK no network can be built. STEPS_AHEAD says for how many steps the host does not wait, as if
+there were a GPU.
 """
 
 import gc
@@ -19,7 +20,7 @@ from shardtune import cli
 from shardtune.dataset.manifest import Manifest
 from shardtune.runtime.world import Backend, World
 from shardtune.train.config import TrainConfig
-from tests.distributed.training import DRIFTING, UNBUILDABLE, lines
+from tests.distributed.training import AHEAD, DRIFTING, UNBUILDABLE, lines
 
 
 def build(manifest: Manifest, config: TrainConfig, world: World) -> Any:
@@ -48,8 +49,11 @@ def drift(config: TrainConfig) -> None:
 
 
 def stage(config: TrainConfig) -> tuple[Backend, Callable[[Any, World], None]]:
+    from shardtune.train import trainer
+
     backend, train = cli._select_command(config)
     assert backend
+    trainer.steps_ahead = lambda: int(os.environ.get(AHEAD, "0"))
     return backend, partial(train, build_model=build)
 
 

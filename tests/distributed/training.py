@@ -25,6 +25,7 @@ TRAIN = [  # flags of a short run of it
 ]
 DRIFTING = "DRIFTING_RANK"  # see BODY
 UNBUILDABLE = "UNBUILDABLE_NETWORK"  # see BODY
+AHEAD = "STEPS_AHEAD"  # see BODY
 GLOBAL_BATCH = 12  # of examples: a multiple of 1, 2, 3 and 4
 LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "horovodrun --gloo"}
 
@@ -65,10 +66,19 @@ def train(
 class Disturbed:
     """A job that is to be disturbed after some steps; killed at the end of the block if it has not ended."""
 
-    def __init__(self, data: Path, run: Path, *flags: object, over: str, ranks: int = 2, body: tuple[str, ...] = BODY) -> None:
+    def __init__(
+        self,
+        data: Path,
+        run: Path,
+        *flags: object,
+        over: str,
+        ranks: int = 2,
+        body: tuple[str, ...] = BODY,
+        environment: Mapping[str, str] = {},
+    ) -> None:
         self._run, self._ranks = run, ranks
         line = command(data, run, *flags, ranks=ranks, body=body)
-        self._job = launching.start(line, launcher=LAUNCHERS[over], ranks=ranks)
+        self._job = launching.start(line, launcher=LAUNCHERS[over], ranks=ranks, environment=environment)
 
     def __enter__(self) -> "Disturbed":
         return self

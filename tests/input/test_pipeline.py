@@ -1,5 +1,7 @@
 import os
 import shutil
+import subprocess
+import sys
 import zlib
 from itertools import islice
 from pathlib import Path
@@ -16,7 +18,7 @@ from shardtune.dataset.example import encode_example
 from shardtune.dataset.manifest import RECORD_DTYPE, SPLITS, Manifest, Shard, Split, save_record_index
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.errors import DataError, UsageError
-from shardtune.input.order import epoch_permutation, global_batch
+from shardtune.input.order import epoch_permutation, global_batch, micro_batches
 from shardtune.input.pipeline import RECORDS_PER_READ, InputOptions, evaluation_batches, example_seeds, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World
@@ -39,7 +41,7 @@ def trained_on(
     """A rank's parts of `steps` global batches of `size`."""
     world = World(rank, ranks, rank, ranks)
     batches = training_batches(reader, world, options_of(**options), global_batch_size=size, first_step=first_step)
-    return [(images.numpy(), labels.numpy()) for images, labels, _ in islice(batches, steps)]
+    return [(images.numpy(), labels.numpy()) for [(images, labels)], _ in islice(batches, steps)]
 
 
 def trained_on_together(reader: RecordReader, steps: int, ranks: int, **options: Any) -> list[list[tuple[int, int]]]:
@@ -55,7 +57,8 @@ def labels_and_checksums(batch: Batch) -> list[tuple[int, int]]:
 
 def evaluated(reader: RecordReader, rank: int, ranks: int, batch_size: int, examples: int) -> list[list[tuple[int, int]]]:
     world = World(rank, ranks, rank, ranks)
-    batches = evaluation_batches(reader, world, batch_size=batch_size, image_size=SIZE, examples=examples, num_threads=2)
+    options = options_of(augmentation="none")
+    batches = evaluation_batches(reader, world, options, batch_size=batch_size, examples=examples)
     return [labels_and_checksums((images.numpy(), labels.numpy())) for images, labels in batches]
 
 
@@ -132,6 +135,40 @@ def test_a_seed_is_of_one_example_in_one_epoch_of_one_run() -> None:
     assert example_seeds(1, epochs, examples)[70:].tolist() == example_seeds(1, epochs[70:], examples[70:]).tolist()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_micro_batches_are_the_batch_in_parts(small: Path, count: int) -> None:
+    # Of a global batch of 9, two ranks have 4 and 5 examples; some micro-batches are empty.
+    for rank in range(2):
+        whole = trained_on(reader_of(small), 4, rank, 2, size=9)
+        world, options = World(rank, 2, rank, 2), options_of()
+        batches = training_batches(reader_of(small), world, options, global_batch_size=9, first_step=0, count=count)
+        for (images, labels), (batch, _) in zip(whole, batches, strict=False):
+            assert [len(part) for _, part in batch] == [end - begin for begin, end in micro_batches(len(labels), count)]
+            assert np.array_equal(np.concatenate([part for part, _ in batch]), images)
+            assert np.array_equal(np.concatenate([part for _, part in batch]), labels)
+
+
+ON_DEVICE = """
+import sys
+from pathlib import Path
+import tensorflow as tf
+from shardtune.input.pipeline import InputOptions, training_batches
+from shardtune.runtime.world import World
+from tests.input.shards import reader_of
+
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+options = InputOptions(16, 1, device="/CPU:1")
+(images, labels), = next(training_batches(reader_of(Path(sys.argv[1])), World(), options, global_batch_size=4, first_step=0))[0]
+print(images.device[-5:], labels.device[-5:])
+"""
+
+
+def test_batches_are_on_the_device_that_trains_on_them(small: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", ON_DEVICE, str(small)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["CPU:1", "CPU:1"]
+
+
 def test_what_is_seen_depends_on_the_seed_and_on_the_augmentation(small: Path) -> None:
     first = trained_on_together(reader_of(small), 2, 1, size=14)
     assert first != trained_on_together(reader_of(small), 2, 1, size=14, seed=4)
@@ -196,7 +233,7 @@ def test_corrupt_records_are_counted_when_they_are_handed_out(tmp_path: Path, mo
         monkeypatch.setattr("shardtune.input.pipeline.RECORDS_PER_READ", records_per_read)
         reader = reader_of(tmp_path, on_corrupt="skip")
         batches = training_batches(reader, World(), options_of(augmentation="none"), global_batch_size=2, first_step=0)
-        reported = [found for _, _, found in islice(batches, 6)]
+        reported = [found for _, found in islice(batches, 6)]
         assert reported == [set(global_batch(reader.shard_sizes, 3, step, 2)[0].tolist()) & {0, 4, 5, 12} for step in range(6)]
 
 

@@ -38,7 +38,7 @@ def holding(directory: Path, *, host: str = "", beat: float = 0.1, stale: float 
             yield process
         finally:
             process.kill()
-            process.wait()  # before its input is closed: a holder that is not dead yet would then end as one that was not killed
+            process.wait()  # before its input is closed, at which a holder that is not dead yet would end
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_frozen_parts_are_bit_identical_after_20_steps(freeze_until: str, trains
     before = digests()
     for number in range(STEPS):
         images = generator.uniform(-1, 1, (BATCH, 75, 75, 3)).astype(np.float32)
-        step(images, generator.integers(1, 4, BATCH), number, 0.01, stop_requested=False)
+        step([(images, generator.integers(1, 4, BATCH))], number, 0.01, stop_requested=False)()
     after = digests()
     assert {name for name in before if before[name] != after[name]} == {name for name in before if name.startswith(trains)}
 

@@ -26,7 +26,7 @@ OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "rmsprop", "adam", "adamw")
 def taken(state: TrainState, config: TrainConfig, steps: range) -> None:
     step = TrainStep(state, World(), config, BATCH)
     for number in steps:
-        step(tf.constant(IMAGES), tf.constant(LABELS), number, 0.05, stop_requested=False)
+        step([(tf.constant(IMAGES), tf.constant(LABELS))], number, 0.05, stop_requested=False)()
 
 
 def restored(config: TrainConfig, tensors: Any) -> TrainState:

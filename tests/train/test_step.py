@@ -10,15 +10,15 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.input.order import rank_slice
+from shardtune.input.order import count_micro_batches, micro_batches, rank_slice
 from shardtune.model.inception import LOGITS_LAYER, named_variables
 from shardtune.runtime.communicators import SingleProcessCommunicator
 from shardtune.runtime.world import World
-from shardtune.train.config import Optimizer, TrainConfig
+from shardtune.train.config import Jit, Optimizer, Precision, TrainConfig
 from shardtune.train.dropout import dropout_mask
 from shardtune.train.loss_scale import INITIAL_SCALE
 from shardtune.train.state import TrainState
-from shardtune.train.step import StepMetrics, TrainStep, count_micro_batches, micro_batches
+from shardtune.train.step import StepMetrics, TrainStep
 from tests.train.networks import small
 
 BATCH, SIDE, CLASSES = 6, 8, 5
@@ -30,7 +30,16 @@ CONFIG = TrainConfig(Path("d"), Path("d"), batch_size=BATCH, weight_decay=0.0)
 
 def stepped(model: Any, steps: int, rate: float, config: TrainConfig = CONFIG) -> list[StepMetrics]:
     run = TrainStep(TrainState(model, config), World(), config, BATCH)
-    return [run(IMAGES, LABELS, step, rate, stop_requested=False) for step in range(steps)]
+    return [take(run, step, rate, batch_size=config.batch_size) for step in range(steps)]
+
+
+def take(
+    run: TrainStep, step: int, rate: float, *, examples: int = BATCH, batch_size: int = BATCH, stop_requested: bool = False
+) -> StepMetrics:
+    """Train on the first `examples` examples, in micro-batches."""
+    bounds = micro_batches(examples, -(-examples // batch_size))
+    batch = [(IMAGES[begin:end], LABELS[begin:end]) for begin, end in bounds]
+    return run(batch, step, rate, stop_requested)()
 
 
 def smoothed_cross_entropy(logits: npt.NDArray[np.float32]) -> float:
@@ -120,7 +129,7 @@ def test_moving_statistics_and_stop_requests_are_summed_too() -> None:
     run = TrainStep(TrainState(model, config), World(0, 2, 0, 2, WithAnIdlePeer()), config, 2 * BATCH)
     alone = small(CLASSES, SIDE)
     stepped(alone, 1, 0.0, config)
-    metrics = run(IMAGES, LABELS, 0, 0.0, stop_requested=True)
+    metrics = take(run, 0, 0.0, stop_requested=True)
     assert metrics.stop_requests == 2
     for name in ("moving_mean", "moving_variance"):
         mine = getattr(alone.get_layer("norm"), name).numpy()
@@ -167,7 +176,7 @@ def test_moving_statistics_decay_once_a_step_towards_all_its_micro_batches() -> 
             0.5 * variable.numpy() + 0.5 * np.average([moment(part, axis=(0, 1, 2)) for part in below], axis=0, weights=sizes)
             for moment, variable in ((np.mean, norm.moving_mean), (np.var, norm.moving_variance))
         ]
-        run(IMAGES[:examples], LABELS[:examples], 0, 0.0, stop_requested=False)
+        take(run, 0, 0.0, examples=examples, batch_size=2)
         assert np.allclose([norm.moving_mean, norm.moving_variance], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -176,10 +185,24 @@ def test_a_worker_with_nothing_in_a_micro_batch_adds_nothing() -> None:
     models = [small(CLASSES, SIDE, auxiliary=True) for _ in range(2)]
     for model, batch_size in zip(models, (2, 1), strict=True):
         config = replace(CONFIG, batch_size=batch_size)
-        metrics = TrainStep(TrainState(model, config), World(0, 2, 0, 2), config, 3)(
-            IMAGES[:1], LABELS[:1], 0, 0.1, stop_requested=False
-        )
+        run = TrainStep(TrainState(model, config), World(0, 2, 0, 2), config, 3)
+        bounds = micro_batches(1, count_micro_batches(3, 2, batch_size))
+        metrics = run([(IMAGES[begin:end], LABELS[begin:end]) for begin, end in bounds], 0, 0.1, stop_requested=False)()
         assert np.isfinite([metrics.loss, metrics.gradient_norm]).all()
+    for name, variable in named_variables(models[0]).items():
+        assert np.allclose(variable, named_variables(models[1])[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("jit", ["update", "all"])
+def test_a_compiled_step_is_the_step(jit: Jit, precision: Precision) -> None:
+    config = replace(CONFIG, batch_size=4, precision=precision, weight_decay=0.01, clip_norm=1.0)
+    models = [small(CLASSES, SIDE, auxiliary=True) for _ in range(2)]
+    plain, compiled = (
+        stepped(model, 3, 0.1, replace(config, jit=kind)) for model, kind in zip(models, ("none", jit), strict=True)
+    )
+    for expected, found in zip(plain, compiled, strict=True):
+        assert found[:2] == pytest.approx(expected[:2], rel=1e-5)
     for name, variable in named_variables(models[0]).items():
         assert np.allclose(variable, named_variables(models[1])[name], atol=1e-6), name
 
@@ -191,7 +214,7 @@ def test_averages_follow() -> None:
     kernel = model.get_layer(LOGITS_LAYER).kernel
     expected = kernel.numpy()
     for step in range(4):
-        run(IMAGES, LABELS, step, 0.1, stop_requested=False)
+        take(run, step, 0.1)
         decay = (1 + step) / (10 + step)
         expected = decay * expected + (1 - decay) * kernel.numpy()
     assert np.allclose(state.snapshot()["logits/logits/weights/ExponentialMovingAverage"], expected, atol=1e-6)
@@ -212,10 +235,10 @@ def test_a_step_whose_gradients_overflow_changes_no_weight() -> None:
     after = [*state.model.trainable_variables, *state.optimizer.variables]
     before = [variable.numpy() for variable in after]
     state.loss_scale.scale.assign(np.inf)
-    assert run(IMAGES, LABELS, 0, 0.001, stop_requested=False).gradient_norm == 0
+    assert take(run, 0, 0.001).gradient_norm == 0
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True) if b.name != "learning_rate")
     state.loss_scale.scale.assign(INITIAL_SCALE)
-    assert run(IMAGES, LABELS, 1, 0.001, stop_requested=False).gradient_norm > 0
+    assert take(run, 1, 0.001).gradient_norm > 0
     assert not np.array_equal(before[0], after[0])
 
 

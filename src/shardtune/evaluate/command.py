@@ -11,7 +11,7 @@ from shardtune.errors import CheckpointError, DataError
 from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.counts import TopKCounts
 from shardtune.evaluate.evaluator import Evaluator
-from shardtune.input.pipeline import evaluation_batches
+from shardtune.input.pipeline import InputOptions, evaluation_batches
 from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint_file, inception, pretrained
 from shardtune.runtime import devices
@@ -34,9 +34,8 @@ def evaluate(config: EvalConfig, world: World) -> TopKCounts:
     model = inception.build(manifest.num_classes, image_size)
     pretrained.restore(model, checkpoint, averaged=config.ema)
 
-    batches = evaluation_batches(
-        reader, world, batch_size=config.batch_size, image_size=image_size, examples=examples, num_threads=num_threads
-    )
+    options = InputOptions(image_size, num_threads, device=devices.device())
+    batches = evaluation_batches(reader, world, options, batch_size=config.batch_size, examples=examples)
     started = time.monotonic()
     world.guard.set_timeout(config.hang_timeout)
     with closing(batches):

@@ -23,6 +23,19 @@ def rank_slice(size: int, world: World) -> tuple[int, int]:
     return begin, end
 
 
+def count_micro_batches(global_batch: int, workers: int, batch_size: int) -> int:
+    """Number of micro-batches of at most `batch_size` in which every worker takes its part of a global batch: as many as the
+    largest part needs, because all workers meet in each."""
+    largest_part = -(-global_batch // workers)
+    return -(-largest_part // batch_size)
+
+
+def micro_batches(size: int, count: int) -> list[tuple[int, int]]:
+    """Begin and end of `count` micro-batches of nearly equal size that cover `size` examples; with fewer examples, some are
+    empty."""
+    return [(number * size // count, (number + 1) * size // count) for number in range(count)]
+
+
 def global_batch(shard_sizes: Sequence[int], seed: int, step: int, size: int) -> tuple[Indices, Indices]:
     """Examples of global batch `step` (from 0) and the epoch of each, both int64 [size].
 

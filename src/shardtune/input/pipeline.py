@@ -10,7 +10,7 @@ import numpy as np
 from shardtune.config import Augmentation
 from shardtune.errors import DataError, UsageError
 from shardtune.input import augment
-from shardtune.input.order import Indices, global_batch, rank_slice
+from shardtune.input.order import Indices, global_batch, micro_batches, rank_slice
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
@@ -20,6 +20,8 @@ BOX_FEATURES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax",
 RECORDS_PER_READ = 256  # half of those that are mixed with each other, so that many of them are neighbours on disk
 QUEUED_RECORDS = 1024  # what research/inception took for the size of a shard
 BATCHES_AHEAD = 1
+
+MicroBatch = tuple[Any, Any]  # images and labels
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class InputOptions:
         augmentation: as the flag --augment of `shardtune train`.
         seed: of the order and of the augmentation; at least 0.
         max_queued_records: records in memory that wait to be decoded.
+        device: TensorFlow's name of the device to which images and labels are copied before they are asked for.
     """
 
     image_size: int
@@ -39,19 +42,21 @@ class InputOptions:
     augmentation: Augmentation = "none"
     seed: int = 0
     max_queued_records: int = QUEUED_RECORDS
+    device: str = "/CPU:0"
 
 
 def training_batches(
-    reader: RecordReader, world: World, options: InputOptions, *, global_batch_size: int, first_step: int
-) -> Generator[tuple[Any, Any, set[int]], None, None]:
-    """This rank's part of every global batch from `first_step` on; parts differ by at most one example.
+    reader: RecordReader, world: World, options: InputOptions, *, global_batch_size: int, first_step: int, count: int = 1
+) -> Generator[tuple[list[MicroBatch], set[int]], None, None]:
+    """This rank's part of every global batch from `first_step` on, as `count` micro-batches; parts differ by at most one
+    example.
 
     The examples of a step and their augmentation do not depend on the number of ranks. Close the generator: until then,
     threads read ahead.
 
     Yields:
-        images: float32 [n, image_size, image_size, 3] in −1 to 1.
-        labels: int64 [n].
+        batch: `micro_batches` of this rank's part, each images float32 [n, image_size, image_size, 3] in −1 to 1, and labels
+            int64 [n].
         corrupt: numbers of the corrupt records of this batch, which others replace.
 
     Raises:
@@ -69,15 +74,14 @@ def training_batches(
         examples, epochs = global_batch(reader.shard_sizes, options.seed, step, global_batch_size)
         return examples[begin:end], example_seeds(options.seed, epochs[begin:end], examples[begin:end])
 
-    plan = _BatchPlan(range(first_step, np.iinfo(np.int64).max), end - begin, select)
+    plan = _BatchPlan(range(first_step, np.iinfo(np.int64).max), micro_batches(end - begin, count), select)
     with closing(_Batches(reader, plan, options).generate()) as batches:
-        for images, labels, corrupt in batches:
-            yield images, labels, set(corrupt[corrupt >= 0].tolist())
+        yield from ((batch, corrupt) for _, batch, corrupt in batches)
 
 
 def evaluation_batches(
-    reader: RecordReader, world: World, *, batch_size: int, image_size: int, examples: int, num_threads: int
-) -> Generator[tuple[Any, Any], None, None]:
+    reader: RecordReader, world: World, options: InputOptions, *, batch_size: int, examples: int
+) -> Generator[MicroBatch, None, None]:
     """This rank's part of the first `examples` examples: batch i goes to rank i modulo the number of ranks.
 
     Whole batches are distributed, not examples: so an image has the same batch for any number of ranks, and the same
@@ -97,13 +101,13 @@ def evaluation_batches(
         return indices, np.zeros((len(indices), 2), np.int64)
 
     total = -(-examples // batch_size)
-    plan = _BatchPlan(range(world.rank, total, world.size), batch_size, select)
-    with closing(_Batches(reader, plan, InputOptions(image_size, num_threads)).generate()) as batches:
-        for images, labels, corrupt in batches:
-            valid = corrupt < 0
-            yield (images, labels) if np.all(valid) else (images[valid], labels[valid])
+    plan = _BatchPlan(range(world.rank, total, world.size), [(0, batch_size)], select)
+    with closing(_Batches(reader, plan, options).generate()) as batches:
+        for number, [(images, labels)], corrupt in batches:
+            valid = ~np.isin(select(number)[0], list(corrupt))
+            yield (images[valid], labels[valid]) if corrupt else (images, labels)
     if len(plan.numbers) < -(-total // world.size):
-        yield tf.zeros((0, image_size, image_size, 3)), tf.zeros(0, tf.int64)
+        yield tf.zeros((0, options.image_size, options.image_size, 3)), tf.zeros(0, tf.int64)
 
 
 def example_seeds(seed: int, epochs: Indices, examples: Indices) -> Indices:
@@ -128,13 +132,18 @@ class _BatchPlan:
 
     Attributes:
         numbers: of its batches, in order.
-        size: examples in each batch; the last may have fewer.
+        bounds: begin and end of each micro-batch in a batch; the last batch may have fewer examples.
         select: from the number of a batch, its examples int64 [n] and the seed of each, int64 [n, 2].
     """
 
     numbers: range
-    size: int
+    bounds: list[tuple[int, int]]
     select: Callable[[int], tuple[Indices, Indices]]
+
+    @property
+    def size(self) -> int:
+        """Examples of a batch."""
+        return self.bounds[-1][1]
 
 
 class _Batches:
@@ -144,16 +153,17 @@ class _Batches:
         self._reader, self._plan, self._options = reader, plan, options
         self._batches_per_read = max(1, min(RECORDS_PER_READ, options.max_queued_records) // plan.size)
         self._read_error: Exception | None = None
+        self._corrupt: dict[int, set[int]] = {}  # of batches that were read, by number
 
-    def generate(self) -> Generator[tuple[Any, Any, Indices], None, None]:
-        """Images, labels, and int64 [n]: the number of each example whose record is corrupt, −1 for the others."""
-        done = 0
-        try:
-            for images, labels, corrupt in self._dataset():
-                yield images, labels, corrupt.numpy()
-                done += 1
-        except tf.errors.OpError as error:
-            raise (self._read_error or self._decode_error(self._plan.numbers[done]) or error) from None
+    def generate(self) -> Generator[tuple[int, list[MicroBatch], set[int]], None, None]:
+        """The number of each batch, its micro-batches, and those of its examples that are corrupt."""
+        batches = iter(self._dataset())
+        for number in self._plan.numbers:
+            try:
+                batch = [next(batches) for _ in self._plan.bounds]
+            except tf.errors.OpError as error:
+                raise (self._read_error or self._decode_error(number) or error) from None
+            yield number, batch, self._corrupt.pop(number, set())
 
     def _dataset(self) -> Any:
         threads, records_per_read = self._options.num_threads, self._batches_per_read * self._plan.size
@@ -168,28 +178,39 @@ class _Batches:
             .prefetch(max(1, self._options.max_queued_records // records_per_read - 1))  # one more is in use
             .unbatch()
             # No more than `threads` run; the others are done, and wait for an earlier one that takes longer.
-            .map(lambda record, seed, corrupt: (*self._decode(record, seed), corrupt), num_parallel_calls=2 * threads)
+            .map(self._decode, num_parallel_calls=2 * threads)
             .batch(self._plan.size)
             .prefetch(BATCHES_AHEAD)
+            # A device that takes a batch in parts has no room for all of it.
+            .flat_map(self._divide)
             .with_options(options)
+            .apply(tf.data.experimental.prefetch_to_device(self._options.device, buffer_size=1))
         )
+
+    def _divide(self, images: Any, labels: Any) -> Any:
+        """A data set of the micro-batches of a batch."""
+        bounds = tf.data.Dataset.from_tensor_slices(self._plan.bounds)
+        return bounds.map(lambda bound: (images[bound[0] : bound[1]], labels[bound[0] : bound[1]]))
 
     def _read_op(self, first: Any) -> Any:
         """`_read` as a TensorFlow operation."""
         # stateful=False: a stateful op would make TensorFlow's deterministic mode run the whole pipeline serially.
-        tensors = tf.numpy_function(self._read, [first], (tf.string, tf.int64, tf.int64), stateful=False)
-        for tensor, shape in zip(tensors, ([None], [None, 2], [None]), strict=True):
-            tensor.set_shape(shape)
-        return tuple(tensors)
+        records, seeds = tf.numpy_function(self._read, [first], (tf.string, tf.int64), stateful=False)
+        records.set_shape([None])
+        seeds.set_shape([None, 2])
+        return records, seeds
 
-    def _read(self, first: Any) -> tuple[Any, Indices, Indices]:
-        """Records, seeds and, as `generate` yields them, corrupt examples of the batches from the `first` number on."""
+    def _read(self, first: Any) -> tuple[Any, Indices]:
+        """Records and seeds of the batches from the `first` number on."""
         try:
             numbers = self._plan.numbers[first : first + self._batches_per_read]
             selected = [self._plan.select(number) for number in numbers]
             examples, seeds = (np.concatenate(arrays) for arrays in zip(*selected, strict=True))
-            records = np.array(self._reader.read(examples), object)
-            return records, seeds, np.array([i if i in self._reader.corrupt else -1 for i in examples.tolist()])
+            records = self._reader.read(examples)
+            for number, (batch, _) in zip(numbers, selected, strict=True):
+                if corrupt := self._reader.corrupt.intersection(batch.tolist()):
+                    self._corrupt[number] = corrupt
+            return np.array(records, object), seeds
         except Exception as error:  # of which TensorFlow would keep only the text
             self._read_error = self._read_error or error
             raise

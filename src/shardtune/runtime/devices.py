@@ -99,6 +99,11 @@ def uses_gpu() -> bool:
     return bool(tf.config.get_visible_devices("GPU"))
 
 
+def device() -> str:
+    """TensorFlow's name of what this rank computes on."""
+    return "/GPU:0" if uses_gpu() else "/CPU:0"
+
+
 def device_name(threads: int) -> str:
     """What this rank computes on, as text for people.
 

@@ -13,6 +13,7 @@ Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
 LrScaling = Literal["linear", "sqrt", "none"]
 LrDecay = Literal["constant", "exponential", "cosine", "step"]
 GradientCompression = Literal["none", "fp16"]
+Jit = Literal["none", "update", "all"]
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -73,6 +74,9 @@ class TrainConfig:
     """Precision of the activations; weights and logits are always float32. float32: on GPUs too. tf32: GPUs from Ampere on
     round factors to 10 bits of mantissa, which is faster; elsewhere the same as float32. mixed_float16: the loss is scaled by a
     factor that adapts."""
+    jit: Jit = "none"
+    """What XLA compiles. update: what changes the weights. all: the network and its gradients, too; it does not go with synced
+    batch_norm."""
     batch_norm: Literal["per_worker", "synced", "frozen"] = "per_worker"
     """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one worker with the whole
     batch would. frozen: by the moving statistics of the checkpoint, which do not change. Where a worker needs several
@@ -168,6 +172,11 @@ class TrainConfig:
                 f"--{name} needs weights to start from.",
                 "Give their --pretrained_model_checkpoint_path.",
             )
+        check_flags(
+            not (self.jit == "all" and self.batch_norm == "synced"),
+            "--jit all cannot compile --batch_norm synced, whose workers meet inside the network.",
+            "Give --jit update or another --batch_norm.",
+        )
         check_flags(
             not (self.freeze_trunk and self.freeze_until),
             f"--freeze_trunk and --freeze_until {self.freeze_until} both say what is frozen.",

@@ -1,6 +1,7 @@
 """Metrics of a run: metrics.jsonl, one JSON object a line, for programs, and TensorBoard events."""
 
 import json
+import math
 import re
 import socket
 import time
@@ -70,6 +71,10 @@ class StepTimer:
     """Measures where the time of the steps since the last report went."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all steps."""
         self._steps, self._total_seconds, self._input_seconds, self._allreduce_seconds = 0, 0.0, 0.0, 0.0
 
     def add(self, total_seconds: float, input_seconds: float, allreduce_seconds: float) -> None:
@@ -80,12 +85,11 @@ class StepTimer:
         self._allreduce_seconds += allreduce_seconds
 
     def summary(self) -> dict[str, float]:
-        """Seconds of a step, and the fractions of them that it waited for input and for other workers."""
-        return {
-            "step_seconds": self._total_seconds / max(1, self._steps),
-            "input_share": self._input_seconds / max(self._total_seconds, 1e-9),
-            "communication_share": self._allreduce_seconds / max(self._total_seconds, 1e-9),
-        }
+        """Seconds of a step, and the fractions of them that it waited for input and, where that is known, for other workers."""
+        total = max(self._total_seconds, 1e-9)
+        shares = {"input_share": self._input_seconds / total, "communication_share": self._allreduce_seconds / total}
+        known = {name: share for name, share in shares.items() if not math.isnan(share)}
+        return {"step_seconds": self._total_seconds / max(1, self._steps), **known}
 
 
 def _drop_points(directory: Path, last_file: str, last_step: int) -> None:

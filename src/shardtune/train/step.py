@@ -1,15 +1,17 @@
 """One training step: forward, backward, gradients summed over all workers, weights updated."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shardtune.input.order import rank_slice
+from shardtune.input.order import count_micro_batches, micro_batches, rank_slice
 from shardtune.model.batchnorm import examples_weighted, moments_collected
 from shardtune.model.inception import LOGITS_LAYER
 from shardtune.model.packing import pack
+from shardtune.runtime.devices import uses_gpu
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
@@ -23,8 +25,7 @@ LABEL_SMOOTHING = 0.1  # Szegedy et al. 2015, section 7
 AUXILIARY_WEIGHT = 0.4  # research/inception inception_model.loss
 
 
-@dataclass(frozen=True)
-class StepMetrics:
+class StepMetrics(NamedTuple):
     """What a step measured: the same on every rank, except `allreduce_seconds`.
 
     Attributes:
@@ -32,7 +33,8 @@ class StepMetrics:
         gradient_norm: global norm of the gradients, weight decay included, before clipping. It is 0 where an overflow skipped
             the step, and NaN where gradients overflow although the loss scale is the smallest.
         stop_requests: number of ranks that were asked to stop.
-        allreduce_seconds: from the end of this rank's back-propagation to the last sum over all ranks.
+        allreduce_seconds: from the end of this rank's back-propagation to the last sum over all ranks. NaN on a GPU, which
+            computes while the host, whose clock this is, is elsewhere in the step.
     """
 
     loss: float
@@ -102,6 +104,9 @@ class TrainStep:
         self._first_row, end = rank_slice(global_batch, world)
         size = end - self._first_row
         self._bounds = micro_batches(size, count_micro_batches(global_batch, world.size, config.batch_size))
+        compiled = partial(tf.function, autograph=False, jit_compile=True)
+        self._differentiate = compiled(self._contribution_of) if config.jit == "all" else self._contribution_of
+        self._update = compiled(self._update_state) if config.jit != "none" else self._update_state
         self._accumulated = self._zeros() if len(self._bounds) > 1 else None
         rows = size // len(self._bounds) if size % len(self._bounds) == 0 else None
         scalar = tf.TensorSpec([], tf.int64)
@@ -117,20 +122,31 @@ class TrainStep:
         scalars = [tf.TensorSpec([], tf.float32)] * 2
         self._finish = tf.function(self._finish_step, autograph=False, input_signature=[batch, *scalars])
 
-    def __call__(self, images: Any, labels: Any, step: int, learning_rate: float, stop_requested: bool) -> StepMetrics:
-        """Train on this rank's part of global batch `step`: images float32 [n, side, side, 3], labels int64 [n]."""
-        *others, last = [self._micro_batch(images, labels, step, begin, end) for begin, end in self._bounds]
-        for batch in others:
-            self._accumulate(batch)
-        metrics = self._finish(last, tf.constant(learning_rate, tf.float32), tf.constant(float(stop_requested), tf.float32))
-        return StepMetrics(**{name: float(value) for name, value in metrics.items()})
+    def __call__(
+        self, batch: Sequence[tuple[Any, Any]], step: int, learning_rate: float, stop_requested: bool
+    ) -> Callable[[], StepMetrics]:
+        """Start to train on this rank's part of global batch `step`.
 
-    def _micro_batch(self, images: Any, labels: Any, step: int, begin: int, end: int) -> _MicroBatch:
-        # Where others have one example more, the first example stands in, without weight.
-        rows = slice(begin, end) if end > begin else slice(1)
+        Args:
+            batch: `micro_batches` of it: images float32 [n, side, side, 3], labels int64 [n].
+
+        Returns:
+            a function that waits until the step is taken.
+        """
+        *others, last = [self._micro_batch(batch, number, step) for number in range(len(self._bounds))]
+        for each in others:
+            self._accumulate(each)
+        metrics = self._finish(last, tf.constant(learning_rate, tf.float32), tf.constant(float(stop_requested), tf.float32))
+        return lambda: StepMetrics(*metrics.numpy().tolist())
+
+    def _micro_batch(self, batch: Sequence[tuple[Any, Any]], number: int, step: int) -> _MicroBatch:
+        begin, end = self._bounds[number]
+        images, labels = batch[number]
+        if begin == end:  # where other ranks have one example more, any example stands in, without weight
+            images, labels = next((images[:1], labels[:1]) for images, labels in batch if len(labels))
         return _MicroBatch(
-            images=images[rows],
-            labels=labels[rows],
+            images=images,
+            labels=labels,
             step=tf.constant(step, tf.int64),
             first_row=tf.constant(self._first_row + begin, tf.int64),
             size=tf.constant(end - begin, tf.int64),
@@ -147,7 +163,8 @@ class TrainStep:
     def _accumulate_micro_batch(self, batch: _MicroBatch) -> None:
         tf.nest.map_structure(lambda total, part: total.assign_add(part), self._accumulated, self._contribution(batch))
 
-    def _finish_step(self, batch: _MicroBatch, learning_rate: Any, stop_requests: Any) -> dict[str, Any]:
+    def _finish_step(self, batch: _MicroBatch, learning_rate: Any, stop_requests: Any) -> Any:
+        """The fields of `StepMetrics`, float32 [4]."""
         local = self._contribution(batch)
         if self._accumulated:
             local = tf.nest.map_structure(lambda total, part: total + part, self._accumulated, local)
@@ -158,23 +175,23 @@ class TrainStep:
         exact = _ExactSums(local.loss, stop_requests, local.moments)
         gradients, exact = allreduce_gradients(local.gradients, exact, self._world, self._config.compression)
         with tf.control_dependencies(tf.nest.flatten((gradients, exact))):
-            allreduce_seconds = _now() - computed_at
+            allreduce_seconds = tf.cast(_now() - computed_at, tf.float32)
+        norm = self._update(gradients, exact.moments, batch.step, learning_rate)
+        return tf.stack([exact.loss, norm, exact.stop_requests, np.nan if uses_gpu() else allreduce_seconds])
+
+    def _update_state(self, gradients: list[Any], moments: Any, step: Any, learning_rate: Any) -> Any:
+        """Change everything that a step changes; returns the gradients' norm."""
         state, decay = self._state, self._config.batch_norm_decay
         moving = state.statistics.vector
-        moving.assign(decay * moving.value + (1 - decay) * (exact.moments / self._global_batch))
+        moving.assign(decay * moving.value + (1 - decay) * (moments / self._global_batch))
         state.optimizer.learning_rate.assign(learning_rate)
-        norm = self._update(gradients)
-        state.averages.update(batch.step)
+        norm = self._apply(gradients)
+        state.averages.update(step)
         for group in state.groups:
             group.write()
-        return {
-            "loss": exact.loss,
-            "gradient_norm": norm,
-            "stop_requests": exact.stop_requests,
-            "allreduce_seconds": allreduce_seconds,
-        }
+        return norm
 
-    def _update(self, gradients: list[Any]) -> Any:
+    def _apply(self, gradients: list[Any]) -> Any:
         """Change `TrainState.trained` by its gradients, unless those overflowed; returns the gradients' norm."""
         config, scale, groups = self._config, self._state.loss_scale, self._state.trained
         vectors, decays = [group.vector for group in groups], [group.decays for group in groups]
@@ -194,13 +211,18 @@ class TrainStep:
 
         return apply() if finite is None else tf.cond(finite, apply, lambda: overflowed)
 
-    def _contribution(self, batch: _MicroBatch) -> _Contribution:
+    def _contribution(self, batch: _MicroBatch) -> Any:
+        units = self._model.output["pool"].shape[-1]
+        # Not compiled: XLA draws other random numbers.
+        mask = dropout_mask(self._config.seed, batch.step, batch.first_row, tf.shape(batch.images)[0], units)
+        return self._differentiate(batch, mask)
+
+    def _contribution_of(self, batch: _MicroBatch, mask: Any) -> _Contribution:
+        """The contribution of a micro-batch; `mask` has the factors of its features, float32 [rows, units]."""
         weight = tf.cast(batch.size > 0, tf.float32)
         with examples_weighted(weight), moments_collected() as moments:
             outputs = self._model(batch.images, training=True)
-        pool = outputs["pool"]
-        mask = dropout_mask(self._config.seed, batch.step, batch.first_row, tf.shape(pool)[0], pool.shape[-1])
-        loss = self._cross_entropy(batch.labels, self._model.get_layer(LOGITS_LAYER)(pool * mask))
+        loss = self._cross_entropy(batch.labels, self._model.get_layer(LOGITS_LAYER)(outputs["pool"] * mask))
         if "aux_logits" in outputs:
             loss += AUXILIARY_WEIGHT * self._cross_entropy(batch.labels, outputs["aux_logits"])
         loss *= weight
@@ -223,16 +245,3 @@ class TrainStep:
 def _now() -> Any:
     """Seconds, when the graph reaches this operation. Not tf.timestamp, which deterministic mode forbids."""
     return tf.numpy_function(time.perf_counter, [], tf.float64)
-
-
-def count_micro_batches(global_batch: int, workers: int, batch_size: int) -> int:
-    """Number of micro-batches of at most `batch_size` in which every worker takes its part of a global batch: as many as the
-    largest part needs, because all workers meet in each."""
-    largest_part = -(-global_batch // workers)
-    return -(-largest_part // batch_size)
-
-
-def micro_batches(size: int, count: int) -> list[tuple[int, int]]:
-    """Begin and end of `count` micro-batches of nearly equal size that cover `size` examples; with fewer examples, some are
-    empty."""
-    return [(number * size // count, (number + 1) * size // count) for number in range(count)]

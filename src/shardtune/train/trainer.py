@@ -1,32 +1,30 @@
 """The steps of a run, and what happens between them."""
 
 import math
-import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, Literal
 
 from shardtune.dataset.manifest import Split
 from shardtune.errors import StoppedError, TrainingError
 from shardtune.evaluate.evaluator import Evaluator
-from shardtune.input.pipeline import QUEUED_RECORDS, InputOptions, evaluation_batches, training_batches
+from shardtune.input.pipeline import InputOptions, evaluation_batches
 from shardtune.input.reader import RecordReader
+from shardtune.runtime.devices import device
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.train.checkpoint_manager import CheckpointManager, NullCheckpointManager
 from shardtune.train.consistency import check_equal_weights
-from shardtune.train.metrics import MetricsWriter, NullMetricsWriter, StepTimer
+from shardtune.train.metrics import MetricsWriter, NullMetricsWriter
 from shardtune.train.progress import RunProgress
 from shardtune.train.run_context import Phase, RunContext
 from shardtune.train.run_plan import RunPlan
 from shardtune.train.state import TrainState
-from shardtune.train.step import StepMetrics, TrainStep
-from shardtune.train.trace import Trace
+from shardtune.train.step import StepMetrics
+from shardtune.train.step_runner import StepRunner, steps_ahead
 
 WEIGHT_CHECK_STEPS = 100  # between comparisons of the ranks' weights
 MAX_LOSS = 1e3  # a higher loss has logits that differ by more than a thousand
 EVALUATION_BATCH = 50  # research/inception's
-
-Batches = Generator[tuple[Any, Any, set[int]], None, None]
 
 
 class Trainer:
@@ -53,11 +51,8 @@ class Trainer:
         self._plan, self._readers, self._state = plan, readers, state
         self.progress = progress
         self._first_step = progress.step
-        self._train_step = TrainStep(state, self._world, self._config, plan.global_batch)
+        self._steps = StepRunner(context, plan, readers["train"], state, progress.step)
         self._evaluator = Evaluator(state.model)
-        self._replaced: set[int] = set()  # corrupt records
-        self._timer = StepTimer()
-        self._trace = Trace(self._config, self._world, plan.total_steps, progress.step)
         self._checkpoints: CheckpointManager | NullCheckpointManager = NullCheckpointManager()
         self._metrics: MetricsWriter | NullMetricsWriter = NullMetricsWriter()
         if self._world.is_root:
@@ -79,15 +74,16 @@ class Trainer:
                 self._save()
                 if not is_validated:
                     self._stop()
-            with self._reporter() as reporter, closing(self._training_batches()) as batches:
+            with self._reporter() as reporter:
                 while not self._is_finished:
-                    # Take a step, and end the job if the loss diverged or weights differ.
-                    images, metrics = self._take_step(batches)
-                    # Report to metrics.jsonl, to this rank's log and to the terminal.
-                    self._report(metrics, reporter)
+                    # Start a step.
+                    images = self._steps.start(self.progress.step)
+                    self.progress = self.progress.after_step()
+                    # Finish those before it, and all where something depends on them.
+                    is_validation_due = self._plan.is_validation_due(self.progress)
+                    is_stopping = self._finish(reporter, 0 if is_validation_due or self._is_finished else steps_ahead())
                     # Validate the averaged weights, unless a rank is asked to stop.
-                    is_stopping = metrics.stop_requests > 0
-                    if not is_stopping and self._plan.is_validation_due(self.progress):
+                    if is_validation_due and not is_stopping:
                         is_stopping = not self._validate(images)
                     # Save a checkpoint where one is due.
                     if is_stopping or self._plan.is_checkpoint_due(self.progress, self._checkpoints.seconds_since_save):
@@ -99,7 +95,7 @@ class Trainer:
             check_equal_weights(self._world, self._state.weights)
             self._write_outcome("finished", images_per_second=round(reporter.rate, 2))
         finally:
-            self._trace.stop()
+            self._steps.close()
             self._checkpoints.wait()
             self._metrics.close()
 
@@ -110,36 +106,28 @@ class Trainer:
     def _heartbeat(self, phase: Phase, *, compiles: bool = False) -> None:
         self._context.heartbeat(phase, self.progress.step, compiles=compiles)
 
-    def _take_step(self, batches: Batches) -> tuple[Any, StepMetrics]:
-        """Train on the next global batch; returns this rank's images of it and what was measured."""
-        step = self.progress.step
-        compiles = step == self._first_step
-        self._trace.before_step(step)
-        self._heartbeat(Phase.WAITING_FOR_INPUT, compiles=compiles)
-        started = time.monotonic()
-        images, labels, corrupt = next(batches)
-        input_seconds = time.monotonic() - started
-        self._heartbeat(Phase.IN_A_STEP, compiles=compiles)
-        rate = self._plan.schedule.rate(step)
-        metrics = self._train_step(images, labels, step, rate, self._context.stop_request.is_made)
-        self._trace.after_step(step)
-        self.progress = self.progress.after_step()
-        self._replaced |= corrupt
-        self._check(metrics)
-        self._timer.add(time.monotonic() - started, input_seconds, metrics.allreduce_seconds)
-        return images, metrics
+    def _finish(self, reporter: ProgressReporter, ahead: int) -> bool:
+        """Finish, check and report all steps but the last `ahead`. If a rank is asked to stop, finish all, and return True."""
+        is_stopping = False
+        while finished := self._steps.finish_next(0 if is_stopping else ahead):
+            self._check(*finished)
+            self._report(*finished, reporter)
+            is_stopping = is_stopping or finished[1].stop_requests > 0
+        return is_stopping
 
-    def _check(self, metrics: StepMetrics) -> None:
-        """Nothing is saved after a step that diverged: the checkpoint before it stays the last."""
-        if not (math.isfinite(metrics.gradient_norm) and metrics.loss < MAX_LOSS):
-            self._world.run_on_root(lambda: _raise_diverged(self.progress.step, metrics))
-        if self.progress.step % WEIGHT_CHECK_STEPS == 0:
+    def _check(self, step: int, metrics: StepMetrics) -> None:
+        """End the job, on all ranks, if the loss diverged or weights differ."""
+        if _has_diverged(metrics):
+            self._world.run_on_root(lambda: _raise_diverged(step, metrics))
+        if step % WEIGHT_CHECK_STEPS == 0:
             check_equal_weights(self._world, self._state.weights)
 
-    def _report(self, metrics: StepMetrics, reporter: ProgressReporter) -> None:
-        step, status = self.progress.step, None
+    def _report(self, step: int, metrics: StepMetrics, reporter: ProgressReporter) -> None:
+        """Report a step to metrics.jsonl, to this rank's log and to the terminal."""
+        status = None
         if step % self._config.log_every == 0 or step == self._plan.total_steps:
-            rate, times, self._timer = self._plan.schedule.rate(step - 1), self._timer.summary(), StepTimer()
+            rate, times = self._plan.schedule.rate(step - 1), self._steps.timer.summary()
+            self._steps.timer.restart()
             self._metrics.write_scalars(
                 step,
                 loss=metrics.loss,
@@ -148,14 +136,12 @@ class Trainer:
                 images_per_second=reporter.rate,
                 **times,
             )
-            status = (
-                f"loss {metrics.loss:.3f}, learning rate {rate:.3g}, {times['step_seconds']:.3g} s a step (input "
-                f"{times['input_share']:.0%}, communication {times['communication_share']:.0%})"
-            )
+            shares = ", ".join(f"{name.removesuffix('_share')} {times[name]:.0%}" for name in times if name.endswith("_share"))
+            status = f"loss {metrics.loss:.3f}, learning rate {rate:.3g}, {times['step_seconds']:.3g} s a step ({shares})"
             self._context.log.write(f"step {step}: {status}")
         if step == self._first_step + 1:  # which compiled
             reporter.advance_untimed(1, status)
-            self._timer = StepTimer()
+            self._steps.timer.restart()
         else:
             reporter.advance(status)
 
@@ -166,14 +152,9 @@ class Trainer:
             images: a batch whose activations become histograms, or None.
         """
         self._heartbeat(Phase.VALIDATING, compiles=True)
-        batches = evaluation_batches(
-            self._readers["validation"],
-            self._world,
-            batch_size=EVALUATION_BATCH,
-            image_size=self._config.image_size,
-            examples=len(self._readers["validation"]),
-            num_threads=self._context.threads,
-        )
+        options = InputOptions(self._config.image_size, self._context.threads, device=device())
+        reader = self._readers["validation"]
+        batches = evaluation_batches(reader, self._world, options, batch_size=EVALUATION_BATCH, examples=len(reader))
         with self._state.averages.applied(), closing(batches):
             counts = self._evaluator.run(batches, self._world, should_stop=lambda: self._context.stop_request.is_made)
         if counts is None:
@@ -192,8 +173,10 @@ class Trainer:
         return {} if images is None else dict(self._state.model(images, training=False))
 
     def _save(self) -> None:
+        """Save a checkpoint, unless a step diverged: the checkpoint before it stays the last."""
         self._heartbeat(Phase.SAVING)
-        self._checkpoints.save(self.progress, self._state.snapshot)
+        if not any(_has_diverged(metrics) for metrics in self._steps.wait()):
+            self._checkpoints.save(self.progress, self._state.snapshot)
 
     def _stop(self) -> None:
         """Leave on every rank at once: a launcher kills the others when the first rank leaves."""
@@ -207,7 +190,7 @@ class Trainer:
     def _write_outcome(self, outcome: Literal["finished", "stopped"], **fields: Any) -> None:
         """Write the outcome when all checkpoints are durable; no rank returns earlier."""
         self._heartbeat(Phase.SAVING)
-        replaced = sorted(set().union(*self._world.allgather(self._replaced)))
+        replaced = sorted(set().union(*self._world.allgather(self._steps.replaced)))
         if replaced:
             first = self._readers["train"].describe_record(replaced[0])
             print_on_root(self._world, f"{len(replaced)} corrupt record(s) were replaced by others: the first is {first}.")
@@ -215,27 +198,15 @@ class Trainer:
         self._context.outcome.mark_ended(outcome, step=self.progress.step, corrupt_records=len(replaced), **fields)
         self._world.barrier()
 
-    def _training_batches(self) -> Batches:
-        options = InputOptions(
-            image_size=self._config.image_size,
-            num_threads=self._context.threads,
-            augmentation=self._config.augment,
-            seed=self._config.seed,
-            max_queued_records=QUEUED_RECORDS * self._config.input_queue_memory_factor,
-        )
-        return training_batches(
-            self._readers["train"],
-            self._world,
-            options,
-            global_batch_size=self._plan.global_batch,
-            first_step=self.progress.step,
-        )
-
     def _reporter(self) -> ProgressReporter:
         plan, step = self._plan, self.progress.step
         return ProgressReporter(
             self._world, "steps", plan.total_steps, start=step, items_per_count=plan.global_batch, rate_unit="images"
         )
+
+
+def _has_diverged(metrics: StepMetrics) -> bool:
+    return not (math.isfinite(metrics.gradient_norm) and metrics.loss < MAX_LOSS)
 
 
 def _raise_diverged(step: int, metrics: StepMetrics) -> None:
