@@ -8,6 +8,7 @@ The status is 0 if every part is ok, 1 if one failed, timed out or had no time l
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any
 from shardtune.runtime.files import write_json
 from tests.benchmarks.gpu_check.parts import ENVIRONMENT, list_parts
 from tests.benchmarks.gpu_check.runner import Part, run
-from tests.benchmarks.gpu_check.table import render
+from tests.benchmarks.gpu_check.table import efficiency, render
 
 LEAST_SECONDS = 3.0  # with which it is worthwhile to start a part
 INTERRUPTED = 130
@@ -32,17 +33,19 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"), help="the file to write (gpu_check.json)")
     parser.add_argument("--seconds", type=float, default=570, help="that all parts may take together (570)")
     parser.add_argument("--small", action="store_true", help="75 pixels, few steps: the default where there is no GPU")
-    parser.add_argument(
-        "--table", type=Path, metavar="FILE", help="print what such a file holds, as Markdown, and do nothing else"
-    )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="only print what such a file holds, as Markdown")
     options = parser.parse_args()
     if options.table:
         sys.stdout.write(render(json.loads(options.table.read_text())))
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # batch systems end jobs by it
-    report: dict[str, Any] = {"version": 1, "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "parts": {}}
     try:
-        check(report, options.out, options.seconds, lambda gpus: list_parts(gpus, small=options.small or not gpus))
+        report = check(
+            options.out,
+            options.seconds,
+            ENVIRONMENT,
+            lambda gpus: list_parts(gpus, small=options.small or not gpus),
+        )
     except KeyboardInterrupt:
         sys.stdout.write(f"Stopped; {options.out} has the parts above.\n")
         return INTERRUPTED
@@ -50,28 +53,34 @@ def main() -> int:
     return int(any(entry["status"] != "ok" for entry in report["parts"].values()))
 
 
-def check(report: dict[str, Any], out: Path, seconds: float, others: Callable[[int], Iterable[Part]]) -> None:
-    """Run the part that describes the machine, then the others for its number of GPUs; leaves `report` and `out` complete."""
+def check(out: Path, seconds: float, first: Part, others: Callable[[int], Iterable[Part]]) -> dict[str, Any]:
+    """Run the first part, which counts the GPUs, and then the others for that number; returns what is then in `out`."""
+    report: dict[str, Any] = {"version": 1, "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "parts": {}}
     end = time.monotonic() + seconds
-    take(ENVIRONMENT, report, out, seconds, end)
-    environment = report["parts"][ENVIRONMENT.name]["result"] or {}
-    for part in others(environment.get("gpus", 0)):
-        take(part, report, out, seconds, end)
+
+    def take(part: Part) -> None:
+        entry = run_within(part, part.share * seconds, end)
+        report["parts"][part.name] = {"command": shlex.join(part.command), **entry}
+        report["efficiency"] = efficiency(report)
+        write_json(out, report)
+        line = f"{part.name:60} {entry['status']:12} {entry['seconds']:5.0f} s  {(entry.get('errors') or [''])[-1]}"
+        sys.stdout.write(line.rstrip() + "\n")
+        sys.stdout.flush()
+
+    take(first)
+    found = report["parts"][first.name]["result"] or {}
+    for part in others(found.get("gpus", 0)):
+        take(part)
+    return report
 
 
-def take(part: Part, report: dict[str, Any], out: Path, seconds: float, end: float) -> None:
-    """Run a part within its share of `seconds`, and before `end`; put its entry into `report` and write that to `out`."""
+def run_within(part: Part, seconds: float, end: float) -> dict[str, Any]:
+    """The entry of a part that is given `seconds`, but none after the monotonic clock shows `end`."""
     left = end - time.monotonic()
     if left < LEAST_SECONDS:
-        entry: dict[str, Any] = {"status": "no time left", "seconds": 0.0, "result": None}
-    else:
-        with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
-            entry = run(part, min(part.share * seconds, left), Path(folder))
-    report["parts"][part.name] = entry
-    write_json(out, report)
-    why = "" if entry["status"] == "ok" else next((line for line in reversed(entry.get("errors", [])) if line), "")
-    sys.stdout.write(f"{part.name:50} {entry['status']:12} {entry['seconds']:5.0f} s  {why}".rstrip() + "\n")
-    sys.stdout.flush()
+        return {"status": "no time left", "seconds": 0.0, "result": None}
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
+        return run(part, min(seconds, left), Path(folder))
 
 
 if __name__ == "__main__":

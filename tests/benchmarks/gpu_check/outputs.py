@@ -1,7 +1,7 @@
 """Logits of Inception v3 on the device in each precision, beside those of the cores in float32: a part of launch/gpu_check.sh.
 
-Weights and photographs are those of 2016 where the reference data lie beside the repository; the original graph's logits are then
-compared too. Elsewhere weights are random, of a size that keeps activations as large as their inputs.
+Weights and photographs are those of 2016 where the reference data lie beside the repository; the logits of the graph of 2016
+are then compared too. Elsewhere weights are random, of a size that keeps activations as large as their inputs.
 """
 
 import argparse

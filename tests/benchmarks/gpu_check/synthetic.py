@@ -3,7 +3,10 @@
 import resource
 import statistics
 import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +17,8 @@ from shardtune.runtime.world import World
 from shardtune.train.command import build_inception
 from shardtune.train.config import Jit, Precision, TrainConfig
 from shardtune.train.state import TrainState
-from shardtune.train.step import TrainStep
+from shardtune.train.step import StepMetrics, TrainStep
+from shardtune.train.step_runner import steps_ahead
 
 CLASSES = 6
 SIDE, SMALL_SIDE = 299, 75
@@ -49,21 +53,39 @@ class SyntheticTraining:
         images = tf.random.stateless_uniform([batch_size, side, side, 3], [1, self._world.rank], -1, 1)
         labels = tf.ones([batch_size], tf.int64)
 
-        def take(number: int) -> float:
-            began = time.monotonic()
-            step(images, labels, number, 1e-4, stop_requested=False)
-            return time.monotonic() - began
+        def start(number: int) -> Callable[[], StepMetrics]:
+            return step([(images, labels)], number, 1e-4, stop_requested=False)
 
-        first, second = take(0), take(1)
-        least, most = self._steps
-        count = self._world.broadcast(max(least, min(most, round(MEASURED_SECONDS / second))))
-        seconds = statistics.median(take(2 + number) for number in range(count))
+        clock = [time.monotonic()]
+        for number in range(2):
+            start(number)()
+            clock.append(time.monotonic())
+        first, second = (end - begin for begin, end in pairwise(clock))
+        seconds = statistics.median(self._intervals(start, second))
         return {
             "images_per_second": round(self._world.size * batch_size / seconds, 2),
             "step_seconds": round(seconds, 5),
             "first_step_seconds": round(first, 2),
             "peak_memory_bytes": _peak_memory(bool(gpus)),
         }
+
+    def _intervals(self, start: Callable[[int], Callable[[], StepMetrics]], about: float) -> list[float]:
+        """Seconds from the end of one step to that of the next, with as many under way as in training.
+
+        Args:
+            about: how long a step takes: all ranks must take as many.
+        """
+        least, most = self._steps
+        count = self._world.broadcast(max(least, min(most, round(MEASURED_SECONDS / about))))
+        ends, started = [], deque[Callable[[], StepMetrics]]()
+        for number in range(2, 3 + count):
+            started.append(start(number))
+            if len(started) > steps_ahead():
+                started.popleft()()
+                ends.append(time.monotonic())
+        for wait in started:
+            wait()
+        return [end - begin for begin, end in pairwise(ends)]
 
 
 def _peak_memory(has_gpu: bool) -> int:

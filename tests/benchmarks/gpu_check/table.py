@@ -18,7 +18,7 @@ def render(report: Mapping[str, Any]) -> str:
         _machine(results.get("environment", {})),
         _rates("images/s", "images_per_second", results),
         _rates("GiB at most", "peak_memory_bytes", results),
-        _workers(results),
+        _workers(report),
         _outputs(results.get("outputs")),
         _rest(results),
         _troubles(report["parts"]),
@@ -54,17 +54,21 @@ def _cell(measured: Mapping[str, Any] | None, key: str) -> str:
     return f"{measured[key] * UNITS[key]:,.1f}" if key in measured else str(measured["error"])
 
 
-def _workers(results: Results) -> str:
-    found = sorted((each for name, each in results.items() if name.startswith("workers ")), key=lambda each: each["workers"])
-    rows = [[str(each["workers"]), f"{each['images_per_second']:,.1f}", efficiency(each, found[0])] for each in found]
+def efficiency(report: Mapping[str, Any]) -> dict[str, float]:
+    """By the number of workers: their rate, divided by as many times that of one worker; empty where that is not known."""
+    rates = _worker_rates(report)
+    return {str(count): round(rate / count / rates[1], 3) for count, rate in rates.items()} if 1 in rates else {}
+
+
+def _worker_rates(report: Mapping[str, Any]) -> dict[int, float]:
+    results = [entry["result"] for name, entry in report["parts"].items() if name.startswith("workers ") and entry["result"]]
+    return {result["workers"]: result["images_per_second"] for result in results}
+
+
+def _workers(report: Mapping[str, Any]) -> str:
+    rates, shares = _worker_rates(report), efficiency(report)
+    rows = [[str(count), f"{rate:,.1f}", f"{shares.get(str(count), MISSING)}"] for count, rate in sorted(rates.items())]
     return _table(["workers", "images/s", "efficiency"], rows) if rows else ""
-
-
-def efficiency(many: Mapping[str, Any], one: Mapping[str, Any]) -> str:
-    """The rate of several workers, divided by as many times that of one."""
-    if one["workers"] != 1:
-        return MISSING
-    return f"{many['images_per_second'] / many['workers'] / one['images_per_second']:.2f}"
 
 
 def _outputs(found: Mapping[str, Any] | None) -> str:
