@@ -39,7 +39,7 @@ def main() -> None:
         **{name: last[name] for name in names},
         "precision": precision,
         "batch_size": batch_size,
-        "photographs": "flowers" if photographs == FLOWERS else "generated",
+        "photographs": "flower" if photographs == FLOWERS else "generated",
         "mean_bytes": round(sum(files) / len(files)),
     }
     sys.stdout.write(json.dumps(result) + "\n")

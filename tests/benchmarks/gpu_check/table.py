@@ -67,7 +67,10 @@ def _worker_rates(report: Mapping[str, Any]) -> dict[int, float]:
 
 def _workers(report: Mapping[str, Any]) -> str:
     rates, shares = _worker_rates(report), efficiency(report)
-    rows = [[str(count), f"{rate:,.1f}", f"{shares.get(str(count), MISSING)}"] for count, rate in sorted(rates.items())]
+    rows = [
+        [str(count), f"{rate:,.1f}", f"{shares[str(count)]:.2f}" if shares else MISSING]
+        for count, rate in sorted(rates.items())
+    ]
     return _table(["workers", "images/s", "efficiency"], rows) if rows else ""
 
 
@@ -81,9 +84,8 @@ def _outputs(found: Mapping[str, Any] | None) -> str:
         [name, f"{each['difference']:.2g}", f"{each['relative']:.2g}", f"{each['same_top_class']:.0%}"]
         for name, each in compared.items()
     )
-    return _table(
-        [f"logits beside the cores' float32, weights {found['weights']}", "difference", "relative", "same class"], rows
-    )
+    what = f"logits beside those of the cores in `float32`, weights {found['weights']}"
+    return _table([what, "largest difference", "relative", "same class"], rows)
 
 
 def _rest(results: Results) -> str:
@@ -98,9 +100,9 @@ def _rest(results: Results) -> str:
     if real := results.get("real data"):
         synthetic = results.get(f"rates --jit none --precision {real['precision']}", {}).get("batch_sizes", {})
         beside = _cell(synthetic.get(str(real["batch_size"])), "images_per_second")
-        what = f"`--precision {real['precision']} --batch_size {real['batch_size']}` on {real['photographs']} photographs"
-        rate = f"{real['images_per_second']:,.1f} images/s, {real['input_share']:.0%} of it waiting for input"
-        rows.append([what, f"{rate}; synthetic {beside}"])
+        what = f"{real['batch_size']} {real['photographs']} photographs a batch, `{real['precision']}`"
+        rate = f"{real['images_per_second']:,.1f} images/s (synthetic {beside}), {real['input_share']:.0%} waiting for input"
+        rows.append([what, rate])
     return _table(["", ""], rows) if rows else ""
 
 
