@@ -90,7 +90,8 @@ import sys
 from tests.benchmarks.gpu_check import __main__ as check
 from tests.launch.test_gpu_check import FIRST, LAST, WITH_CHILD, bash
 check.ENVIRONMENT = FIRST
-check.list_parts = lambda gpus, small: [bash("it", WITH_CHILD + "kill -{signal} $PPID; exec sleep 1000"), LAST]
+stops = bash("stops", WITH_CHILD + "echo $! >{child}; kill -{signal} $PPID; exec sleep 1000")
+check.list_parts = lambda gpus, small: [stops, LAST]
 sys.argv[1:] = ["--out", {out!r}]
 sys.exit(check.main())
 """
@@ -98,13 +99,14 @@ sys.exit(check.main())
 
 @pytest.mark.parametrize("signal", ["INT", "TERM"])
 def test_a_signal_leaves_what_was_measured(tmp_path: Path, signal: str) -> None:
-    out = tmp_path / "out.json"
-    code = INTERRUPTED.format(signal=signal, out=str(out))
+    out, child = tmp_path / "out.json", tmp_path / "child"
+    code = INTERRUPTED.format(signal=signal, out=str(out), child=child)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 130, done.stderr
     assert done.stdout.endswith(f"Stopped; {out} has the parts above.\n")
     assert {name: entry["result"] for name, entry in entries(out).items()} == {"environment": {"gpus": 4}}
-    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+    assert is_gone(int(child.read_text()))
+    assert set(tmp_path.iterdir()) == {out, child}
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def run(part: Part, seconds: float, folder: Path) -> dict[str, Any]:
     mark = secrets.token_hex(8)
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, **part.environment, MARK: mark, "TMPDIR": str(folder)}
     began = time.monotonic()
+    process: subprocess.Popen[bytes] | None = None
     try:
         with (folder / "stdout").open("wb") as output, (folder / "stderr").open("wb") as errors:
             process = subprocess.Popen(
@@ -58,24 +59,18 @@ def run(part: Part, seconds: float, folder: Path) -> dict[str, Any]:
                 stderr=errors,
                 start_new_session=True,
             )
-        status, why = _wait(process, seconds, mark)
+        code = process.wait(seconds)
+        status, why = ("failed", f"exit status {code}") if code else ("ok", "")
+    except subprocess.TimeoutExpired:
+        status, why = "timed out", f"no end after {seconds:.0f} s"
     except OSError as error:
         status, why = "failed", str(error)
-    entry = {"status": status, "seconds": round(time.monotonic() - began, 1), "result": last_json(_read(folder / "stdout"))}
-    return entry if status == "ok" else {**entry, "errors": [*_read(folder / "stderr").splitlines()[-ERROR_LINES:], why]}
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float, mark: str) -> tuple[str, str]:
-    """How a part has ended, and why if not well. Nothing with its mark is left then."""
-    try:
-        code = process.wait(seconds)
-        return ("failed", f"exit status {code}") if code else ("ok", "")
-    except subprocess.TimeoutExpired:
-        return "timed out", f"no end after {seconds:.0f} s"
     finally:
         _kill_marked(mark)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(KILL_SECONDS)
+        if process:
+            process.poll()
+    entry = {"status": status, "seconds": round(time.monotonic() - began, 1), "result": last_json(_read(folder / "stdout"))}
+    return entry if status == "ok" else {**entry, "errors": [*_read(folder / "stderr").splitlines()[-ERROR_LINES:], why]}
 
 
 def _kill_marked(mark: str) -> None:
