@@ -44,7 +44,7 @@ def _rates(what: str, key: str, results: Results) -> str:
     """A row for each way to compile and precision, a column for each batch size."""
     rates = {name.removeprefix("rates "): found["batch_sizes"] for name, found in results.items() if name.startswith("rates ")}
     sizes = sorted({size for row in rates.values() for size in row}, key=int)
-    rows = ([f"`{name}`", *(_cell(row.get(size), key) for size in sizes)] for name, row in rates.items())
+    rows = ([re.sub("^[^,]+", r"`\g<0>`", name), *(_cell(row.get(size), key) for size in sizes)] for name, row in rates.items())
     return _table([f"{what}, one GPU or all cores", *sizes], rows) if rates else ""
 
 
