@@ -5,7 +5,7 @@
 #   launch/gpu_check.sh [--out gpu_check.json] [--seconds 570] [--small]
 #   launch/gpu_check.sh --table gpu_check.json     print such a file as Markdown
 #
-# More seconds give every part more: with --seconds 1800 all of them have time. Ctrl-C leaves what was measured in the file.
+# The parts that matter most come first. With more seconds each may take longer. Ctrl-C leaves what was measured in the file.
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}

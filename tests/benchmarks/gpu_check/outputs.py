@@ -19,7 +19,7 @@ from shardtune.model import inception, pretrained
 from shardtune.runtime import devices
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.world import World
-from tests.benchmarks.gpu_check.synthetic import SIDE, SMALL_SIDE
+from tests.benchmarks.gpu_check import SIDE, SMALL_SIDE
 
 RELEASE = Path(__file__).parents[4] / "shared" / "data" / "inception-v3-2016-03-01"
 PRECISIONS = ("float32", "tf32", "mixed_bfloat16", "mixed_float16")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.benchmarks.gpu_check.synthetic import SIDE, SMALL_SIDE
+from tests.benchmarks.gpu_check import SIDE, SMALL_SIDE
 from tests.distributed.training import INCEPTION, command
 from tests.pictures import encoded, picture
 
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def generate(directory: Path) -> Path:
-    """Write pictures with the size and the grain of photographs, about 60 KB each; returns `directory`."""
+    """Write pictures with the size and the grain of photographs, about 50 KB each; returns `directory`."""
     generator = np.random.default_rng(0)
     for number in range(GENERATED):
         grain = generator.normal(0, 8, (HEIGHT, WIDTH, 1))

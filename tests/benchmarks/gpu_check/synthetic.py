@@ -19,9 +19,9 @@ from shardtune.train.config import Jit, Precision, TrainConfig
 from shardtune.train.state import TrainState
 from shardtune.train.step import StepMetrics, TrainStep
 from shardtune.train.step_runner import steps_ahead
+from tests.benchmarks.gpu_check import SIDE, SMALL_SIDE
 
 CLASSES = 6
-SIDE, SMALL_SIDE = 299, 75
 MEASURED_SECONDS = 4.0  # of steps, about
 STEPS, SMALL_STEPS = (3, 30), (3, 3)  # at least, at most
 
