@@ -83,7 +83,6 @@ class StepRunner:
         self._context.heartbeat(Phase.IN_A_STEP, step, compiles=compiles)
         wait = self._step(batch, step, self._plan.schedule.rate(step), self._context.stop_request.is_made)
         self._started.append(_StartedStep(step + 1, wait, time.monotonic() - started, input_seconds))
-        self._trace.after_step(step)
         self.replaced |= corrupt
         return next(images for images, labels in batch if len(labels))
 
@@ -95,6 +94,7 @@ class StepRunner:
         step = self._started.popleft()
         began = time.monotonic()
         metrics = step.wait()
+        self._trace.after_step(step.number - 1)
         self.timer.add(step.seconds + time.monotonic() - began, step.input_seconds, metrics.allreduce_seconds)
         return step.number, metrics
 

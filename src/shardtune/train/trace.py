@@ -36,7 +36,7 @@ class Trace:
             self._is_running = True
 
     def after_step(self, step: int) -> None:
-        """Call this after each step."""
+        """Call this when the device has finished a step."""
         if step == self._last:
             self.stop()
 
