@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,14 @@ def test_the_learning_rate_is_the_one_that_is_given() -> None:
     gradient = gradient_of_kernel(moved)
     stepped(moved, 1, 0.25)
     assert np.allclose(moved.get_layer(LOGITS_LAYER).kernel, before - 0.25 * 1.9 * gradient, atol=1e-6)
+
+
+def test_the_time_of_sums_over_ranks_is_part_of_the_step_s() -> None:
+    run = TrainStep(TrainState(small(CLASSES, SIDE), CONFIG), World(), CONFIG, BATCH)
+    take(run, 0, 0.1)  # compiles
+    began = time.perf_counter()
+    metrics = take(run, 1, 0.1)
+    assert 0 <= metrics.allreduce_seconds <= time.perf_counter() - began
 
 
 def test_weight_decay_adds_the_weights_to_the_gradients() -> None:
