@@ -154,6 +154,16 @@ def test_what_is_not_known_to_have_ended_is_waited_for(tmp_path: Path, other: su
         assert roll_call.answers() is None
 
 
+def test_a_rank_whose_number_another_process_has_is_not_waited_for(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    this, known = members(other)
+    roll_call = RollCall(tmp_path, "job", 0, [this, Member(known.host, known.process, "1")], (0, 1))
+    roll_call.call()
+    assert roll_call.report("stuck", (0, 0, 0), "now")
+    answers = roll_call.answers()
+    assert answers
+    assert answers[1] is None
+
+
 def test_without_a_writable_directory_no_rank_is_called(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     (tmp_path / "file").touch()
     here, _ = two(tmp_path / "file", other)
