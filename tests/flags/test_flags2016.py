@@ -151,6 +151,8 @@ ADVICE = r"Say --fine_tune, or --nofine_tune\.$"
         (["--nofine_tune=True"], r"^--nofine_tune=True has a value\. Say --nofine_tune, or --fine_tune=True\.$"),
         (["--fine_tune", "maybe"], r"^maybe belongs to no flag of shardtune train\. "),
         (["--num_readers"], r"^--num_readers has no value\. Give it one, or leave out --num_readers\.$"),
+        (["--num_readers", "--max_steps=3"], r"^--num_readers has no value\."),
+        (["--num_reader=4"], r"^--num_reader is not a flag of shardtune train\. Did you mean --num_readers\? "),
         (["--save_interval_secs=soon"], r"^--save_interval_secs=soon is not a number\. It sets --save_every_minutes: "),
         (["--max_steps=-1"], r"^--max_steps must be above 0 and finite, not -1\. "),
         (["--max_steps", "-1"], r"^--max_steps must be above 0 and finite, not -1\. "),

@@ -11,7 +11,7 @@ from typing import Any
 import tyro
 
 from shardtune.errors import UsageError
-from shardtune.flags.flags2016 import describe
+from shardtune.flags.flags2016 import FLAGS_2016, describe
 from shardtune.flags.spelling import rewrite
 
 
@@ -67,7 +67,8 @@ def _check_flags(command: str, config: type[Any], words: Sequence[str], is_posit
     see_help = f"See shardtune {command} --help."
     for word, name in zip(typed, names, strict=True):
         if name not in flags | {"help"}:
-            raise UsageError(f"{word} is not a flag of shardtune {command}.", f"{suggest(name, flags, '--')}{see_help}")
+            advice = f"{suggest(name, flags.union(FLAGS_2016.get(command, {})), '--')}{see_help}"
+            raise UsageError(f"{word} is not a flag of shardtune {command}.", advice)
     missing = [f"--{name}" for name in required if name not in names]
     if missing and not {"-h", "--help"}.intersection(words):
         raise UsageError(f"shardtune {command} was given no {' and no '.join(missing)}.", see_help)

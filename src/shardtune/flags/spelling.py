@@ -70,7 +70,7 @@ class _Rewriting:
         following = self._rest[0] if self._rest else None
         if name not in self._booleans:
             if value is None and (following == "" or name not in self._fields):
-                if following is None:
+                if following is None or FLAG.fullmatch(following):
                     raise UsageError(f"--{name} has no value.", f"Give it one, or leave out --{name}.")
                 return self._rest.popleft()
             return value
