@@ -80,6 +80,7 @@ def test_help_needs_no_other_flag(arguments: list[str]) -> None:
     done = shardtune("build", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert "--output_directory" in done.stdout
+    assert re.search(r"^  --num_threads +has no effect: each rank is one thread", done.stdout, re.MULTILINE)
 
 
 BUILD = "build --train_directory {images} --output_directory {output}"
@@ -119,6 +120,9 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
             "--validation_directory and --validation_fraction both say which images are for validation",
         ),
         ("verify", 2, "Missing from shardtune verify: PATH"),
+        (f"{TRAIN} --num_gpus=4", 2, r"--num_gpus=4 is not possible: .* horovodrun -np 4 shardtune train …"),
+        (f"{TRAIN} --fine_tune=True", 2, "--fine_tune needs weights to start from"),
+        (f"{EVAL} --norun_once --eval_interval_secs=0", 2, "--eval_interval_secs must be above 0, not 0"),
         (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"--epochs 1\.0 and --max_steps 3 both say how long the run is"),
         (f"{TRAIN} --max_steps 0", 2, "--max_steps must be above 0 and finite, not 0"),
         (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),
@@ -171,7 +175,12 @@ def test_flags_with_underscores_and_with_hyphens(images: Path, tmp_path: Path, d
     flags = {"train_directory": images, "output_directory": tmp_path, "train_shards": 2, "validation_fraction": 0.34}
     done = shardtune("build", *(part for name, value in flags.items() for part in (f"--{name.replace('_', dash)}", value)))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Finished writing all 9 images in data set." in done.stdout
+    assert done.stdout.splitlines()[-4:] == [
+        "The validation split has 24 shard(s).",
+        "Finished writing all 3 images in data set.",
+        "The train split has 2 shard(s).",
+        "Finished writing all 6 images in data set.",
+    ]
     assert (tmp_path / "train-00001-of-00002").is_file()
 
 

@@ -106,7 +106,8 @@ def test_flags_of_a_build_that_contradict_each_other_are_refused(contradiction: 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "value"), [({"batch_size": 0}, "0"), ({"num_examples": 0}, "0"), ({"num_examples": -1}, "-1")]
+    ("wrong", "value"),
+    [({"batch_size": 0}, "0"), ({"num_examples": 0}, "0"), ({"num_examples": -1}, "-1"), ({"eval_interval_secs": 0}, "0")],
 )
 def test_an_evaluation_that_cannot_be_is_refused(wrong: dict[str, Any], value: str) -> None:
     with pytest.raises(UsageError, match=rf"^--{next(iter(wrong))} must be .*, not {re.escape(value)}\. See --help\.$"):

@@ -20,7 +20,7 @@ FLOORS = (
     ("builder", "doctor", "evaluate", "inspect", "supervise", "train"),
     ("input", "model"),
     ("dataset",),
-    ("config",),
+    ("config", "flags"),
     ("runtime",),
     ("errors",),
 )

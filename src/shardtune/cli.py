@@ -1,9 +1,5 @@
 """The commands. The only module that creates a World and turns errors into exit statuses."""
 
-import contextlib
-import dataclasses
-import difflib
-import io
 import math
 import os
 import re
@@ -11,17 +7,16 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from itertools import takewhile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
-
-import tyro
 
 from shardtune.builder.config import BuildConfig
 from shardtune.doctor.config import DoctorConfig
 from shardtune.errors import ReportedElsewhereError, RootFailedError, ShardtuneError, StoppedError, UsageError, exit_status_of
 from shardtune.evaluate.config import EvalConfig
+from shardtune.flags.parser import parse_flags, suggest
 from shardtune.inspect.config import InspectConfig, VerifyConfig
 from shardtune.runtime.backends import Backend, enable_timeline
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
@@ -62,7 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     end = arguments.index("--") if "--" in arguments else len(arguments)  # what follows belongs to a supervised command
     own, supervised = arguments[:end], arguments[end:]
-    run_command(lambda: _parse([word for word in own if word != "--debug"] + supervised), _select_command, "--debug" in own)
+    words, notes = [word for word in own if word != "--debug"] + supervised, list[str]()
+
+    def select(config: Any) -> tuple[Backend | None, Run]:
+        backend, run = _select_command(config)
+        return backend, partial(_run_with_notes, notes, run)
+
+    run_command(lambda: _parse(words, notes), select, "--debug" in own)
 
 
 def run_command(
@@ -103,8 +104,8 @@ def run_command(
     world.exit(status)
 
 
-def _parse(arguments: Sequence[str]) -> Any:
-    """The configuration that the arguments ask for.
+def _parse(arguments: Sequence[str], notes: list[str]) -> Any:
+    """The configuration that the arguments ask for. What rank 0 should say of their flags is added to `notes`.
 
     Raises:
         UsageError: an unknown command or flag, a required flag that is missing, or a value that its flag cannot have.
@@ -115,61 +116,15 @@ def _parse(arguments: Sequence[str]) -> Any:
         raise SystemExit(0 if arguments else UsageError.exit_status)
     command, *words = arguments
     if command not in COMMANDS:
-        raise UsageError(f"{command} is not a command.", f"{_suggest(command, COMMANDS)}See shardtune --help.")
-    _check_flags(command, list(takewhile(lambda word: word != "--", words)))
-    captured_stderr, see_help = io.StringIO(), f"See shardtune {command} --help."
-    try:
-        with contextlib.redirect_stderr(captured_stderr):
-            config, unused = tyro.cli(
-                COMMANDS[command],
-                prog=f"shardtune {command}",
-                args=words,
-                use_underscores=True,
-                return_unknown_args=True,
-                config=[tyro.conf.PositionalRequiredArgs] if command in POSITIONAL else [],
-            )
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise UsageError(_unframe(captured_stderr.getvalue()), see_help) from None
-    if unused:
-        raise UsageError(f"{' '.join(unused)} belongs to no flag of shardtune {command}.", see_help)
+        raise UsageError(f"{command} is not a command.", f"{suggest(command, COMMANDS)}See shardtune --help.")
+    config, sentences = parse_flags(command, COMMANDS[command], words, is_positional=command in POSITIONAL)
+    notes.extend(sentences)
     return config
 
 
 def _usage() -> str:
     first_sentences = {name: re.split(r"\.(?:\s|$)", config.__doc__)[0] for name, config in COMMANDS.items()}
     return USAGE.format(commands="\n".join(f"  {name:<9}{sentence}." for name, sentence in first_sentences.items()))
-
-
-def _check_flags(command: str, words: Sequence[str]) -> None:
-    """Raise UsageError for a flag that the command does not have, or for one that it requires and that is missing."""
-    fields = dataclasses.fields(COMMANDS[command])
-    required = [field.name for field in fields if field.default is dataclasses.MISSING]
-    flags = {field.name for field in fields} | {f"no_{field.name}" for field in fields if isinstance(field.default, bool)}
-    if command in POSITIONAL:
-        flags, required = flags.difference(required), []
-    typed = [word.partition("=")[0] for word in words if word.startswith("--")]
-    names = [word[2:].replace("-", "_") for word in typed]
-    see_help = f"See shardtune {command} --help."
-    for word, name in zip(typed, names, strict=True):
-        if name not in flags | {"help"}:
-            raise UsageError(f"{word} is not a flag of shardtune {command}.", f"{_suggest(name, flags, '--')}{see_help}")
-    missing = [f"--{name}" for name in required if name not in names]
-    if missing and not {"-h", "--help"}.intersection(words):
-        raise UsageError(f"shardtune {command} was given no {' and no '.join(missing)}.", see_help)
-
-
-def _suggest(typed: str, names: Iterable[str], prefix: str = "") -> str:
-    """A question that names the nearest of `names`; empty if none is near."""
-    nearest = difflib.get_close_matches(typed, sorted(names), n=1)
-    return f"Did you mean {prefix}{nearest[0]}? " if nearest else ""
-
-
-def _unframe(box: str) -> str:
-    """The first part of what tyro draws in a box, as one sentence: below the title, above the first line."""
-    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
-    return " ".join(takewhile(lambda line: not line.startswith(("─", "╰")), lines)).rstrip(".") + "."
 
 
 def _versions() -> str:
@@ -212,6 +167,12 @@ def _select_command(config: Any) -> tuple[Backend | None, Run]:
     from shardtune.evaluate.command import evaluate
 
     return "horovod", evaluate
+
+
+def _run_with_notes(notes: Sequence[str], run: Run, config: Any, world: World) -> None:
+    for note in notes if world.is_root else ():
+        _print_error(note)
+    run(config, world)
 
 
 def _exit_with_error(error: Exception, world: World, debug: bool) -> NoReturn:

@@ -1,6 +1,7 @@
 """Any number of ranks builds the same bytes, of images of all kinds."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,12 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
 def test_any_number_of_ranks_builds_the_same_bytes(mixed: Reference, tmp_path: Path, ranks: int) -> None:
-    done = run(mixed.command(tmp_path), launcher="mpirun", ranks=ranks, timeout=60)
+    done = run([*mixed.command(tmp_path), "--num_threads=8"], launcher="mpirun", ranks=ranks, timeout=60)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1] == "Finished writing all 27 images in data set."
+    assert done.stdout.count("shardtune: --num_threads has no effect: ") == 1
+    validation, train = re.findall(r"(?<=\nFinished writing all )\d+(?= images in data set\.\n)", done.stdout)
+    assert int(validation) + int(train) == 27
+    assert done.stdout.endswith(f"The train split has 4 shard(s).\nFinished writing all {train} images in data set.\n")
     assert contents(tmp_path) == mixed.files
     assert all(mixed.files[name] for name in ("rejects.jsonl", "duplicates.jsonl"))
     assert json.loads(mixed.files[MANIFEST_NAME])["provenance"]["boxes"]["moved"] == 2

@@ -2,15 +2,19 @@
 
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shardtune.model.averages import EMA_SUFFIX
-from shardtune.model.checkpoint_file import latest, load
+from shardtune.model.checkpoint_file import checkpoint_path, latest, load
 from tests.distributed.training import TRAIN
-from tests.launching import launch, shardtune
+from tests.launching import finish, launch, shardtune, start
+
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?"
 
 
 def test_two_workers_agree_and_say_so(inception_run: Path) -> None:
@@ -28,14 +32,47 @@ def test_any_number_of_workers_counts_the_same_integers(
     for launcher, ranks in (("alone", 1), ("horovodrun --mpi", 2), ("horovodrun --gloo", 3)):
         output = shardtune(
             "eval", "--data_dir", small_data, "--checkpoint_dir", inception_run, "--eval_dir", tmp_path, "--subset", subset,
-            "--batch_size", 8, launcher=launcher, ranks=ranks,
+            "--batch_size", 8, "--input_queue_memory_factor=1", "--run_once", launcher=launcher, ranks=ranks,
         )  # fmt: skip
-        assert len(re.findall(r"precision @ 1 = \d\.\d{4} recall @ 5 = \d\.\d{4} \[\d+ examples\]", output)) == 1
+        assert output.count("shardtune: --input_queue_memory_factor has no effect: ") == 1
+        checkpoint = inception_run / "checkpoints" / "step-00000006.safetensors"
+        positions = [
+            [match.start() for match in re.finditer(line, output)]
+            for line in (
+                rf"Successfully loaded model from {checkpoint} at step=6\.\n",
+                rf"{TIME}: starting evaluation on \({subset}\)\.\n",
+                rf"{TIME}: \[\d+ batches out of \d+\] \(\d+\.\d examples/sec; \d+\.\d{{3}}sec/batch\)\n",
+                rf"{TIME}: precision @ 1 = \d\.\d{{4}} recall @ 5 = \d\.\d{{4}} \[\d+ examples\]",
+            )
+        ]
+        assert [len(found) for found in positions] == [1] * 4
+        assert positions == sorted(positions)
         result = json.loads((tmp_path / "eval.json").read_text())
         results.append([result[key] for key in ("examples", "top_1", "top_5")])
     assert results[0] == results[1] == results[2]
     manifest = json.loads((small_data / "dataset.json").read_text())
     assert results[0][0] == sum(manifest["class_counts"][subset])
+
+
+def test_each_new_checkpoint_is_evaluated_until_a_signal(inception_run: Path, small_data: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(inception_run, tmp_path / "run")
+    flags = {"data_dir": small_data, "checkpoint_dir": run, "eval_dir": tmp_path, "run_once": False, "eval_interval_secs": 1}
+    process = start([sys.executable, "-m", "shardtune", "eval", *(f"--{name}={value}" for name, value in flags.items())])
+    try:
+        assert process.stdout
+        for step in (6, 7):
+            if step == 7:
+                shutil.copy(checkpoint_path(run, 6), tmp_path / "new")
+                (tmp_path / "new").rename(checkpoint_path(run, 7))
+            loaded = next(line for line in process.stdout if line.startswith("Successfully loaded"))
+            assert loaded.endswith(f" at step={step}.\n")
+            next(line for line in process.stdout if "precision @ 1" in line)  # and eval.json is there
+            assert json.loads((tmp_path / "eval.json").read_text())["step"] == step
+    finally:
+        process.terminate()
+        done = finish(process, timeout=60)
+    assert done.returncode == 75, done.stdout
+    assert "shardtune: Stopped by a signal. The same command resumes from what is finished.\n" in done.stdout
 
 
 def test_a_run_starts_from_the_averaged_weights_of_another(inception_run: Path, small_data: Path, tmp_path: Path) -> None:

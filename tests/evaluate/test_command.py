@@ -1,4 +1,6 @@
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 
 from shardtune.errors import CheckpointError, DataError
-from shardtune.evaluate.command import _load_inputs, result_line
+from shardtune.evaluate.command import _load_inputs, _report_progress, _wait_for_checkpoint, result_line
 from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.counts import TopKCounts
 from shardtune.model import checkpoint_file
@@ -70,6 +72,39 @@ def test_a_run_of_other_classes_and_a_run_without_a_checkpoint_are_refused(tmp_p
         load(data, other)
     with pytest.raises(CheckpointError, match=rf"The run in {new} has no checkpoint yet\. Run shardtune train first\.$"):
         load(data, new)
+
+
+def test_a_run_that_has_no_checkpoint_yet_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run = write(tmp_path / "data", [1], "validation"), tmp_path / "run"
+    with ThreadPoolExecutor() as threads:
+        loading = threads.submit(load, data, run, run_once=False, eval_interval_secs=1)
+        run_of(run, ["n1"], 3)
+        assert loading.result()[3] == (3, run / "checkpoints" / "step-00000003.safetensors")
+    assert capsys.readouterr().out in (f"No checkpoint file found in {run}: waiting for one.\n", "")
+
+
+def test_another_checkpoint_is_waited_for(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", ["n1"], 3)
+    config = EvalConfig(tmp_path, run, tmp_path, run_once=False, eval_interval_secs=1)
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(_wait_for_checkpoint, config, World(), last_step=3)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=2.5)
+        checkpoint_file.save(run, 7, {"x": np.zeros(1)})
+        assert waiting.result()[0] == 7
+
+
+@pytest.mark.parametrize(("ranks", "batches", "done"), [(1, 45, [20, 40, 45]), (2, 23, [40, 45]), (1, 20, [20])])
+def test_progress_is_printed_every_20_batches_and_at_the_end(
+    capsys: pytest.CaptureFixture[str], ranks: int, batches: int, done: list[int]
+) -> None:
+    numbers = range(batches)
+    assert list(_report_progress(numbers, World(size=ranks), batch_size=10, examples=done[-1] * 10 - 3)) == list(numbers)
+    pattern = (
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?: \[(\d+) batches out of (\d+)\] \(\d+\.\d examples/sec; \d+\.\d{3}sec/batch\)"
+    )
+    lines = [re.fullmatch(pattern, line) for line in capsys.readouterr().out.splitlines()]
+    assert [(int(line[2]), int(line[3])) for line in lines if line] == [(number, done[-1]) for number in done]
 
 
 def test_recall_at_5_of_five_classes_is_explained() -> None:

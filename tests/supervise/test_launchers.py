@@ -86,6 +86,7 @@ def test_the_subcommand(words: str, expected: str) -> None:
         ("--train-dir=a=b", "a=b"),
         ("--train_dir a --train_dir=b", "b"),
         ("--train_dir=a --train-dir b", "b"),
+        ("-train_dir=a", "a"),
         ("--epochs 3", None),
         ("--train_dir=", None),
         ("--train_dir", None),

@@ -63,7 +63,10 @@ def build(config: BuildConfig, world: World) -> Manifest:
     if world.is_root:
         seconds = round(time.monotonic() - started, 3)
         _append_log(work / LOG_NAME, {"ranks": world.size, "seconds": seconds, "images": images, "ignored": ignored.counts})
-    print_on_root(world, f"Finished writing all {images} images in data set.")
+    for split in ("validation", "train"):  # the order, and the sentence, of build_image_data.py of 2016
+        if shards := len(manifest.splits[split]):
+            print_on_root(world, f"The {split} split has {shards} shard(s).")
+            print_on_root(world, f"Finished writing all {manifest.examples(split)} images in data set.")
     return manifest
 
 

@@ -57,11 +57,9 @@ class BuildConfig:
     kept its size and time: a build compares contents only where times differ."""
     hang_timeout: float = 600.0
     """Seconds without progress after which the job ends and reports which rank is late."""
-    num_threads: int = 1
-    """No effect; accepted for command lines of research/inception. Each rank is one thread: mpirun -n 8 runs 8 of them."""
 
     def __post_init__(self) -> None:
-        for name in ("train_shards", "validation_shards", "num_threads"):
+        for name in ("train_shards", "validation_shards"):
             check_flag(getattr(self, name) > 0, f"{name} must be at least 1", getattr(self, name))
         for name in ("max_rejects", "validation_examples"):
             check_flag(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))

@@ -1,9 +1,15 @@
-"""`shardtune eval`: measure the newest checkpoint of a run on a split, every example once."""
+"""`shardtune eval`: measure the newest checkpoint of a run on a split, every example once.
+
+What it prints are the lines of research/inception's inception_eval.py.
+"""
 
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
@@ -19,9 +25,12 @@ from shardtune.runtime.files import write_json
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
+BATCHES_BETWEEN_LINES = 20
+T = TypeVar("T")
+
 
 def evaluate(config: EvalConfig, world: World) -> TopKCounts:
-    """Print precision@1 and recall@5, write them to `eval_dir/eval.json`, and return the counts.
+    """Evaluate the newest checkpoint, and return its counts if that is all; else every newer one, for ever.
 
     Raises:
         DataError, CheckpointError: no examples, no checkpoint, or a checkpoint of other classes.
@@ -29,17 +38,31 @@ def evaluate(config: EvalConfig, world: World) -> TopKCounts:
     num_threads = devices.configure_devices(world)
     manifest, records, run_config, (step, checkpoint) = world.broadcast_from_root(lambda: _load_inputs(config, world))
     reader = RecordReader(config.data_dir, manifest, config.subset, records, config.on_corrupt)
-    examples = min(len(reader), config.num_examples or len(reader))
     image_size = run_config["config"]["image_size"]
     model = inception.build(manifest.num_classes, image_size)
-    pretrained.restore(model, checkpoint, averaged=config.ema)
-
+    evaluator = Evaluator(model)
     options = InputOptions(image_size, num_threads, device=devices.device())
-    batches = evaluation_batches(reader, world, options, batch_size=config.batch_size, examples=examples)
-    started = time.monotonic()
     world.guard.set_timeout(config.hang_timeout)
+    while True:
+        pretrained.restore(model, checkpoint, averaged=config.ema)
+        print_on_root(world, f"Successfully loaded model from {checkpoint} at step={step}.")
+        counts = _evaluate(config, world, evaluator, reader, options, step)
+        print_on_root(world, f"{datetime.now()}: {result_line(counts, manifest.num_classes)}")
+        if config.run_once:
+            return counts
+        step, checkpoint = world.broadcast_from_root(partial(_wait_for_checkpoint, config, world, last_step=step))
+
+
+def _evaluate(
+    config: EvalConfig, world: World, evaluator: Evaluator, reader: RecordReader, options: InputOptions, step: int
+) -> TopKCounts:
+    """The counts of the checkpoint of `step`, which the evaluator's network has; writes them to `eval_dir/eval.json`."""
+    examples = min(len(reader), config.num_examples or len(reader))
+    batches = evaluation_batches(reader, world, options, batch_size=config.batch_size, examples=examples)
+    print_on_root(world, f"{datetime.now()}: starting evaluation on ({config.subset}).")
+    started = time.monotonic()
     with closing(batches):
-        counts = Evaluator(model).run(batches, world)
+        counts = evaluator.run(_report_progress(batches, world, config.batch_size, examples), world)
     seconds = time.monotonic() - started
     if not counts or not counts.examples:
         raise DataError(
@@ -67,8 +90,21 @@ def evaluate(config: EvalConfig, world: World) -> TopKCounts:
             world,
             f"{examples - counts.examples} corrupt record(s) were left out: the first is {reader.describe_record(corrupt[0])}.",
         )
-    print_on_root(world, result_line(counts, manifest.num_classes))
     return counts
+
+
+def _report_progress(batches: Iterable[T], world: World, batch_size: int, examples: int) -> Iterator[T]:
+    """The same batches. Now and then, and after the last one, rank 0 prints how many all ranks have had, and how fast."""
+    total, printed, since = -(-examples // batch_size), 0, time.monotonic()
+    for number, batch in enumerate(batches, start=1):
+        yield batch
+        done = min(number * world.size, total)
+        if number % BATCHES_BETWEEN_LINES == 0 or done == total:
+            seconds = max(time.monotonic() - since, 1e-9)
+            rate = (min(done * batch_size, examples) - printed * batch_size) / seconds
+            speed = f"({rate:.1f} examples/sec; {seconds / (done - printed):.3f}sec/batch)"
+            print_on_root(world, f"{datetime.now()}: [{done} batches out of {total}] {speed}")
+            printed, since = done, time.monotonic()
 
 
 def result_line(counts: TopKCounts, num_classes: int) -> str:
@@ -88,6 +124,10 @@ def _load_inputs(config: EvalConfig, world: World) -> tuple[Manifest, RecordInde
     manifest, records = open_data_set(config.data_dir, world)
     if not manifest.examples(config.subset):
         raise _empty_split_error(config.data_dir, manifest, config.subset)
+    newest = _newest_checkpoint(config)
+    if newest is None and not config.run_once:
+        print_on_root(world, f"No checkpoint file found in {config.checkpoint_dir}: waiting for one.")
+        newest = _wait_for_checkpoint(config, world)
     run = _run_directory(config.checkpoint_dir)
     run_config = checkpoint_file.load_run_config(run)
     if run_config["labels"] != manifest.labels:
@@ -95,10 +135,24 @@ def _load_inputs(config: EvalConfig, world: World) -> tuple[Manifest, RecordInde
             f"The run in {run} was trained on the classes {run_config['labels']}, but {config.data_dir} has {manifest.labels}.",
             "Choose the data set of the run with --data_dir.",
         )
-    newest = checkpoint_file.latest(run)
     if newest is None:
         raise CheckpointError(f"The run in {run} has no checkpoint yet.", "Run shardtune train first.")
     return manifest, records[config.subset], run_config, newest
+
+
+def _wait_for_checkpoint(config: EvalConfig, world: World, last_step: int | None = None) -> tuple[int, Path]:
+    """Step and path of the newest checkpoint, when it is another one than that of `last_step`."""
+    while True:
+        for _ in range(config.eval_interval_secs):
+            world.guard.heartbeat("waiting for a checkpoint")
+            time.sleep(1)
+        newest = _newest_checkpoint(config)
+        if newest and newest[0] != last_step:
+            return newest
+
+
+def _newest_checkpoint(config: EvalConfig) -> tuple[int, Path] | None:
+    return checkpoint_file.latest(_run_directory(config.checkpoint_dir))
 
 
 def _empty_split_error(data_dir: Path, manifest: Manifest, subset: Split) -> DataError:

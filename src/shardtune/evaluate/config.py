@@ -25,6 +25,10 @@ class EvalConfig:
     """Examples per worker and step."""
     on_corrupt: OnCorrupt = "error"
     """At a record whose checksum does not match, error: stop. skip: leave it out of the count."""
+    run_once: bool = True
+    """--run_once=False: wait for the next checkpoint and evaluate it, too, until a signal ends the command (status 75)."""
+    eval_interval_secs: int = 300
+    """Seconds before it looks for the next checkpoint."""
     ema: bool = True
     """Evaluate the averaged weights; --no_ema: the weights of the last step."""
     hang_timeout: float = 600.0
@@ -33,4 +37,5 @@ class EvalConfig:
     def __post_init__(self) -> None:
         check_flag(self.batch_size > 0, "batch_size must be above 0", self.batch_size)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
+        check_flag(self.eval_interval_secs > 0, "eval_interval_secs must be above 0", self.eval_interval_secs)
         check_flag(self.num_examples is None or self.num_examples > 0, "num_examples must be above 0", self.num_examples)

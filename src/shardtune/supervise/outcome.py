@@ -83,7 +83,7 @@ def find_train_dir(words: Sequence[str]) -> Path:
     value = ""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         flag, equals, rest = word.partition("=")
-        if flag in ("--train_dir", "--train-dir"):
+        if re.fullmatch("--?train[_-]dir", flag):
             value = rest if equals else following
     if not value:
         raise UsageError("The training command has no --train_dir.", "Name the directory of the run.")
