@@ -17,6 +17,7 @@ from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.sealed import read_sealed, write_sealed
 from shardtune.runtime.world import World
 
+LOCK_NAME = ".fetch.lock"
 RECEIPT_VERSION = 1
 
 
@@ -52,45 +53,44 @@ class RemoteFile:
         return recorded if re.fullmatch("sha256:[0-9a-f]{64}", recorded) else ""
 
 
+@contextmanager
+def alone_in(directory: Path, world: World) -> Iterator[None]:
+    """Around what fetches into `directory`, which is made: wait while another process is in such a block. For rank 0."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with wait_for_lock(directory / LOCK_NAME, world):
+        yield
+
+
 def fetch_file(file: RemoteFile, directory: Path, world: World) -> None:
-    """Have the file in `directory`: nothing is requested if it is there and whole. For rank 0.
+    """Have the file in `directory`: nothing is requested if it is there and whole. Within `alone_in`.
 
     Raises:
         DownloadError: it cannot be downloaded, or has another digest.
         OSError: it cannot be written.
     """
-    with _alone(file, directory, world):
-        if not _download_unless_whole(file, directory, world):
-            print_on_root(world, f"{directory / file.name} is there and whole.")
+    if not _download_unless_whole(file, directory, world):
+        print_on_root(world, f"{directory / file.name} is there and whole.")
 
 
 def fetch_unpacked(file: RemoteFile, target: Path, directory: Path, world: World) -> None:
     """Have what the archive `file` holds under the name of `target` at `target`: nothing is done if it is there and whole.
 
-    The archive stays in `directory`; it is needed again only if `target` is damaged. For rank 0.
+    The archive stays in `directory`; it is needed again only if `target` is damaged. Within
+    `alone_in`.
 
     Raises:
         DownloadError: it cannot be downloaded, has another digest, or cannot be unpacked (see `unpack`).
         OSError: a file cannot be written.
     """
     receipt = target.parent / f".{target.name}.json"
-    with _alone(file, directory, world):
-        if target.exists() and read_sealed(receipt, RECEIPT_VERSION) == _receipt(target, file.expected_digest, world):
-            print_on_root(world, f"{target} is there and whole.")
-            return
-        _download_unless_whole(file, directory, world)
-        unpack(directory / file.name, target, lambda: world.guard.heartbeat(f"unpacking {file.name}"))
-        if not file.expected_digest:
-            _record_digest(file, directory, world)
-        write_sealed(receipt, RECEIPT_VERSION, _receipt(target, file.expected_digest, world))
-
-
-@contextmanager
-def _alone(file: RemoteFile, directory: Path, world: World) -> Iterator[None]:
-    """While another process fetches the same file into the same directory, wait."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with wait_for_lock(directory / f".{file.name}.lock", world):
-        yield
+    if target.exists() and read_sealed(receipt, RECEIPT_VERSION) == _receipt(target, file.expected_digest, world):
+        print_on_root(world, f"{target} is there and whole.")
+        return
+    _download_unless_whole(file, directory, world)
+    unpack(directory / file.name, target, lambda: world.guard.heartbeat(f"unpacking {file.name}"))
+    if not file.expected_digest:
+        _record_digest(file, directory, world)
+    write_sealed(receipt, RECEIPT_VERSION, _receipt(target, file.expected_digest, world))
 
 
 def _download_unless_whole(file: RemoteFile, directory: Path, world: World) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardtune.download.source import RemoteFile, fetch_file, fetch_unpacked
+from shardtune.download.source import RemoteFile, alone_in, fetch_file, fetch_unpacked
 from shardtune.runtime.cache import cache_directory
 from shardtune.runtime.world import World
 
@@ -55,10 +55,11 @@ def fetch_weights(source: WeightSource, directory: Path, world: World, *, url: s
     """
     weights = WEIGHTS[source]
     file = weights.file.replaced_by(url, sha256)
-    if weights.is_archive:
-        fetch_unpacked(file, directory / Path(weights.checkpoint).parts[0], directory, world)
-    else:
-        fetch_file(file, directory, world)
+    with alone_in(directory, world):
+        if weights.is_archive:
+            fetch_unpacked(file, directory / Path(weights.checkpoint).parts[0], directory, world)
+        else:
+            fetch_file(file, directory, world)
     return directory / weights.checkpoint
 
 

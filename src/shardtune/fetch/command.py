@@ -1,10 +1,10 @@
 """`shardtune fetch`: download on rank 0, and build on all ranks."""
 
-from pathlib import Path
+from contextlib import ExitStack
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.download.source import RemoteFile, fetch_unpacked
+from shardtune.download.source import RemoteFile, alone_in, fetch_unpacked
 from shardtune.download.weights import fetch_weights
 from shardtune.fetch.config import FetchConfig
 from shardtune.runtime.progress import print_on_root
@@ -26,7 +26,20 @@ def fetch(config: FetchConfig, world: World) -> None:
         DataError, WorldError: see `build`.
     """
     if config.what == "flowers":
-        photographs = world.broadcast_from_root(lambda: _fetch_photographs(config, world))
+        _fetch_flowers(config, world)
+        return
+    checkpoint = world.broadcast_from_root(
+        lambda: fetch_weights(config.source or "2016", config.directory, world, url=config.url, sha256=config.sha256)
+    )
+    print_on_root(world, str(checkpoint))
+
+
+def _fetch_flowers(config: FetchConfig, world: World) -> None:
+    photographs = config.directory / "raw-data" / "flower_photos"
+    file = FLOWERS.replaced_by(config.url, config.sha256)
+    with ExitStack() as stack:  # to the end of the build, which would refuse a second one
+        world.run_on_root(lambda: stack.enter_context(alone_in(config.directory, world)))
+        world.run_on_root(lambda: fetch_unpacked(file, photographs, config.directory, world))
         build(
             BuildConfig(
                 photographs,
@@ -37,14 +50,3 @@ def fetch(config: FetchConfig, world: World) -> None:
             ),
             world,
         )
-        return
-    checkpoint = world.broadcast_from_root(
-        lambda: fetch_weights(config.source or "2016", config.directory, world, url=config.url, sha256=config.sha256)
-    )
-    print_on_root(world, str(checkpoint))
-
-
-def _fetch_photographs(config: FetchConfig, world: World) -> Path:
-    folder = config.directory / "raw-data" / "flower_photos"
-    fetch_unpacked(FLOWERS.replaced_by(config.url, config.sha256), folder, config.directory, world)
-    return folder
