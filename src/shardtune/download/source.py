@@ -75,8 +75,7 @@ def fetch_file(file: RemoteFile, directory: Path, world: World) -> None:
 def fetch_unpacked(file: RemoteFile, target: Path, directory: Path, world: World) -> None:
     """Have what the archive `file` holds under the name of `target` at `target`: nothing is done if it is there and whole.
 
-    The archive stays in `directory`; it is needed again only if `target` is damaged. Within
-    `alone_in`.
+    The archive stays in `directory`; it is needed again only if `target` is damaged. Within `alone_in`.
 
     Raises:
         DownloadError: it cannot be downloaded, has another digest, or cannot be unpacked (see `unpack`).

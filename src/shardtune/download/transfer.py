@@ -46,9 +46,8 @@ def download(url: str, path: Path, world: World, check: Callable[[Path], None]) 
 
 
 def _local_path(url: str) -> Path | None:
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return Path(url2pathname(parts.path))
+    if url.startswith("file://"):
+        return Path(url2pathname(urlsplit(url).path))
     return Path(url) if "://" not in url else None
 
 
@@ -91,8 +90,9 @@ def _transfer(url: str, name: str, file: IO[bytes], world: World) -> None:
             start = file.seek(0)
             file.truncate()
         response.raise_for_status()
-        total = (start + int(response.headers.get("Content-Length") or 0)) // MEGABYTE
-        with ProgressReporter(world, f"MB of {name}", total, start=start // MEGABYTE) as progress:
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else 0
+        with ProgressReporter(world, f"MB of {name}", total // MEGABYTE, start=start // MEGABYTE) as progress:
             for chunk in response.iter_content(CHUNK_BYTES):
                 before = file.tell()
                 file.write(chunk)

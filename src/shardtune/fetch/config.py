@@ -20,8 +20,8 @@ class FetchConfig:
     directory: Path
     """Where to put them; created if it does not exist."""
     source: WeightSource | None = None
-    """Of inception-v3. 2016 (default): the release 2016-03-01, which tutorials name. slim: TF-Slim's of 2016-08-28.
-    keras, keras_notop: Keras's file with or without the top: the smallest downloads, without auxiliary head."""
+    """Of inception-v3. 2016 (default): the release 2016-03-01, which the tutorials name. slim: TF-Slim's of 2016-08-28.
+    keras, keras_notop: Keras's file with or without its top; it has no auxiliary head."""
     url: str = ""
     """Take the file from this address, or from this path, and not from where it is published."""
     sha256: str = ""

@@ -69,12 +69,11 @@ def wait_for_lock(path: Path, world: World) -> Iterator[None]:
         OSError: the file cannot be made or locked.
     """
     with _opened(path) as lock:
-        if not (is_free := _try_to_lock(lock, path)):
+        if not _try_to_lock(lock, path):
             print_on_root(world, f"Waiting for another process, which has locked {path}.")
-        while not is_free:
-            is_free = _try_to_lock(lock, path)
-            world.guard.heartbeat(f"waiting for another process, which has locked {path}")
-            time.sleep(POLL_SECONDS)
+            while not _try_to_lock(lock, path):
+                world.guard.heartbeat(f"waiting for another process, which has locked {path}")
+                time.sleep(POLL_SECONDS)
         yield
 
 
