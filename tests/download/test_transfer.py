@@ -67,6 +67,12 @@ def test_a_server_without_ranges_sends_the_whole_again(server: Server, tmp_path:
     assert len(server.ranges) == 3
 
 
+def test_a_file_that_becomes_shorter_meanwhile(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.cuts, server.has_ranges = [1_000_000], False
+    monkeypatch.setattr(transfer, "print_on_root", lambda world, text: setattr(server, "content", CONTENT[:1000]))
+    assert fetched(server.url(), tmp_path) == CONTENT[:1000]
+
+
 @pytest.mark.parametrize("statuses", [[500], [503, 502, 429, 408]])
 def test_a_status_that_may_pass_is_asked_again(server: Server, tmp_path: Path, statuses: list[int]) -> None:
     server.statuses = list(statuses)
