@@ -8,6 +8,7 @@ from shardtune import errors
     [
         (errors.UsageError, 2),
         (errors.DataError, 1),
+        (errors.DownloadError, 1),
         (errors.CheckpointError, 1),
         (errors.WorldError, 1),
         (errors.CollectiveError, 1),

@@ -13,18 +13,18 @@ from tests.pictures import plant
 
 SOURCE = Path(shardtune.__file__).parent
 # A room (package, or module at the top) imports from those below its own, so no stage imports another; but training measures
-# itself with the evaluator.
+# itself with the evaluator, and what is fetched is built.
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("builder", "doctor", "evaluate", "inspect", "supervise", "train"),
+    ("builder", "doctor", "evaluate", "fetch", "inspect", "supervise", "train"),
     ("input", "model"),
-    ("dataset",),
+    ("dataset", "download"),
     ("config", "flags"),
     ("runtime",),
     ("errors",),
 )
-EXCEPTIONS = {("train", "evaluate")}
+EXCEPTIONS = {("train", "evaluate"), ("fetch", "builder")}
 DEPTH = {name: depth for depth, floor in enumerate(FLOORS) for name in floor}
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
 
@@ -66,18 +66,25 @@ def test_every_exception_is_made_use_of() -> None:
 
 @pytest.mark.parametrize(
     ("package", "importer"),
-    [("mpi4py", "backends"), ("horovod", "backends"), ("tensorflow", "frameworks"), ("keras", "frameworks")],
+    [
+        ("mpi4py", "runtime/backends"),
+        ("horovod", "runtime/backends"),
+        ("tensorflow", "runtime/frameworks"),
+        ("keras", "runtime/frameworks"),
+        ("requests", "download/transfer"),
+    ],
 )
 def test_one_module_imports_what_is_heavy(package: str, importer: str) -> None:
     importers = [path for path in MODULES if any(name.split(".")[0] == package for name in imported(path))]
-    assert importers == [SOURCE / "runtime" / f"{importer}.py"]
+    assert importers == [SOURCE / f"{importer}.py"]
 
 
-def test_a_data_set_is_made_and_looked_at_without_tensorflow_or_mpi(tmp_path: Path) -> None:
+def test_a_data_set_is_made_and_looked_at_without_what_is_slow_to_import(tmp_path: Path) -> None:
     plant(tmp_path / "images", per_class=2)
     code = f"""
 import sys
 from pathlib import Path
+import shardtune.cli, shardtune.fetch.command
 from shardtune.builder.builder import build
 from shardtune.inspect.summary import inspect
 from shardtune.inspect.verify import verify
@@ -88,7 +95,7 @@ images, data = Path({str(tmp_path / "images")!r}), Path({str(tmp_path / "data")!
 build(BuildConfig(images, data, train_shards=2), World())
 verify(VerifyConfig(data), World())
 inspect(InspectConfig(data, data / "contact.png"), World())
-print(sorted({{"tensorflow", "keras", "horovod", "mpi4py"}} & sys.modules.keys()))
+print(sorted({{"tensorflow", "keras", "horovod", "mpi4py", "requests"}} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr

@@ -16,6 +16,7 @@ from shardtune.builder.config import BuildConfig
 from shardtune.doctor.config import DoctorConfig
 from shardtune.errors import ReportedElsewhereError, RootFailedError, ShardtuneError, StoppedError, UsageError, exit_status_of
 from shardtune.evaluate.config import EvalConfig
+from shardtune.fetch.config import FetchConfig
 from shardtune.flags.parser import parse_flags, suggest
 from shardtune.inspect.config import InspectConfig, VerifyConfig
 from shardtune.runtime.backends import Backend, enable_timeline
@@ -36,6 +37,7 @@ Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU.
 
 shardtune COMMAND --help lists the flags of a command, --debug shows tracebacks, --version the versions of all packages."""
 COMMANDS: dict[str, Any] = {
+    "fetch": FetchConfig,
     "build": BuildConfig,
     "verify": VerifyConfig,
     "inspect": InspectConfig,
@@ -44,7 +46,7 @@ COMMANDS: dict[str, Any] = {
     "doctor": DoctorConfig,
     "supervise": SuperviseConfig,
 }
-POSITIONAL = ("verify", "inspect", "supervise")  # commands whose required arguments are given without a flag
+POSITIONAL = ("fetch", "verify", "inspect", "supervise")  # commands whose required arguments are given without a flag
 ROOT_REPORT_SECONDS = 10  # until rank 0 has printed why it fails and has ended the job, on a busy machine
 Run = Callable[[Any, World], Any]
 
@@ -141,6 +143,10 @@ def _select_command(config: Any) -> tuple[Backend | None, Run]:
         from shardtune.supervise.command import supervise
 
         return None, supervise  # it starts the ranks
+    if isinstance(config, FetchConfig):
+        from shardtune.fetch.command import fetch
+
+        return "mpi", fetch
     if isinstance(config, BuildConfig):
         from shardtune.builder.builder import build
 

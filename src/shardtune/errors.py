@@ -3,6 +3,7 @@
 ShardtuneError                    exit status 1
 ├── UsageError                    exit status 2: flags that are wrong or contradict each other
 ├── DataError                     image folders, labels, shards, manifests
+├── DownloadError                 a file from the network cannot be had, is damaged, or is not what it should be
 ├── CheckpointError               pretrained weights and run directories
 ├── WorldError                    launcher, MPI and Horovod disagree, or a backend is missing; another job has the directory
 │   ├── CollectiveError           an operation over all ranks failed
@@ -39,6 +40,10 @@ class UsageError(ShardtuneError):
 
 class DataError(ShardtuneError):
     """Images, labels, shards or a manifest are missing, damaged or not as they should be."""
+
+
+class DownloadError(ShardtuneError):
+    """A file cannot be downloaded or unpacked, or is not the one that was published."""
 
 
 class CheckpointError(ShardtuneError):

@@ -16,8 +16,8 @@ from tests.launching import ENVIRONMENT, finish, start
 
 SECONDS_TO_START = 120  # a hang ends there
 # linuxproc and no task plugin: others need cgroups, which a container may not have. A job that is queued again waits until
-# its credentials have expired. Two SLURMs on one machine (one for each pytest-xdist worker) need a TmpFS of their own, for PMIx's
-# folder of a step, and job numbers of their own: Open MPI names the memory that tasks share only by user, job and step.
+# its credentials have expired. Two SLURMs on one machine (one for each pytest-xdist worker) need a TmpFS of their own, for the
+# folder of PMIx, and job numbers of their own: Open MPI names the memory that tasks share only by user, job and step.
 CONFIGURATION = """\
 ClusterName=shardtune
 SlurmctldHost={host}(127.0.0.1)

@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shardtune.download.source import RemoteFile
+from shardtune.download.weights import WEIGHTS
 from shardtune.errors import CheckpointError
+from shardtune.model import checkpoint_file
+from shardtune.model.inception import named_variables
 from shardtune.runtime.world import RootOnly, World
 from shardtune.train.checkpoint_manager import LoadedCheckpoint
 from shardtune.train.config import Optimizer, TrainConfig
@@ -14,6 +19,7 @@ from shardtune.train.optimizers import build_optimizer
 from shardtune.train.progress import RunProgress
 from shardtune.train.state import TrainState
 from shardtune.train.step import TrainStep
+from tests.download.server import serving
 from tests.train.networks import small
 
 BATCH, SIDE, CLASSES = 4, 8, 5
@@ -74,6 +80,22 @@ def test_slots_that_bear_numbers_are_those_of_the_same_variables(optimizer: Opti
     again = restored(config, kept).snapshot()
     assert again.keys() == saved.keys()
     assert all(np.array_equal(again[name], saved[name]) for name in saved)
+
+
+def test_the_word_imagenet_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = small(CLASSES, SIDE)
+    values = {name: np.array(variable.numpy()) + 1 for name, variable in named_variables(model).items()}
+    content = checkpoint_file.save(tmp_path, 1, values).read_bytes()
+    with serving(content) as server:
+        file = RemoteFile("k.h5", server.url(), f"md5:{hashlib.md5(content).hexdigest()}")
+        monkeypatch.setitem(WEIGHTS, "keras", replace(WEIGHTS["keras"], file=file, checkpoint="k.h5"))
+        state = TrainState(model, CONFIG)
+        config = replace(CONFIG, pretrained_model_checkpoint_path=Path("imagenet"))
+        state.restore_or_initialize(config, World(), RootOnly(None, is_root=True))
+    assert all(np.array_equal(value, state.snapshot()[name]) for name, value in values.items())
+    assert (tmp_path / "shardtune" / "weights" / "k.h5").read_bytes() == content
 
 
 def test_a_checkpoint_of_another_optimizer_changes_nothing() -> None:

@@ -5,7 +5,6 @@ hidden folder beside the shards or, where that cannot be written, in the user's 
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -29,6 +28,7 @@ from shardtune.dataset.manifest import (
 )
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
+from shardtune.runtime.cache import cache_directory
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.sealed import read_sealed, write_sealed
 from shardtune.runtime.world import World
@@ -95,8 +95,7 @@ def _load(folder: Path) -> tuple[Manifest, dict[Split, RecordIndex]]:
 
 
 def _cache_folder(directory: Path) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "shardtune" / hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:32]
+    return cache_directory() / hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:32]
 
 
 def _shard_names(directory: Path, split: Split) -> list[str]:

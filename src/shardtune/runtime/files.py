@@ -119,15 +119,16 @@ def write_json(path: Path, value: Any) -> None:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file as hexadecimal text. Reads the file in chunks."""
-    return _hash_file(path, hashlib.sha256())
+    return hash_file(path, hashlib.sha256())
 
 
 def xxh3_file(path: Path) -> str:
     """128-bit XXH3 of a file as hexadecimal text. As fast as memory; not safe against intent. Reads the file in chunks."""
-    return _hash_file(path, xxhash.xxh3_128())
+    return hash_file(path, xxhash.xxh3_128())
 
 
-def _hash_file(path: Path, digest: Any) -> str:
+def hash_file(path: Path, digest: Any) -> str:
+    """The hexadecimal digest of a file, by an object of hashlib or xxhash. Reads the file in chunks."""
     chunk = memoryview(bytearray(CHUNK_BYTES))
     with filename_in_errors(path), path.open("rb", buffering=0) as file:
         while size := file.readinto(chunk):

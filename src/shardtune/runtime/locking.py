@@ -16,6 +16,7 @@ from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 LOCK_NAME = "lock"
+POLL_SECONDS = 0.2
 VISIBILITY_SECONDS = 10.0  # in which a network file system must show a new file on other hosts
 
 
@@ -47,7 +48,10 @@ def exclusive_directory(directory: Path, world: World, covers: Path | None = Non
 def _locked_and_leased(directory: Path, report: Callable[[str], None]) -> Iterator[Path]:
     """Lock and lease for the block, which gets the folder of the lease's owner."""
     directory.mkdir(parents=True, exist_ok=True)
-    with _locked(directory):
+    with _opened(directory / LOCK_NAME) as lock:
+        # On a file system without locks, the lease alone protects.
+        if not _try_to_lock(lock, directory / LOCK_NAME):
+            raise in_use_error(directory, describe_owner(directory))
         lease, completed = Lease(directory, report), False
         try:
             yield lease.folder
@@ -57,25 +61,43 @@ def _locked_and_leased(directory: Path, report: Callable[[str], None]) -> Iterat
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    with filename_in_errors(directory / LOCK_NAME):
-        lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(lock, directory)
+def wait_for_lock(path: Path, world: World) -> Iterator[None]:
+    """Keep other processes out of such a block with the same `path`, which stays as an empty file; wait until none is in it. On
+    a file system without locks nothing is waited for. For rank 0.
+
+    Raises:
+        OSError: the file cannot be made or locked.
+    """
+    with _opened(path) as lock:
+        if not _try_to_lock(lock, path):
+            print_on_root(world, f"Waiting for another process, which has locked {path}.")
+            while not _try_to_lock(lock, path):
+                world.guard.heartbeat(f"waiting for another process, which has locked {path}")
+                time.sleep(POLL_SECONDS)
         yield
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    with filename_in_errors(path):
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield lock
     finally:
         os.close(lock)
 
 
-def _lock(lock: int, directory: Path) -> None:
+def _try_to_lock(lock: int, path: Path) -> bool:
+    """Returns False if another process has locked it, and True on a file system without locks."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise in_use_error(directory, describe_owner(directory)) from None
+        return False
     except OSError as error:
-        if error.errno not in {errno.ENOLCK, *UNSUPPORTED}:  # on a file system without locks, the lease alone protects
-            error.filename = str(directory / LOCK_NAME)
+        if error.errno not in {errno.ENOLCK, *UNSUPPORTED}:
+            error.filename = str(path)
             raise
+    return True
 
 
 def _check_all_see(visible: list[tuple[str, bool]], directory: Path) -> None:

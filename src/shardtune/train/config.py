@@ -27,7 +27,8 @@ class TrainConfig:
     """Run directory: checkpoints, metrics.jsonl, config.json. A run that was cut short resumes from its last checkpoint."""
     pretrained_model_checkpoint_path: Path | None = None
     """Weights to start from: the release inception-v3-2016-03-01 (its folder or model.ckpt-157585), TF-Slim's
-    inception_v3.ckpt, a Keras .h5, .weights.h5 or .keras file of InceptionV3, or the train_dir of another run."""
+    inception_v3.ckpt, a Keras .h5, .weights.h5 or .keras file of InceptionV3, or the train_dir of another run. The word
+    imagenet: Keras's file, downloaded at first use into ~/.cache/shardtune, unless a file or folder of that name exists."""
     pretrained_ema: bool = False
     """Start from the averaged weights (ExponentialMovingAverage), which the release and runs of shardtune have too."""
     fine_tune: bool = False

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shardtune.download.weights import find_pretrained
 from shardtune.model import checkpoint_file, pretrained
 from shardtune.model.averages import EMA_SUFFIX, ExponentialMovingAverage
 from shardtune.model.checkpoint_file import Tensors
@@ -101,7 +102,8 @@ class TrainState:
             return
         path = config.pretrained_model_checkpoint_path
         if path:
-            report = pretrained.restore(self.model, path, fine_tune=config.fine_tune, averaged=config.pretrained_ema)
+            found = find_pretrained(path, world)
+            report = pretrained.restore(self.model, found, fine_tune=config.fine_tune, averaged=config.pretrained_ema)
             print_on_root(world, str(report))
         self._read_groups()
         self.averages.reset()

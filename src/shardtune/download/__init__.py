@@ -1,0 +1,1 @@
+"""Files from the network: downloaded whole or not at all, checked, and unpacked with care."""
