@@ -13,6 +13,7 @@ from shardtune.builder.partition import (
     group_by_digest,
     hash_shuffle,
     holdout_counts,
+    holdout_order,
     is_first_occurrence,
     select_holdout,
     split_into_shards,
@@ -85,6 +86,14 @@ def test_the_order_is_a_shuffle_that_the_seed_decides() -> None:
     assert first != names
     assert first != second
     assert set(first) == set(second) == set(names)
+
+
+def test_images_are_held_out_from_all_over_the_order_of_the_shards() -> None:
+    files = hash_shuffle(listing_of([f"a/{number}.jpg" for number in range(2000)]), 0)
+    order = holdout_order(files, 0)
+    assert sorted(order.tolist()) == list(range(2000))
+    in_quarters = np.bincount(order[:400] // 500)
+    assert (abs(in_quarters - 100) < 35).all()  # four standard deviations
 
 
 def test_the_order_is_that_of_earlier_releases() -> None:

@@ -93,7 +93,9 @@ def _assign_splits(
         return {s: SplitPlan(s, directories[s], files, np.arange(len(files))) for s, files in tables.items()}
     files = tables["train"]
     counts = _holdout_counts(config, files, classes)
-    is_heldout = partition.select_holdout(files.labels, partition.group_by_digest(digests["train"]), counts)
+    order = partition.holdout_order(files, config.seed)
+    is_heldout = np.zeros(len(files), bool)
+    is_heldout[order] = partition.select_holdout(files.labels[order], partition.group_by_digest(digests["train"][order]), counts)
     return {
         "train": SplitPlan("train", directories["train"], files, np.flatnonzero(~is_heldout)),
         "validation": SplitPlan("train", directories["train"], files, np.flatnonzero(is_heldout)),
