@@ -95,7 +95,8 @@ def _assign_splits(
     counts = _holdout_counts(config, files, classes)
     order = partition.holdout_order(files, config.seed)
     is_heldout = np.zeros(len(files), bool)
-    is_heldout[order] = partition.select_holdout(files.labels[order], partition.group_by_digest(digests["train"][order]), counts)
+    groups = partition.group_by_digest(digests["train"][order])
+    is_heldout[order] = partition.select_holdout(files.labels[order], groups, counts)
     return {
         "train": SplitPlan("train", directories["train"], files, np.flatnonzero(~is_heldout)),
         "validation": SplitPlan("train", directories["train"], files, np.flatnonzero(is_heldout)),
