@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 
-from shardtune.supervise.launchers import OPEN_MPI_ENVIRONMENT, choose_horovodrun
+from shardtune.supervise.launchers import LAUNCHER_ENVIRONMENT, choose_horovodrun
 from tests.benchmarks.gpu_check.runner import Part
 
 PACKAGE = "tests.benchmarks.gpu_check"
@@ -36,7 +36,7 @@ def list_parts(gpus: int, *, small: bool) -> Iterator[Part]:
     for count in worker_counts(gpus):
         worker = part(f"workers {count}", "workers", 0.15)
         launcher = choose_horovodrun((), count, "", lambda host: True)
-        yield Part(worker.name, (*launcher, *worker.command), worker.share, OPEN_MPI_ENVIRONMENT)
+        yield Part(worker.name, (*launcher, *worker.command), worker.share, LAUNCHER_ENVIRONMENT)
     yield part("real data", "photographs", 0.15)
     for pair in LATER_RATES:
         yield rates(*pair)
