@@ -79,6 +79,8 @@ def test_a_training_run_that_cannot_be_is_refused(wrong: dict[str, Any], value: 
         ({"pretrained_ema": True}, "--pretrained_ema needs weights to start from."),
         ({"batch_norm": "frozen"}, "--batch_norm frozen needs weights to start from."),
         ({"freeze_trunk": True, "freeze_until": "mixed3"}, "--freeze_trunk and --freeze_until mixed3 both say what is frozen."),
+        ({"jit": "all", "deterministic": True}, "--jit all cannot be --deterministic: "),
+        ({"jit": "all", "batch_norm": "synced"}, "--jit all cannot compile --batch_norm synced, "),
     ],
 )
 def test_flags_of_training_that_contradict_each_other_are_refused(contradiction: dict[str, Any], message: str) -> None:

@@ -98,7 +98,7 @@ def compare_worlds(data: Path, shared_data: Path, directory: Path, *flags: objec
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("jit", ["none", pytest.param("all", marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("jit", ["none", pytest.param("update", marks=pytest.mark.exhaustive)])
 def test_bits_and_parity_at_75_pixels(small_data: Path, shared_data: Path, tmp_path: Path, jit: str) -> None:
     compare_worlds(small_data, shared_data, tmp_path, "--image_size", 75, "--jit", jit, timeout=400)
 

@@ -77,7 +77,7 @@ class TrainConfig:
     factor that adapts."""
     jit: Jit = "none"
     """What XLA compiles. update: what changes the weights. all: the network and its gradients, too; it does not go with synced
-    batch_norm."""
+    batch_norm, nor with deterministic."""
     batch_norm: Literal["per_worker", "synced", "frozen"] = "per_worker"
     """per_worker: each worker normalises by its own examples. synced: by those of all workers, as one worker with the whole
     batch would. frozen: by the moving statistics of the checkpoint, which do not change. Where a worker needs several
@@ -177,6 +177,11 @@ class TrainConfig:
             not (self.jit == "all" and self.batch_norm == "synced"),
             "--jit all cannot compile --batch_norm synced, whose workers meet inside the network.",
             "Give --jit update or another --batch_norm.",
+        )
+        check_flags(
+            not (self.jit == "all" and self.deterministic),
+            "--jit all cannot be --deterministic: XLA has no deterministic gradient of max pooling.",
+            "Give --jit update, or leave out --deterministic.",
         )
         check_flags(
             not (self.freeze_trunk and self.freeze_until),
