@@ -104,8 +104,10 @@ def evaluation_batches(
     plan = _BatchPlan(range(world.rank, total, world.size), [(0, batch_size)], select)
     with closing(_Batches(reader, plan, options).generate()) as batches:
         for number, [(images, labels)], corrupt in batches:
-            valid = ~np.isin(select(number)[0], list(corrupt))
-            yield (images[valid], labels[valid]) if corrupt else (images, labels)
+            if corrupt:
+                valid = ~np.isin(select(number)[0], list(corrupt))
+                images, labels = images[valid], labels[valid]
+            yield images, labels
     if len(plan.numbers) < -(-total // world.size):
         yield tf.zeros((0, options.image_size, options.image_size, 3)), tf.zeros(0, tf.int64)
 

@@ -152,7 +152,7 @@ def device() -> str:
     return "/GPU:0" if uses_gpu() else "/CPU:0"
 
 
-def device_name(threads: int) -> str:
+def describe_device(threads: int) -> str:
     """What this rank computes on, as text for people.
 
     Args:

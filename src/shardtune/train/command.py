@@ -95,7 +95,7 @@ def build_and_train(
         world,
         f"Training {len(readers['train'])} images of {len(manifest.labels)} classes for {plan.total_steps} steps of "
         f"{plan.global_batch} ({epochs:.1f} epochs), {world.size} worker(s) × {local_batch_size}, "
-        f"each on {devices.device_name(context.threads)}; {plan.schedule}."
+        f"each on {devices.describe_device(context.threads)}; {plan.schedule}."
         + ("" if "aux_logits" in state.model.output else " No auxiliary head below 107 pixels."),
     )
     if idle := devices.count_idle_gpus(world):

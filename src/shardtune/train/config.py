@@ -95,7 +95,7 @@ class TrainConfig:
     """error: stop at a record whose checksum does not match. skip: take the next valid record instead, and count it."""
     input_queue_memory_factor: int = 1
     """Records that each worker may queue between disk and decoder, in units of 1,024: about 60 MB each for photographs of
-    60 KB, and reading takes up to 30 MB more. Up to 3 batches of decoded images (1.1 MB an image at 299 pixels) come on top.
+    60 KB, and reading takes up to 30 MB more. Up to 4 batches of decoded images (1.1 MB an image at 299 pixels) come on top.
     The order of examples does not depend on it."""
     seed: int = 0
     """Determines initial weights, the order of examples, and augmentation; at least 0."""
