@@ -145,5 +145,5 @@ FLAGS_2016: dict[str, dict[str, Treatment]] = {
 def describe(command: str) -> str:
     """What --help says of the flags of 2016, one a line; empty for a command that has none."""
     lines = [f"  --{name:<34}{treatment}" for name, treatment in FLAGS_2016.get(command, {}).items()]
-    title = "flags of 2016, of the scripts of research/inception, whose command lines work as they are:"
+    title = "flags of 2016, of the scripts of research/inception:"
     return "\n".join([title, *lines, ""]) if lines else ""
