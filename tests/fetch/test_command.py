@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,11 @@ def test_two_at_once_download_once(tmp_path: Path, server: Server) -> None:
 
 
 def has_open(process: subprocess.Popen[str], name: str) -> bool:
-    return any(link.is_symlink() and link.readlink().name == name for link in Path(f"/proc/{process.pid}/fd").iterdir())
+    for link in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # the process has closed it meanwhile
+            if link.readlink().name == name:
+                return True
+    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
