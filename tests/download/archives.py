@@ -1,7 +1,10 @@
 """Small archives: honest ones, and those that no one should unpack."""
 
+import gzip
 import io
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from tests.pictures import plant
 def packed(*members: tuple[str, Any]) -> bytes:
     """A .tar.gz of files (a name and bytes) and of other members (a name and attributes of a TarInfo)."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+    with _archive(out) as archive:
         for name, content in members:
             info = tarfile.TarInfo(name)
             if isinstance(content, bytes):
@@ -29,6 +32,13 @@ def of_photographs(folder: Path, per_class: int = 10) -> bytes:
     plant(folder, per_class=per_class)
     (folder / "LICENSE.txt").write_text("Of each photograph.")
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+    with _archive(out) as archive:
         archive.add(folder, "flower_photos")
     return out.getvalue()
+
+
+@contextmanager
+def _archive(out: io.BytesIO) -> Iterator[tarfile.TarFile]:
+    """Without the time in its head: ids of tests are made of its bytes, and all workers of pytest-xdist must agree on them."""
+    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
+        yield archive
