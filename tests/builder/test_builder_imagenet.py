@@ -23,11 +23,12 @@ from tests.records import by_tensorflow, contents, fields, records
 from tests.synsets import BOXES, CMYK, PNG, WORDS, SynsetTree, plant_synsets
 
 SYNSETS = list(WORDS)
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 PARSED = {  # by parse_example_proto of its image_processing.py
     "image/encoded": tf.io.FixedLenFeature([], tf.string, ""),
     "image/class/label": tf.io.FixedLenFeature([1], tf.int64, -1),
     "image/class/text": tf.io.FixedLenFeature([], tf.string, ""),
-    **{f"image/object/bbox/{side}": tf.io.VarLenFeature(tf.float32) for side in ("xmin", "ymin", "xmax", "ymax")},
+    **{f"image/object/bbox/{side}": tf.io.VarLenFeature(tf.float32) for side in SIDES},
 }
 
 
@@ -39,8 +40,11 @@ def tree(tmp_path: Path) -> SynsetTree:
 def expected_features(path: str, jpeg: bytes) -> dict[str, Feature]:
     """What _convert_to_example of the script stored, but no bounding boxes where it stored empty lists, and image/path."""
     synset, name = path.split("/")
-    label, sides = SYNSETS.index(synset) + 1, ("xmin", "ymin", "xmax", "ymax")
-    boxes = [sorted(BOXES[path])] if path in BOXES else []
+    label, objects = SYNSETS.index(synset) + 1, dict[str, Feature]()
+    if path in BOXES:
+        boxes = sorted(BOXES[path])
+        objects = {f"image/object/bbox/{side}": [box[i] for box in boxes] for i, side in enumerate(SIDES)}
+        objects["image/object/bbox/label"] = [label] * len(boxes)
     return {
         "image/height": [48],
         "image/width": [64],
@@ -53,8 +57,7 @@ def expected_features(path: str, jpeg: bytes) -> dict[str, Feature]:
         "image/filename": [name.encode()],
         "image/encoded": [jpeg],
         "image/path": [path.encode()],
-        **{f"image/object/bbox/{side}": [box[i] for box in group] for group in boxes for i, side in enumerate(sides)},
-        **{"image/object/bbox/label": [label] * len(group) for group in boxes},
+        **objects,
     }
 
 

@@ -8,9 +8,7 @@ from shardtune.builder.images import StoredImage
 from shardtune.dataset.example import Feature, encode_example
 
 
-def image_example(
-    image: StoredImage, path: str, label: int, name: str, words: str = "", boxes: Sequence[Box] = ()
-) -> bytes:
+def image_example(image: StoredImage, path: str, label: int, name: str, words: str = "", boxes: Sequence[Box] = ()) -> bytes:
     """The serialized example of one image.
 
     Args:
