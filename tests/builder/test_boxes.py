@@ -149,6 +149,13 @@ def test_a_name_of_no_image_or_of_several_is_an_error(filename: str, found: str)
     assert f"one image: line 7: {filename!r} matches {found}, line 9: {filename!r} matches {found}. Give" in str(caught.value)
 
 
+def test_boxes_of_no_image_may_be_left_out_but_not_those_of_several() -> None:
+    boxes = [box("z"), box("y", 2), box("blue/z", 3)]
+    assert match_boxes(boxes, PATHS, ignore_unlisted=True) == {"blue/z": [boxes[0], boxes[2]]}
+    with pytest.raises(DataError, match=r"one image: line 4: 'x' matches red/x.jpg and blue/x.jpg\. Give"):
+        match_boxes([*boxes, box("x", 4)], PATHS, ignore_unlisted=True)
+
+
 @pytest.mark.parametrize("name", ["r\u00f6d/\u00e9.jpg", "r\u00f6d/\u00e9", "\u00e9.jpg", "\u00e9"])
 def test_letters_may_be_composed_in_two_ways(name: str) -> None:
     for listed, given_as in itertools.product(("NFC", "NFD"), repeat=2):

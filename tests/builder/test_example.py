@@ -37,10 +37,19 @@ def test_an_example_has_the_nine_fields_a_path_and_tensorflow_s_bytes(
     assert record == by_tensorflow({name: [value] for name, value in expected.items()}).SerializeToString(deterministic=True)
 
 
+def test_words_take_the_place_of_the_name_which_becomes_the_synset() -> None:
+    image = StoredImage(b"a jpeg", 30, 40, None)
+    record = image_example(image, "n01440764/x.JPEG", 1, "n01440764", "tench, Tinca tinca")
+    assert fields(record) == fields(image_example(image, "n01440764/x.JPEG", 1, "n01440764")) | {
+        "image/class/text": b"tench, Tinca tinca",
+        "image/class/synset": b"n01440764",
+    }
+
+
 @given(st.lists(BOX, min_size=1, max_size=4), st.integers(1, 1000))
 def test_boxes_are_five_more_fields(boxes: Sequence[Box], label: int) -> None:
     image = StoredImage(b"a jpeg", 30, 40, None)
-    record = image_example(image, "red/x.jpg", label, "red", boxes)
+    record = image_example(image, "red/x.jpg", label, "red", boxes=boxes)
     features = decode_example(image_example(image, "red/x.jpg", label, "red")) | {
         "image/object/bbox/xmin": [box.xmin for box in boxes],
         "image/object/bbox/xmax": [box.xmax for box in boxes],

@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from shardtune.builder.ignored import Ignored
-from shardtune.builder.labels import check_class_folders, class_folders, read_labels
+from shardtune.builder.labels import check_class_folders, class_folders, read_labels, read_words
 from shardtune.errors import DataError
 
 
@@ -59,6 +60,56 @@ def test_a_labels_file_that_is_wrong(tmp_path: Path, content: bytes, message: st
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_labels(path)
+
+
+WORDS = ["b", "a, an a"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "n1\tb\nn2\ta, an a\n",
+        "n0\tno class\nn2\ta, an a\nn1\tb",  # another order, and classes that are not asked for
+        "\ufeffn1\tb\r\nn2\ta, an a\r\n",
+        "\n n1 \t b \n\t\nn2\t a, an a\n\n",
+    ],
+)
+def test_words_are_found_by_their_synset(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "metadata.txt"
+    path.write_bytes(content.encode())
+    assert read_words(path, ["n1", "n2"]) == WORDS
+    assert read_words(path, ["n2", "n1"]) == WORDS[::-1]
+
+
+def test_words_are_kept_as_they_are_and_classes_compared_in_composed_form(tmp_path: Path) -> None:
+    for name in ("ro\u0308t", "r\u00f6t"):  # other letters, and other spaces than that at the ends of lines
+        (tmp_path / "metadata.txt").write_text(f"{name[0]}o\u0308t\tro\u0308t\u2028 red\n", encoding="utf-8")
+        assert read_words(tmp_path / "metadata.txt", ["r\u00f6t"]) == ["ro\u0308t\u2028 red"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "metadata.txt has no words for 2 of 2 classes (first 'n1'). Add a line"),
+        (b"\n\n", "metadata.txt has no words for 2 of 2 classes (first 'n1'). Add a line"),
+        (b"n1\tb\nn3\tc\n", "metadata.txt has no words for 1 of 2 classes (first 'n2'). Add a line"),
+        (b"n1\tb\nn2 a\n", "Line 2 of the metadata file {path} is not a synset, a tab and its words: 'n2 a'. Correct"),
+        (b"n1\tb\nn2    a\n", "Line 2 of the metadata file {path} is not a synset, a tab and its words: 'n2    a'."),
+        (b"\nn1\t\n", "Line 2 of the metadata file {path} is not a synset, a tab and its words: 'n1\\t'. Correct"),
+        (b"\tb\n", "Line 1 of the metadata file {path} is not a synset, a tab and its words: '\\tb'. Correct"),
+        (b"n1\tb\tc\n", "Line 1 of the metadata file {path} is not a synset, a tab and its words: 'n1\\tb\\tc'. Correct"),
+        (b"n1\tb\nn2\ta\nn1\tb\n", "The metadata file {path} has 'n1' twice. Remove"),
+        (b"n1\tb\nn2\ta\nn9\tb\nn9\tc\n", "The metadata file {path} has 'n9' twice. Remove"),
+        (b"n1\tcaf\xe9\nn2\ta\n", "The metadata file {path} cannot be read: 'utf-8' codec can't decode"),
+        (None, "The metadata file {path} cannot be read: [Errno 2] No such file"),
+    ],
+)
+def test_a_metadata_file_that_is_wrong(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "metadata.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(message.format(path=path))):
+        read_words(path, ["n1", "n2"])
 
 
 def test_a_labels_file_that_is_not_there(tmp_path: Path) -> None:

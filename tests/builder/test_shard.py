@@ -19,6 +19,6 @@ def test_an_error_that_nobody_expected_names_the_image_and_leaves_no_shard(tmp_p
     wrong: Any = None
     tracker = BuildTracker(World(), 2, lambda rejects: None)
     with pytest.raises(RuntimeError, match=r"images/a/a-00\.jpg: AttributeError"):
-        write_shard(shard, output, ["a"], wrong, tracker)
+        write_shard(shard, output, ["a"], [], wrong, tracker)
     assert not list(output.iterdir())
-    assert len(write_shard(shard, output, ["a"], ImageOptions(), tracker).offsets) == 2
+    assert len(write_shard(shard, output, ["a"], [], ImageOptions(), tracker).offsets) == 2

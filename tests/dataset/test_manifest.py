@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def saved(tmp_path: Path) -> Manifest:
         records_sha256=save_record_index(tmp_path, RECORDS),
         provenance={"seed": 3},
         reports={"rejects.jsonl": "dd"},
+        words=["daisy", "a rose"],
     )
     manifest.save(tmp_path)
     return manifest
@@ -50,7 +52,7 @@ def rewrite(path: Path, change: dict[str, Any]) -> None:
     path.write_text(json.dumps({**value, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}))
 
 
-KEYS = ["schema_version", "labels", "splits", "class_counts", "records_sha256", "provenance", "reports"]
+KEYS = ["schema_version", "labels", "splits", "class_counts", "records_sha256", "provenance", "reports", "words"]
 
 
 @given(key=st.sampled_from(KEYS), within=st.sampled_from(["", "train", "name", "examples", "sha256"]), value=json_values())
@@ -96,6 +98,13 @@ def test_a_manifest_of_schema_1_keeps_its_digest(tmp_path: Path) -> None:
     assert loaded.sha256 == json.loads(path.read_text())["manifest_sha256"]  # by which a run knows its data set
 
 
+def test_words_are_shown_behind_the_names_and_need_not_be_there(tmp_path: Path, saved: Manifest) -> None:
+    assert saved.titles == ["Gänseblümchen daisy", "rose a rose"]
+    replace(saved, words=[]).save(tmp_path)
+    assert "words" not in json.loads((tmp_path / MANIFEST_NAME).read_text())  # as before there were any
+    assert Manifest.load(tmp_path).titles == saved.labels
+
+
 def test_what_was_saved_is_loaded(tmp_path: Path, saved: Manifest) -> None:
     loaded = Manifest.load(tmp_path)
     assert loaded == saved
@@ -124,6 +133,10 @@ def test_no_data_set_is_told_from_a_damaged_one(tmp_path: Path) -> None:
         ({"schema_version": 3, "more": []}, "has schema 3, but this shardtune reads schema 1 to 2"),
         ({"schema_version": 1}, "not a data set manifest .*schema 1 has other fields"),
         ({"reports": {}}, "not a data set manifest .*schema 2 has other fields"),
+        ({"words": []}, "not a data set manifest .*schema 2 has other fields"),
+        ({"words": ["daisy"]}, "not a data set manifest .*a field has another type"),  # of one class of two
+        ({"words": ["daisy", 3]}, "not a data set manifest .*a field has another type"),
+        ({"words": "ab"}, "not a data set manifest .*a field has another type"),
         ({"more": []}, "not a data set manifest"),
         ({"splits": {"train": []}}, "not a data set manifest .*validation"),
         ({"splits": []}, "not a data set manifest"),

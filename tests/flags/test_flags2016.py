@@ -95,7 +95,7 @@ def test_other_defaults_of_2016_are_named(scripts: dict[str, Any], script: str) 
         treatment = FLAGS_2016[SCRIPTS[script]][flag]
         if isinstance(treatment, Kept) and kind["default"] != ("" if ours[flag] is None else str(ours[flag])):
             assert kind["default"] in re.split(", and | for |; ", treatment.default), flag
-        if isinstance(treatment, Fixed) and kind["default"] != "imagenet_metadata.txt":  # a file that need not be there
+        if isinstance(treatment, Fixed):
             assert kind["default"] == treatment.value
 
 
@@ -110,6 +110,7 @@ def test_help_says_what_became_of_each(command: str) -> None:
     [
         ("build", "validation_directory"),
         ("build", "labels_file"),
+        ("build", "imagenet_metadata_file"),
         ("build", "bounding_box_file"),
         ("train", "pretrained_model_checkpoint_path"),
     ],
@@ -169,6 +170,18 @@ TUTORIALS = [  # the README of research/inception
         "build --train_directory=/d/train --validation_directory=/d/validation --output_directory=/d "
         "--labels_file=/d/labels.txt --train_shards=128 --validation_shards=24 --num_threads=8",
         BuildConfig(Path("/d/train"), Path("/d"), Path("/d/validation"), labels_file=Path("/d/labels.txt")),
+    ),
+    (  # its download_and_preprocess_imagenet.sh
+        "build --train_directory=/d/raw-data/train/ --validation_directory=/d/raw-data/validation/ --output_directory=/d "
+        "--imagenet_metadata_file=/w/imagenet_metadata.txt --labels_file=/w/synsets.txt --bounding_box_file=/d/boxes.csv",
+        BuildConfig(
+            Path("/d/raw-data/train"),
+            Path("/d"),
+            Path("/d/raw-data/validation"),
+            labels_file=Path("/w/synsets.txt"),
+            imagenet_metadata_file=Path("/w/imagenet_metadata.txt"),
+            bounding_box_file=Path("/d/boxes.csv"),
+        ),
     ),
     (
         "train --train_dir=/t --data_dir=/d --pretrained_model_checkpoint_path=/m/model.ckpt-157585 --fine_tune=True "

@@ -76,7 +76,7 @@ def read_boxes(path: Path, names: Sequence[str]) -> list[Box]:
     return boxes
 
 
-def match_boxes(boxes: Sequence[Box], paths: Iterable[str]) -> dict[str, list[Box]]:
+def match_boxes(boxes: Sequence[Box], paths: Iterable[str], *, ignore_unlisted: bool = False) -> dict[str, list[Box]]:
     """The boxes of each path that has any.
 
     A box names an image by its path or by the last part of it, with or without the extension, in any Unicode normal form. If a
@@ -86,6 +86,7 @@ def match_boxes(boxes: Sequence[Box], paths: Iterable[str]) -> dict[str, list[Bo
     Args:
         boxes: in any order; the boxes of one path keep theirs.
         paths: of all images of all splits, relative to their split's directory.
+        ignore_unlisted: leave out boxes that match no image.
 
     Raises:
         DataError: boxes match no image, or several; it lists up to 10 of them.
@@ -106,12 +107,13 @@ def match_boxes(boxes: Sequence[Box], paths: Iterable[str]) -> dict[str, list[Bo
         best_paths = [path for way, path in matches if way == best]
         if len(best_paths) == 1:
             boxes_of.setdefault(best_paths[0], []).append(box)
-        else:
+        elif best_paths or not ignore_unlisted:
             errors.append(f"line {box.line}: {box.filename!r} matches {' and '.join(best_paths[:2]) or 'no image'}")
     if errors:
         raise DataError(
             f"bounding_box_file has boxes that do not match exactly one image: {_join_first(errors)}.",
-            "Give a path that only one image of train_directory and validation_directory has, or remove these lines.",
+            "Give a path that only one image of train_directory and validation_directory has, or remove these lines. With a "
+            "--labels_file and --ignore_unlisted, boxes of images that are not there are left out.",
         )
     return boxes_of
 

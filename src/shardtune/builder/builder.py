@@ -14,6 +14,7 @@ from shardtune.builder.directories import check_same_view, find_labels, split_di
 from shardtune.builder.duplicates import digest_tables
 from shardtune.builder.finalize import check_rejects, write_manifest
 from shardtune.builder.ignored import Ignored
+from shardtune.builder.labels import read_words
 from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Plan, ShardPlan
 from shardtune.builder.pixels import ImageOptions
@@ -48,7 +49,7 @@ def build(config: BuildConfig, world: World) -> Manifest:
     """
     started = time.monotonic()
     world.guard.set_timeout(config.hang_timeout)
-    names = world.broadcast_from_root(lambda: find_labels(config))
+    names, words = world.broadcast_from_root(lambda: _find_classes(config))
     ignored = Ignored(config.ignore)
     tables = world.run_on_root(lambda: scan_splits(config, names, ignored, lambda: world.guard.heartbeat("looking for images")))
     if ignored.counts:
@@ -58,7 +59,7 @@ def build(config: BuildConfig, world: World) -> Manifest:
     work = config.output_directory / WORK_NAME
     with exclusive_directory(work, world, covers=config.output_directory):
         world.use_roll_call(work)
-        manifest = _build(config, names, tables, world)
+        manifest = _build(config, names, words, tables, world)
     images = sum(map(manifest.examples, SPLITS))
     if world.is_root:
         seconds = round(time.monotonic() - started, 3)
@@ -70,13 +71,19 @@ def build(config: BuildConfig, world: World) -> Manifest:
     return manifest
 
 
-def _build(config: BuildConfig, names: list[str], tables: Tables, world: World) -> Manifest:
+def _find_classes(config: BuildConfig) -> tuple[list[str], list[str]]:
+    """Names of the classes, and what people call each: empty if that is not known."""
+    names = find_labels(config)
+    return names, read_words(config.imagenet_metadata_file, names) if config.imagenet_metadata_file else []
+
+
+def _build(config: BuildConfig, names: list[str], words: list[str], tables: Tables, world: World) -> Manifest:
     directory = config.output_directory
     plan = make_plan(config, names, tables, directory / WORK_NAME / DIGESTS_NAME, world)
     if _prepare_output(config, plan, tables, world):
         return world.broadcast_from_root(lambda: Manifest.load(directory))
-    by_name = _write_shards(config, names, plan, world)
-    manifest = world.broadcast_from_root(lambda: _finish(config, plan.get(), by_name))
+    by_name = _write_shards(config, names, words, plan, world)
+    manifest = world.broadcast_from_root(lambda: _finish(config, plan.get(), words, by_name))
     print_summary(directory, manifest, world)
     return manifest
 
@@ -113,7 +120,7 @@ def _find_damaged(directory: Path) -> list[str]:
 
 
 def _write_shards(
-    config: BuildConfig, names: list[str], plan: RootOnly[Plan], world: World
+    config: BuildConfig, names: list[str], words: list[str], plan: RootOnly[Plan], world: World
 ) -> dict[str, receipts.ShardReceipt]:
     """Write all shards that are not finished. Returns, on rank 0, the receipts of all shards by name."""
     directory = config.output_directory
@@ -132,7 +139,7 @@ def _write_shards(
         for shard in world.scatter(_assign_shards(plan.get(), directory, world.size) if world.is_root else ()):
             world.guard.heartbeat(f"at the start of {shard.name}")
             resumed = receipts.load_valid_receipt(directory, shard)
-            receipt = resumed or write_shard(shard, directory, names, image_options, tracker)
+            receipt = resumed or write_shard(shard, directory, names, words, image_options, tracker)
             if not resumed:
                 receipts.save_receipt(directory, receipt)
             stamps.append(ShardStamp.of(directory / shard.name, receipt))
@@ -159,18 +166,20 @@ def _check_none_overwritten(changed: list[Path]) -> None:
         raise shard_overwritten_error(changed[0])
 
 
-def _finish(config: BuildConfig, plan: Plan, by_name: dict[str, receipts.ShardReceipt]) -> Manifest:
+def _finish(config: BuildConfig, plan: Plan, words: list[str], by_name: dict[str, receipts.ShardReceipt]) -> Manifest:
     in_order = [by_name[shard.name] for shard in plan.shards]
     rejects = [reject for receipt in in_order for reject in receipt.rejects]
     recipe.record_rejects(config.output_directory, plan, build_options(config), rejects)
-    return write_manifest(config.output_directory, plan, build_options(config), in_order)
+    return write_manifest(config.output_directory, plan, words, build_options(config), in_order)
 
 
 def build_options(config: BuildConfig) -> dict[str, Any]:
     """All options that decide the bytes of a data set, and the versions of the codecs."""
     names = "validation_fraction validation_examples train_shards validation_shards seed duplicates check exif max_side quality"
-    boxes = config.bounding_box_file
+    boxes, metadata = config.bounding_box_file, config.imagenet_metadata_file
     return {
+        # Absent without the file, so that the data sets of before this flag stay as they are.
+        **({"imagenet_metadata_sha256": sha256_file(metadata)} if metadata else {}),
         "bounding_boxes_sha256": sha256_file(boxes) if boxes else None,
         **{name: getattr(config, name) for name in names.split()},
         "ignore": list(config.ignore),

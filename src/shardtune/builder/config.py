@@ -24,8 +24,12 @@ class BuildConfig:
     """Without a validation_directory: how many images of train_directory to hold out, taken in the same way."""
     labels_file: Path | None = None
     """Class names, one per line; the first has label 1. Without it, the sorted sub-folders of train_directory."""
+    imagenet_metadata_file: Path | None = None
+    """What people call each class, as imagenet_metadata.txt does: one class (synset) a line, a tab, and its words. The words
+    go into image/class/text, which otherwise has the class name, and the class name into image/class/synset."""
     ignore_unlisted: bool = False
-    """Leave out folders that labels_file does not list. Without this flag they are an error."""
+    """Leave out folders that labels_file does not list, and boxes of images that are not there. Without this flag they are
+    an error."""
     ignore: tuple[str, ...] = ()
     """Files and folders to leave out: shell patterns of their names, or of their paths relative to the split's directory, as in
     --ignore '*.txt' 'cats/old/*'. Hidden files and those of file managers (Thumbs.db, __MACOSX, ...) are always left out."""

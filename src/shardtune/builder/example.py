@@ -1,5 +1,5 @@
-"""The example of one image: the fields of research/inception's build_image_data.py, for boxes those of its
-build_imagenet_data.py, and image/path."""
+"""The example of one image: the fields of research/inception's build_image_data.py, for words and boxes
+those of its build_imagenet_data.py, and image/path."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,15 @@ from shardtune.builder.images import StoredImage
 from shardtune.dataset.example import Feature, encode_example
 
 
-def image_example(image: StoredImage, path: str, label: int, text: str, boxes: Sequence[Box] = ()) -> bytes:
+def image_example(image: StoredImage, path: str, label: int, name: str, words: str = "", boxes: Sequence[Box] = ()) -> bytes:
     """The serialized example of one image.
 
     Args:
         image: the JPEG to store.
         path: relative to the split's directory; stored as image/path, which traces the example to its file.
         label: class number, from 1.
-        text: class name.
+        name: class name.
+        words: what people call the class: stored as image/class/text, and the name then as image/class/synset.
         boxes: objects in the image; boxes without a label get the image's label.
     """
     features: dict[str, Feature] = {
@@ -24,12 +25,14 @@ def image_example(image: StoredImage, path: str, label: int, text: str, boxes: S
         "image/colorspace": [b"RGB"],
         "image/channels": [3],
         "image/class/label": [label],
-        "image/class/text": [text.encode()],
+        "image/class/text": [(words or name).encode()],
         "image/format": [b"JPEG"],
         "image/filename": [path.rpartition("/")[2].encode()],
         "image/path": [path.encode()],
         "image/encoded": [image.jpeg],
     }
+    if words:
+        features["image/class/synset"] = [name.encode()]
     if boxes:
         for side in ("xmin", "xmax", "ymin", "ymax"):
             features[f"image/object/bbox/{side}"] = [getattr(box, side) for box in boxes]

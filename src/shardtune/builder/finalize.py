@@ -21,10 +21,13 @@ REJECTS_NAME = "rejects.jsonl"
 DUPLICATES_NAME = "duplicates.jsonl"
 
 
-def write_manifest(directory: Path, plan: Plan, options: dict[str, Any], receipts: list[ShardReceipt]) -> Manifest:
+def write_manifest(
+    directory: Path, plan: Plan, words: list[str], options: dict[str, Any], receipts: list[ShardReceipt]
+) -> Manifest:
     """Write the lists of rejects and duplicates, labels and record index, and at last the manifest.
 
     Args:
+        words: what people call each class; empty if that is not known.
         options: the options of the build, for the manifest; nothing that depends on ranks, the clock or paths of directories.
         receipts: of every shard of the plan, in its order.
 
@@ -65,6 +68,7 @@ def write_manifest(directory: Path, plan: Plan, options: dict[str, Any], receipt
             "imbalance": round(max(counts["train"]) / min(counts["train"]), 4),
         },
         reports=reports,
+        words=words,
     )
     manifest.save(directory)
     return manifest
@@ -112,15 +116,17 @@ def _find_duplicates(plan: Plan, receipts: list[ShardReceipt]) -> tuple[dict[str
 
 
 def _box_stats(plan: Plan, rejects: list[Reject]) -> dict[str, int]:
-    """The numbers of boxes, if there are any: given = stored + repeated + rejected."""
-    if not plan.boxes:
+    """The numbers of boxes, if there are any: given = stored + repeated + rejected + unlisted, which is absent if it is 0."""
+    unlisted = plan.box_counts.get("unlisted", 0)
+    if not plan.boxes and not unlisted:
         return {}
     rejected_images = {(reject["split"], reject["path"]) for reject in rejects}
     rejected = sum(len(boxes) for image, boxes in plan.boxes.items() if image in rejected_images)
     stored = sum(map(len, plan.boxes.values())) - rejected
     moved, repeated = plan.box_counts.get("moved", 0), plan.box_counts.get("repeated", 0)
-    given = stored + repeated + rejected
-    return {"given": given, "stored": stored, "moved": moved, "repeated": repeated, "rejected": rejected}
+    given = stored + repeated + rejected + unlisted
+    counts = {"given": given, "stored": stored, "moved": moved, "repeated": repeated, "rejected": rejected}
+    return {**counts, "unlisted": unlisted} if unlisted else counts
 
 
 def _shard_entry(receipt: ShardReceipt) -> Shard:

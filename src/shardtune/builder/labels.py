@@ -1,4 +1,4 @@
-"""Class names and their numbers."""
+"""Class names, their numbers, and what people call the classes."""
 
 import unicodedata
 from collections import Counter
@@ -73,6 +73,43 @@ def read_labels(path: Path) -> list[str]:
     if repeated:
         raise DataError(f"The labels file {path} has {repeated[0]!r} twice.", "Remove one of the two lines.")
     return names
+
+
+def read_words(path: Path, names: Sequence[str]) -> list[str]:
+    """What people call each class, from a file like imagenet_metadata.txt of research/inception.
+
+    Each line has a class, a tab and its words: `n01440764<TAB>tench, Tinca tinca`. It may have other classes too.
+
+    Args:
+        names: class names; the words are in their order.
+
+    Raises:
+        DataError: the file cannot be read, has another kind of line, has a class twice, or lacks one of `names`.
+    """
+    words_of: dict[str, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The metadata file {path} cannot be read: {error}.", "Give a file of synsets and their words in UTF-8."
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            synset, _, words = map(str.strip, line.partition("\t"))
+            if not (synset and words) or "\t" in words:
+                raise DataError(
+                    f"Line {number} of the metadata file {path} is not a synset, a tab and its words: {line!r}.", "Correct it."
+                )
+            if class_name(synset) in words_of:
+                raise DataError(f"The metadata file {path} has {synset!r} twice.", "Remove one of the two lines.")
+            words_of[class_name(synset)] = words
+    missing = [name for name in names if name not in words_of]
+    if missing:
+        raise DataError(
+            f"The metadata file {path} has no words for {len(missing)} of {len(names)} classes (first {missing[0]!r}).",
+            "Add a line for each, or leave out --imagenet_metadata_file.",
+        )
+    return [words_of[name] for name in names]
 
 
 def check_class_folders(

@@ -77,7 +77,7 @@ class Plan:
         boxes: by split and path of a stored image, including the boxes of identical images that are skipped.
         shards: of all splits, in order.
         box_counts: how many boxes of skipped images were "moved" to the identical stored image, and how many were not because
-            it already has an equal box: "repeated".
+            it already has an equal box: "repeated"; how many are left out as "unlisted": their images are not there.
     """
 
     labels: list[str]

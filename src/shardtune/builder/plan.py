@@ -68,11 +68,12 @@ def _assemble_plan(
     config: BuildConfig, names: list[str], tables: dict[Split, FileTable], digests: dict[Split, Digests]
 ) -> Plan:
     splits = _assign_splits(config, len(names), tables, digests)
-    boxes, box_counts = _load_boxes(config, names, tables, splits), Counter[str]()
+    boxes, box_counts = _load_boxes(config, names, tables, splits)
     if config.duplicates == "skip":
         groups = _group_in_order(splits, digests)
         if boxes:
-            boxes, box_counts = _move_boxes(boxes, splits, groups)
+            boxes, moved = _move_boxes(boxes, splits, groups)
+            box_counts += moved
         splits = _skip_duplicates(splits, digests, groups)
     counts = {"train": config.train_shards, "validation": config.validation_shards}
     shards = [
@@ -118,13 +119,17 @@ def _holdout_counts(config: BuildConfig, files: FileTable, classes: int) -> list
     return partition.holdout_counts(counts, config.validation_examples)
 
 
-def _load_boxes(config: BuildConfig, names: list[str], tables: dict[Split, FileTable], splits: dict[Split, SplitPlan]) -> Boxes:
-    """The boxes of each image that has any."""
+def _load_boxes(
+    config: BuildConfig, names: list[str], tables: dict[Split, FileTable], splits: dict[Split, SplitPlan]
+) -> tuple[Boxes, Counter[str]]:
+    """The boxes of each image that has any, and how many are "unlisted": of images that are not there."""
     if not config.bounding_box_file:
-        return {}
+        return {}, Counter()
     paths = (files.path(row) for files in tables.values() for row in range(len(files)))
-    by_path = match_boxes(read_boxes(config.bounding_box_file, names), paths)
-    return {(split, path): by_path[path] for split, path, _ in _images(splits, SPLITS) if path in by_path}
+    given = read_boxes(config.bounding_box_file, names)
+    by_path = match_boxes(given, paths, ignore_unlisted=config.ignore_unlisted)
+    boxes = {(split, path): by_path[path] for split, path, _ in _images(splits, SPLITS) if path in by_path}
+    return boxes, Counter(unlisted=len(given) - sum(map(len, by_path.values())))
 
 
 def _images(splits: dict[Split, SplitPlan], order: tuple[Split, ...]) -> Iterator[tuple[Split, str, int]]:

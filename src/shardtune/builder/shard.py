@@ -21,12 +21,13 @@ from shardtune.runtime.files import atomic_write, sha256_file, xxh3_file
 
 
 def write_shard(
-    shard: ShardPlan, directory: Path, names: list[str], options: ImageOptions, tracker: BuildTracker
+    shard: ShardPlan, directory: Path, names: list[str], words: list[str], options: ImageOptions, tracker: BuildTracker
 ) -> ShardReceipt:
     """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported to `tracker`.
 
     Args:
         names: class names.
+        words: what people call each class; empty if that is not known.
 
     Raises:
         DataError: the file, read again, is not what was written.
@@ -50,7 +51,8 @@ def write_shard(
             except Exception as error:  # a bug here or in a decoder: name the image that shows it
                 raise RuntimeError(f"{source_path}: {error!r}") from error
             else:
-                record = frame(image_example(image, path, label, names[label - 1], shard.boxes.get(path, ())))
+                name, called = names[label - 1], words[label - 1] if words else ""
+                record = frame(image_example(image, path, label, name, called, shard.boxes.get(path, ())))
                 file.write(record)
                 shard_digest.update(record)
                 fast_digest.update(record)

@@ -34,6 +34,8 @@ def _summary(directory: Path, manifest: Manifest) -> list[str]:
             f"see {directory / DUPLICATES_NAME}."
         )
     boxes = stats["boxes"]
+    if "unlisted" in boxes:
+        lines.append(f"Boxes of images that are not there: {boxes['unlisted']} of {boxes['given']} were left out.")
     if boxes and (boxes["moved"] or boxes["repeated"]):
         lines.append(
             f"Boxes of images that were skipped: {boxes['moved']} are stored with the identical image, {boxes['repeated']} "

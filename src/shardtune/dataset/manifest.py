@@ -52,6 +52,7 @@ class Manifest:
         records_sha256: of `records.bin`.
         provenance: seed, options, codec versions, and how many images were scanned, re-encoded and rejected, and why.
         reports: SHA-256 of `rejects.jsonl` and `duplicates.jsonl`, by name; empty in schema 1 and in an index.
+        words: what people call each class, in the order of `labels`; empty if the build was not told.
     """
 
     labels: list[str]
@@ -60,11 +61,17 @@ class Manifest:
     records_sha256: str
     provenance: dict[str, Any]
     reports: dict[str, str] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
 
     @property
     def num_classes(self) -> int:
         """Outputs of a classifier for this data set: the labels and the background class 0."""
         return len(self.labels) + 1
+
+    @property
+    def titles(self) -> list[str]:
+        """The classes for people: names, each with its words if there are any, as in "n01440764 tench, Tinca tinca"."""
+        return [" ".join(title) for title in zip(self.labels, self.words, strict=True)] if self.words else self.labels
 
     @property
     def shards(self) -> list[Shard]:
@@ -101,6 +108,8 @@ class Manifest:
         if not self.reports:  # schema 1: its digest has to stay the one in the configuration of runs
             fields["schema_version"] = 1
             del fields["reports"]
+        if not self.words:  # as before there were words
+            del fields["words"]
         return fields
 
     @staticmethod
@@ -151,6 +160,7 @@ def _parse_manifest(value: dict[str, Any]) -> Manifest:
     manifest = Manifest(**{**fields, "splits": splits})
     texts = [
         *manifest.labels,
+        *manifest.words,
         manifest.records_sha256,
         *manifest.reports.values(),
         *(text for shard in manifest.shards for text in (shard.name, shard.sha256)),
@@ -161,13 +171,16 @@ def _parse_manifest(value: dict[str, Any]) -> Manifest:
     ]
     if not (
         isinstance(manifest.labels, list)
+        and isinstance(manifest.words, list)
+        and len(manifest.words) in (0, len(manifest.labels))
         and isinstance(manifest.provenance, dict)
         and all(len(manifest.class_counts[split]) == len(manifest.labels) for split in SPLITS)
         and all(isinstance(text, str) for text in texts)
         and all(type(count) is int and 0 <= count < 2**63 for count in counts)
     ):
         raise TypeError("a field has another type")
-    if manifest._as_dict()["schema_version"] != version:
+    expected = manifest._as_dict()
+    if expected["schema_version"] != version or expected.keys() != value.keys():
         raise ValueError(f"schema {version} has other fields")
     return manifest
 

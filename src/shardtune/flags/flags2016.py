@@ -93,11 +93,7 @@ FLAGS_2016: dict[str, dict[str, Treatment]] = {
         "validation_shards": Kept("2, and 128 for ImageNet"),
         "num_threads": Unused("each rank is one thread, and mpirun -n 8 shardtune build runs 8 of them"),
         "labels_file": Kept("imagenet_lsvrc_2015_synsets.txt for ImageNet"),
-        "imagenet_metadata_file": Fixed(
-            "",
-            "the words of ImageNet's synsets are not supported yet",
-            "Leave it out: image/class/text then holds the line of --labels_file.",
-        ),
+        "imagenet_metadata_file": Kept("imagenet_metadata.txt for ImageNet"),
         "bounding_box_file": Kept("./imagenet_2012_bounding_boxes.csv for ImageNet"),
     },
     "train": {

@@ -59,9 +59,9 @@ def contact_sheet(directory: Path, manifest: Manifest) -> Image.Image:
     """
     counts = dict(enumerate(manifest.class_counts["train"][:MAX_CLASSES], start=1))
     sheet = Image.new("RGB", (EXAMPLES_PER_CLASS * CELL_PIXELS, len(counts) * ROW_PIXELS), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(HEADING_PIXELS * 2 / 3)
+    draw, font, titles = ImageDraw.Draw(sheet), ImageFont.load_default(HEADING_PIXELS * 2 / 3), manifest.titles
     for label, count in counts.items():
-        draw.text((4, (label - 1) * ROW_PIXELS + 2), f"{label} {manifest.labels[label - 1]} ({count})", "black", font)
+        draw.text((4, (label - 1) * ROW_PIXELS + 2), f"{label} {titles[label - 1]} ({count})", "black", font)
     for label, column, jpeg in _first_examples(directory, manifest, counts):
         with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as picture:
             picture.thumbnail((CELL_PIXELS - MARGIN_PIXELS, CELL_PIXELS - MARGIN_PIXELS))
@@ -102,8 +102,8 @@ def _class_table(manifest: Manifest) -> Table:
     """Examples of each class, and the size of the largest class divided by that of the smallest."""
     counts = [manifest.class_counts[split] for split in SPLITS]
     table = _table("label", "class", *SPLITS)
-    for label, (name, *numbers) in enumerate(zip(manifest.labels, *counts, strict=True), start=1):
-        table.add_row(str(label), _printable(name), *map(str, numbers))
+    for label, (title, *numbers) in enumerate(zip(manifest.titles, *counts, strict=True), start=1):
+        table.add_row(str(label), _printable(title), *map(str, numbers))
     ratios = [f"{max(numbers) / min(numbers):.2f}" if min(numbers) else "-" for numbers in counts]
     table.add_row("", "largest / smallest", *ratios)
     return table
