@@ -84,12 +84,12 @@ def test_a_rank_without_batches_counts_nothing() -> None:
     assert Evaluator(network(), 1).count(batches(), World()) == TopKCounts()
 
 
-@pytest.mark.parametrize("count", [1, 7, 13])
-def test_an_example_has_the_same_bits_in_any_batch(count: int) -> None:
+def test_an_example_has_the_same_bits_in_any_batch() -> None:
     evaluator = Evaluator(inception.build(6, 75), 16)
     images = GENERATOR.uniform(-1, 1, (16, 75, 75, 3)).astype(np.float32)
     full, order = evaluator.logits(images), GENERATOR.permutation(16)
-    assert np.array_equal(evaluator.logits(images[:count]), full[:count])
+    for count in (1, 7, 13):
+        assert np.array_equal(evaluator.logits(images[:count]), full[:count])
     assert np.array_equal(evaluator.logits(images[order]), full[order])
 
 
