@@ -1,13 +1,16 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError
+from shardtune.evaluate.checkpoint_source import Checkpoint
 from shardtune.evaluate.command import _load_inputs, _report_progress, _wait_for_checkpoint, result_line
 from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.counts import TopKCounts
@@ -34,10 +37,10 @@ def test_the_newest_checkpoint_of_the_run_is_evaluated(tmp_path: Path) -> None:
     data = write(tmp_path / "data", [2, 1], "validation")
     run = run_of(tmp_path / "run", ["n1", "n2", "n3"], 3, 7)
     for directory in (run, run / "checkpoints", Path(f"{run}/checkpoints/")):
-        manifest, records, run_config, newest = load(data, directory)
+        manifest, records, newest = load(data, directory)
         assert (manifest.examples("validation"), len(records)) == (3, 3)
-        assert run_config["config"]["image_size"] == 75
-        assert newest == (7, run / "checkpoints" / "step-00000007.safetensors")
+        assert newest == Checkpoint(run / "checkpoints" / "step-00000007.safetensors", 7, image_size=75, averaged=True)
+    assert load(data, run, image_size=107, ema=False)[2] == replace(newest, image_size=107, averaged=False)
 
 
 def test_a_run_whose_name_is_checkpoints_is_a_run(tmp_path: Path) -> None:
@@ -47,7 +50,7 @@ def test_a_run_whose_name_is_checkpoints_is_a_run(tmp_path: Path) -> None:
     (inner / checkpoint_file.RUN_CONFIG_NAME).write_text((outer / checkpoint_file.RUN_CONFIG_NAME).read_text())
     checkpoint_file.checkpoint_path(inner, 5).parent.mkdir()
     checkpoint_file.save(inner, 5, {"x": np.zeros(1)})
-    assert load(data, inner)[3][0] == 5
+    assert load(data, inner)[2].step == 5
 
 
 def test_an_empty_split_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -79,18 +82,19 @@ def test_a_run_that_has_no_checkpoint_yet_is_waited_for(tmp_path: Path, capsys: 
     with ThreadPoolExecutor() as threads:
         loading = threads.submit(load, data, run, run_once=False, eval_interval_secs=1)
         run_of(run, ["n1"], 3)
-        assert loading.result()[3] == (3, run / "checkpoints" / "step-00000003.safetensors")
+        assert loading.result()[2].path == run / "checkpoints" / "step-00000003.safetensors"
     assert capsys.readouterr().out in (f"No checkpoint file found in {run}: waiting for one.\n", "")
 
 
 def test_another_checkpoint_is_waited_for(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ["n1"], 3)
-    config = EvalConfig(tmp_path, run, tmp_path, run_once=False, eval_interval_secs=1)
+    data = write(tmp_path / "data", [1], "validation")
+    config = EvalConfig(data, run, tmp_path, run_once=False, eval_interval_secs=1)
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(_wait_for_checkpoint, config, World(), last_step=3)
+        waiting = threads.submit(_wait_for_checkpoint, config, Manifest.load(data), World(), last_step=3)
         assert not wait([waiting], timeout=2.5).done
         checkpoint_file.save(run, 7, {"x": np.zeros(1)})
-        assert waiting.result()[0] == 7
+        assert waiting.result().step == 7
 
 
 @pytest.mark.parametrize(("ranks", "batches", "done"), [(1, 45, [20, 40, 45]), (2, 23, [40, 45]), (1, 20, [20])])

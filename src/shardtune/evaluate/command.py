@@ -9,17 +9,18 @@ from contextlib import closing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
-from shardtune.errors import CheckpointError, DataError
+from shardtune.errors import DataError
+from shardtune.evaluate.checkpoint_source import Checkpoint, find_newest, no_checkpoint_error
 from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.counts import TopKCounts
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.input.pipeline import InputOptions, evaluation_batches
 from shardtune.input.reader import RecordReader
-from shardtune.model import checkpoint_file, inception, pretrained
+from shardtune.model import inception, pretrained
 from shardtune.runtime import devices
 from shardtune.runtime.files import write_json
 from shardtune.runtime.progress import print_on_root
@@ -36,27 +37,28 @@ def evaluate(config: EvalConfig, world: World) -> TopKCounts:
         DataError, CheckpointError: no examples, no checkpoint, or a checkpoint of other classes.
     """
     num_threads = devices.configure_devices(world)
-    manifest, records, run_config, (step, checkpoint) = world.broadcast_from_root(lambda: _load_inputs(config, world))
+    manifest, records, checkpoint = world.broadcast_from_root(lambda: _load_inputs(config, world))
     reader = RecordReader(config.data_dir, manifest, config.subset, records, config.on_corrupt)
-    image_size = run_config["config"]["image_size"]
-    model = inception.build(manifest.num_classes, image_size)
+    model = inception.build(manifest.num_classes, checkpoint.image_size, auxiliary_head=False)
     evaluator = Evaluator(model)
-    options = InputOptions(image_size, num_threads, device=devices.device())
+    options = InputOptions(checkpoint.image_size, num_threads, device=devices.device())
     world.guard.set_timeout(config.hang_timeout)
     while True:
-        pretrained.restore(model, checkpoint, averaged=config.ema)
-        print_on_root(world, f"Successfully loaded model from {checkpoint} at step={step}.")
-        counts = _evaluate(config, world, evaluator, reader, options, step)
+        pretrained.restore(model, checkpoint.path, averaged=checkpoint.averaged)
+        print_on_root(world, f"Successfully loaded model from {checkpoint.path} at step={checkpoint.step}.")
+        for note in checkpoint.notes:
+            print_on_root(world, note)
+        counts = _evaluate(config, world, evaluator, reader, options, checkpoint)
         print_on_root(world, f"{datetime.now()}: {result_line(counts, manifest.num_classes)}")
         if config.run_once:
             return counts
-        step, checkpoint = world.broadcast_from_root(partial(_wait_for_checkpoint, config, world, last_step=step))
+        checkpoint = world.broadcast_from_root(partial(_wait_for_checkpoint, config, manifest, world, checkpoint.step))
 
 
 def _evaluate(
-    config: EvalConfig, world: World, evaluator: Evaluator, reader: RecordReader, options: InputOptions, step: int
+    config: EvalConfig, world: World, evaluator: Evaluator, reader: RecordReader, options: InputOptions, checkpoint: Checkpoint
 ) -> TopKCounts:
-    """The counts of the checkpoint of `step`, which the evaluator's network has; writes them to `eval_dir/eval.json`."""
+    """The counts of the checkpoint, which the evaluator's network has; writes them to `eval_dir/eval.json`."""
     examples = min(len(reader), config.num_examples or len(reader))
     batches = evaluation_batches(reader, world, options, batch_size=config.batch_size, examples=examples)
     print_on_root(world, f"{datetime.now()}: starting evaluation on ({config.subset}).")
@@ -78,8 +80,8 @@ def _evaluate(
             "precision_at_1": counts.precision_at_1,
             "recall_at_5": counts.recall_at_5,
             "subset": config.subset,
-            "step": step,
-            "averaged": config.ema,
+            "step": checkpoint.step,
+            "averaged": checkpoint.averaged,
             "images_per_second": round(examples / seconds, 2),
         }
         config.eval_dir.mkdir(parents=True, exist_ok=True)
@@ -114,45 +116,34 @@ def result_line(counts: TopKCounts, num_classes: int) -> str:
     return f"{counts} (recall @ 5 is always 1 for {num_classes} classes, background included)"
 
 
-def _load_inputs(config: EvalConfig, world: World) -> tuple[Manifest, RecordIndex, dict[str, Any], tuple[int, Path]]:
-    """Manifest, record index of the split, configuration of the run, and step and path of its newest checkpoint.
+def _load_inputs(config: EvalConfig, world: World) -> tuple[Manifest, RecordIndex, Checkpoint]:
+    """Manifest, record index of the split, and the newest checkpoint.
 
     Raises:
         DataError: the split is empty, or there is no data set.
-        CheckpointError: there is no run, it has no checkpoint, or it was trained on other classes.
+        CheckpointError: there is no checkpoint, or it is of other classes.
     """
     manifest, records = open_data_set(config.data_dir, world)
     if not manifest.examples(config.subset):
         raise _empty_split_error(config.data_dir, manifest, config.subset)
-    newest = _newest_checkpoint(config)
+    newest = find_newest(config, manifest)
     if newest is None and not config.run_once:
         print_on_root(world, f"No checkpoint file found in {config.checkpoint_dir}: waiting for one.")
-        newest = _wait_for_checkpoint(config, world)
-    run = _run_directory(config.checkpoint_dir)
-    run_config = checkpoint_file.load_run_config(run)
-    if run_config["labels"] != manifest.labels:
-        raise CheckpointError(
-            f"The run in {run} was trained on the classes {run_config['labels']}, but {config.data_dir} has {manifest.labels}.",
-            "Choose the data set of the run with --data_dir.",
-        )
+        newest = _wait_for_checkpoint(config, manifest, world)
     if newest is None:
-        raise CheckpointError(f"The run in {run} has no checkpoint yet.", "Run shardtune train first.")
-    return manifest, records[config.subset], run_config, newest
+        raise no_checkpoint_error(config)
+    return manifest, records[config.subset], newest
 
 
-def _wait_for_checkpoint(config: EvalConfig, world: World, last_step: int | None = None) -> tuple[int, Path]:
-    """Step and path of the newest checkpoint, when it is another one than that of `last_step`."""
+def _wait_for_checkpoint(config: EvalConfig, manifest: Manifest, world: World, last_step: int | None = None) -> Checkpoint:
+    """The newest checkpoint, when it is another one than that of `last_step`."""
     while True:
         for _ in range(config.eval_interval_secs):
             world.guard.heartbeat("waiting for a checkpoint")
             time.sleep(1)
-        newest = _newest_checkpoint(config)
-        if newest and newest[0] != last_step:
+        newest = find_newest(config, manifest)
+        if newest and newest.step != last_step:
             return newest
-
-
-def _newest_checkpoint(config: EvalConfig) -> tuple[int, Path] | None:
-    return checkpoint_file.latest(_run_directory(config.checkpoint_dir))
 
 
 def _empty_split_error(data_dir: Path, manifest: Manifest, subset: Split) -> DataError:
@@ -162,11 +153,3 @@ def _empty_split_error(data_dir: Path, manifest: Manifest, subset: Split) -> Dat
         advice.insert(0, "build the data set again with --validation_fraction 0.2")
     text = ", or ".join(advice) or "build the data set again"
     return DataError(f"The {subset} split of {data_dir} is empty.", f"{text[0].upper()}{text[1:]}.")
-
-
-def _run_directory(checkpoint_dir: Path) -> Path:
-    """The run of a --checkpoint_dir: that directory itself or, for the checkpoints folder of a run, its parent."""
-    folder = checkpoint_dir.absolute()
-    is_run = (folder / checkpoint_file.RUN_CONFIG_NAME).exists()
-    parent_is_run = folder.name == "checkpoints" and (folder.parent / checkpoint_file.RUN_CONFIG_NAME).exists()
-    return folder.parent if parent_is_run and not is_run else checkpoint_dir
