@@ -21,6 +21,7 @@ V1, V2 = tf.compat.v1.train.SaverDef.V1, tf.compat.v1.train.SaverDef.V2
 
 def save(path: Path, arrays: Arrays, version: int) -> Path:
     """A checkpoint as TensorFlow 1 wrote it."""
+    path.parent.mkdir(exist_ok=True)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         placeholders = {name: tf.compat.v1.placeholder(array.dtype, array.shape) for name, array in arrays.items()}
         variables = {name: tf.compat.v1.Variable(placeholders[name], name=f"v{number}") for number, name in enumerate(arrays)}
