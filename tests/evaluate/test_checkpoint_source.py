@@ -12,7 +12,7 @@ from shardtune.errors import CheckpointError
 from shardtune.evaluate.checkpoint_source import Checkpoint, find_newest
 from shardtune.evaluate.command import _load_inputs, _wait_for_checkpoint
 from shardtune.evaluate.config import EvalConfig
-from shardtune.model import checkpoint_file, inception, pretrained
+from shardtune.model import checkpoint_file, inception, pretrained, slim
 from shardtune.model.averages import EMA_SUFFIX
 from shardtune.model.inception import LOGITS_BIASES, named_variables
 from shardtune.runtime.world import World
@@ -76,9 +76,9 @@ def logits(model: Any, images: Array, path: Path, averaged: bool) -> Array:
 def test_the_logits_are_those_of_the_same_weights_in_a_checkpoint_of_ours(
     data: Path, model: Any, last: Arrays, averages: Arrays, images: Array, kind: str, version: int, ema: bool, tmp_path: Path
 ) -> None:
-    slim = {**in_slim_layout(last), "global_step": np.array(1999)}
+    of_slim = {**in_slim_layout(last), "global_step": np.array(1999)}
     slim_averages = {f"{name}{EMA_SUFFIX}": array for name, array in in_slim_layout(averages).items()}
-    arrays = {"2016": in_release_layout(last, averages), "slim": slim, "slim with averages": slim | slim_averages}[kind]
+    arrays = {"2016": in_release_layout(last, averages), "slim": of_slim, "slim with averages": of_slim | slim_averages}[kind]
     prefix = save(tmp_path / "model.ckpt-1999", arrays, version)
     found = find(data, tmp_path, ema=ema)
     averaged = ema and kind != "slim"
@@ -168,6 +168,13 @@ def test_a_checkpoint_of_another_network(data: Path, tmp_path: Path, name: str, 
     refused(data, tmp_path, rf"^{path}.* is no checkpoint of Inception v3: it has neither logits/logits/biases \(research/inc")
 
 
+def test_a_checkpoint_without_a_background_class(data: Path, tmp_path: Path) -> None:
+    save(tmp_path / "model.ckpt-7", heads(name=slim.LOGITS_BIASES, outputs=3), V2)
+    refused(
+        data, tmp_path, r"model\.ckpt-7 has 3 outputs, but .* needs 4 \(.*\)\. It seems to have no background class, as TF-S"
+    )
+
+
 @pytest.mark.parametrize("step", [np.inf, np.nan, [1.0, 2.0]])
 def test_a_step_that_is_none(data: Path, tmp_path: Path, step: object) -> None:
     path = save(tmp_path / "model.ckpt", heads(step), V2)
@@ -183,6 +190,5 @@ def test_damaged_checkpoints(data: Path, tmp_path: Path, kind: str, keep: float 
     damaged.unlink()
     if keep is not None:
         damaged.write_bytes(content[: int(keep * len(content))])
-    refused(
-        data, tmp_path, rf"^The checkpoint {path}.* cannot be read|^{path}.* is no checkpoint|names the checkpoint model.ckpt-7"
-    )
+    message = r"^The checkpoint {path}.* cannot be read \(.+\)\. |names the checkpoint model\.ckpt-7, which is not there\. "
+    refused(data, tmp_path, message.format(path=path))

@@ -72,10 +72,13 @@ def _of_run(run: Path, step: int, path: Path, config: EvalConfig, manifest: Mani
 def _of_tensorflow(prefix: Path, config: EvalConfig, manifest: Manifest) -> Checkpoint:
     summary = weight_files.describe_tensorflow(prefix)
     if summary.num_classes != manifest.num_classes:
+        advice = "Choose the data set that it was trained on with --data_dir."
+        if summary.num_classes == len(manifest.labels):
+            advice = "It seems to have no background class, as TF-Slim's for its own data sets: eval cannot measure such a one."
         raise CheckpointError(
             f"The checkpoint {prefix} has {summary.num_classes} outputs, but {config.data_dir} needs {manifest.num_classes} "
             f"({len(manifest.labels)} classes and the background).",
-            "Choose the data set that it was trained on with --data_dir.",
+            advice,
         )
     notes = [f"It has no names of classes: its outputs are taken for the classes of {config.data_dir} in their order."]
     if config.ema and not summary.has_averages:

@@ -94,7 +94,10 @@ def read(path: Path, *, averaged: bool, trunk: list[str]) -> WeightFile:
             case "safetensors":
                 tensors = checkpoint_file.load(path)
                 return _select_variables("a checkpoint of shardtune", path, tensors, tensors.__getitem__, averaged)
-    raise _unknown_format_error(path)
+    raise CheckpointError(
+        f"{path} is no checkpoint of a known format, or not complete.",
+        "Give a checkpoint of Inception v3 (TensorFlow, TF-Slim or Keras) or a run directory.",
+    )
 
 
 def describe_tensorflow(path: Path) -> TensorFlowSummary:
@@ -108,8 +111,6 @@ def describe_tensorflow(path: Path) -> TensorFlowSummary:
     """
     path = _resolve_path(path)
     with _reporting_damage(path):
-        if _detect_format(path) != "tensorflow":
-            raise _unknown_format_error(path)
         reader = _open_tensorflow(path)
         names = reader.get_variable_to_shape_map()
         biases = [name for name in (LOGITS_BIASES, slim.LOGITS_BIASES) if name in names]
@@ -137,13 +138,6 @@ def _reporting_damage(path: Path) -> Iterator[None]:
             f"The checkpoint {path} cannot be read ({reason[:MAX_REASON_CHARACTERS]}).",
             "Download it again, or give another one.",
         ) from error
-
-
-def _unknown_format_error(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is no checkpoint of a known format, or not complete.",
-        "Give a checkpoint of Inception v3 (TensorFlow, TF-Slim or Keras) or a run directory.",
-    )
 
 
 def _detect_format(path: Path) -> Literal["keras", "tensorflow", "safetensors"] | None:
