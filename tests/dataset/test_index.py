@@ -12,22 +12,12 @@ from shardtune.dataset.manifest import Manifest, load_record_index
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World
-from tests.pictures import encoded, picture
 from tests.records import by_tensorflow
-
-NAMES = {1: "daisy", 2: "rose", 4: "tulip"}
+from tests.research_inception import image_example
 
 
 def old_example(label: int, text: bytes = b"") -> bytes:
-    """An example as research/inception's build_image_data writes it, with the fields that are of interest."""
-    jpeg = encoded(picture(np.random.default_rng(label)))
-    values = {
-        "image/height": tf.train.Feature(int64_list=tf.train.Int64List(value=[36])),
-        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-        "image/class/text": tf.train.Feature(bytes_list=tf.train.BytesList(value=[text or NAMES[label].encode()])),
-        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[jpeg])),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+    return image_example(label, text=text.decode()).SerializeToString()
 
 
 def write_shard(path: Path, examples: Sequence[bytes]) -> None:

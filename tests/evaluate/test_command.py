@@ -1,14 +1,18 @@
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError
-from shardtune.evaluate.command import _data_directory, _load_inputs, _wait_for_checkpoint
+from shardtune.evaluate.checkpoint_source import Checkpoint, find_data_directory
+from shardtune.evaluate.command import _find_another, _load_inputs, _wait_for
 from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.counts import TopKCounts
 from shardtune.evaluate.evaluation import report_progress, result_line
@@ -35,10 +39,13 @@ def test_the_newest_checkpoint_of_the_run_is_evaluated(tmp_path: Path) -> None:
     data = write(tmp_path / "data", [2, 1], "validation")
     run = run_of(tmp_path / "run", ["n1", "n2", "n3"], 3, 7)
     for directory in (run, run / "checkpoints", Path(f"{run}/checkpoints/")):
-        manifest, records, run_config, newest = load(data, directory)
+        manifest, records, newest = load(data, directory)
         assert (manifest.examples("validation"), len(records)) == (3, 3)
-        assert run_config["config"]["image_size"] == 75
-        assert newest == (7, run / "checkpoints" / "step-00000007.safetensors")
+        assert newest.notes == ("Evaluating the last checkpoint, of step 7: the run was not validated.",)
+        assert replace(newest, directory=run) == Checkpoint(
+            run, run / "checkpoints" / "step-00000007.safetensors", 7, image_size=75, averaged=True, notes=newest.notes
+        )
+    assert load(data, run, image_size=107, ema=False)[2] == replace(newest, directory=run, image_size=107, averaged=False)
 
 
 def test_a_run_whose_name_is_checkpoints_is_a_run(tmp_path: Path) -> None:
@@ -48,7 +55,7 @@ def test_a_run_whose_name_is_checkpoints_is_a_run(tmp_path: Path) -> None:
     (inner / checkpoint_file.RUN_CONFIG_NAME).write_text((outer / checkpoint_file.RUN_CONFIG_NAME).read_text())
     checkpoint_file.checkpoint_path(inner, 5).parent.mkdir()
     checkpoint_file.save(inner, 5, {"x": np.zeros(1)})
-    assert load(data, inner)[3][0] == 5
+    assert load(data, inner)[2].step == 5
 
 
 def test_an_empty_split_is_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -80,43 +87,47 @@ def test_a_run_that_has_no_checkpoint_yet_is_waited_for(tmp_path: Path, capsys: 
     with ThreadPoolExecutor() as threads:
         loading = threads.submit(load, data, run, run_once=False, eval_interval_secs=1)
         run_of(run, ["n1"], 3)
-        assert loading.result()[3] == (3, run / "checkpoints" / "step-00000003.safetensors")
-    waiting, chosen = f"No checkpoint file found in {run}: waiting for one.\n", "Evaluating the last checkpoint, of step 3.\n"
-    assert capsys.readouterr().out in (waiting + chosen, chosen)
+        assert loading.result()[2].path == run / "checkpoints" / "step-00000003.safetensors"
+    assert capsys.readouterr().out in (f"No checkpoint file found in {run}: waiting for one.\n", "")
 
 
 def test_another_checkpoint_is_waited_for(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ["n1"], 3)
+    data = write(tmp_path / "data", [1], "validation")
     config = EvalConfig(run, run_once=False, eval_interval_secs=1)
+    find_another = partial(_find_another, config, data, Manifest.load(data), last_step=3)
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(_wait_for_checkpoint, config, World(), last_step=3)
+        waiting = threads.submit(_wait_for, config, World(), find_another)
         assert not wait([waiting], timeout=2.5).done
         checkpoint_file.save(run, 7, {"x": np.zeros(1)})
-        assert waiting.result()[0] == 7
+        assert waiting.result().step == 7
 
 
-def test_the_data_set_is_that_of_the_run_unless_another_is_named(tmp_path: Path) -> None:
+def test_the_data_set_is_that_of_the_run(tmp_path: Path) -> None:
     run, data = run_of(tmp_path / "run", ["n1"], 3), tmp_path / "data"
     run_config = {"config": {"image_size": 75, "data_dir": str(data)}, "workers": 1, "labels": ["n1"]}
     (run / checkpoint_file.RUN_CONFIG_NAME).write_text(json.dumps(run_config))
-    assert _data_directory(EvalConfig(run, tmp_path / "other"), World()) == tmp_path / "other"
     with pytest.raises(
         DataError, match=rf"^The run in {run} was trained on {data}, which is not there\. Name its data set with --data_dir\.$"
     ):
-        _data_directory(EvalConfig(run / "checkpoints"), World())
+        find_data_directory(EvalConfig(run / "checkpoints"))
     data.mkdir()
-    assert _data_directory(EvalConfig(run / "checkpoints"), World()) == data
+    assert find_data_directory(EvalConfig(run / "checkpoints")) == data
 
 
 def test_the_data_set_of_a_run_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
     run = tmp_path / "run"
+    config = EvalConfig(run, run_once=False, eval_interval_secs=1)
     with ThreadPoolExecutor() as threads:
-        finding = threads.submit(_data_directory, EvalConfig(run, run_once=False, eval_interval_secs=1), World())
-        run_of(run, ["n1"])
+        finding = threads.submit(_wait_for, config, World(), partial(find_data_directory, config))
+        assert not wait([finding], timeout=1.5).done
+        (tmp_path / "new").mkdir()
         run_config = {"config": {"image_size": 75, "data_dir": str(tmp_path)}, "workers": 1, "labels": ["n1"]}
-        (run / checkpoint_file.RUN_CONFIG_NAME).write_text(json.dumps(run_config))
-        checkpoint_file.save(run, 3, {"x": np.zeros(1)})
+        (tmp_path / "new" / checkpoint_file.RUN_CONFIG_NAME).write_text(json.dumps(run_config))
+        (tmp_path / "new").rename(run)
         assert finding.result() == tmp_path
+    with pytest.raises(CheckpointError, match=r"nowhere is no run directory: it has no config\.json\. "):
+        _wait_for(EvalConfig(tmp_path / "nowhere"), World(), lambda: None)
 
 
 @pytest.mark.parametrize(("ranks", "batches", "done"), [(1, 45, [20, 40, 45]), (2, 23, [40, 45]), (1, 20, [20])])

@@ -13,7 +13,7 @@ from shardtune.errors import CheckpointError
 from shardtune.model import checkpoint_file, inception, weight_files
 from shardtune.model.inception import named_variables
 from shardtune.model.pretrained import restore
-from tests.model.checkpoints import V1, V2, Array, Arrays, equal, written_by_keras
+from tests.model.checkpoints import V1, V2, Array, Arrays, equal, in_slim_layout, save, written_by_keras
 
 
 @pytest.mark.parametrize("version", [V1, V2])
@@ -22,6 +22,16 @@ def test_the_2016_layout(small_model: Any, values: Arrays, released: dict[int, P
     restored = restore(small_model, released[version], averaged=averaged)
     assert (restored.kind, len(restored.restored)) == ("a TensorFlow checkpoint", len(values))
     assert equal(small_model, {name: array + averaged for name, array in values.items()})
+
+
+def test_the_state_of_tf_slim_s_optimizers_is_left_out(small_model: Any, values: Arrays, tmp_path: Path) -> None:
+    slots = ("Adadelta", "Adadelta_1", "Adagrad", "Adam", "Adam_1", "Ftrl", "Ftrl_1", "Momentum", "RMSProp", "RMSProp_1")
+    state = {f"InceptionV3/Conv2d_1a_3x3/weights/{slot}": np.zeros(1, np.float32) for slot in slots}
+    arrays = {**in_slim_layout(values), **state, "beta1_power": np.zeros(1, np.float32)}
+    restore(small_model, save(tmp_path / "model.ckpt-7", arrays, V2))
+    assert equal(small_model, values)
+    with pytest.raises(CheckpointError, match=r": 1 unexpected \(power\)\. Give another checkpoint\.$"):
+        restore(small_model, save(tmp_path / "model.ckpt-8", {**arrays, "power": np.zeros(1, np.float32)}, V2))
 
 
 def test_any_path_of_a_checkpoint_finds_it(released: dict[int, Path]) -> None:

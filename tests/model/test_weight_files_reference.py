@@ -1,7 +1,6 @@
 """Checkpoints of 2016 and of TF-Slim compute what their own graphs compute."""
 
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import tensorflow as tf
 from shardtune.model import checkpoint_file, inception, slim
 from shardtune.model.inception import named_variables, trunk_names
 from shardtune.model.pretrained import restore
-from tests.model.checkpoints import V2, Array, equal, save
+from tests.model.checkpoints import V2, Array, equal, in_release_layout, save, stand_in
 
 
 def golden(model: Any, directory: Path, images: Array) -> dict[str, float]:
@@ -59,14 +58,17 @@ def test_the_2016_checkpoint_computes_what_the_2016_graph_computes(
     assert all(np.array_equal(outputs[name], again[name]) for name in outputs)
 
 
-def stand_in(name: str, shape: list[int]) -> Array:
-    """A variable of the stand-in for TF-Slim's checkpoint."""
-    generator = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    if name.endswith("weights"):
-        return np.asarray(generator.standard_normal(shape) * np.sqrt(2 / np.prod(shape[:-1])), np.float32)
-    if name.endswith("moving_variance"):
-        return generator.uniform(0.5, 1.5, shape).astype(np.float32)
-    return np.asarray(0.1 * generator.standard_normal(shape), np.float32)
+def test_what_its_trainer_would_save_computes_the_same(
+    full_model: Any, images: Array, shared_data: Path, tmp_path: Path
+) -> None:
+    directory = shared_data / "inception-v3-2016-03-01"
+    reader = tf.train.load_checkpoint(str(directory / "model.ckpt-157585"))
+    released = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    last = {name: array * 0.9 for name, array in released.items()}
+    path = save(tmp_path / "model.ckpt-1999", in_release_layout(last, released), V2)
+    assert restore(full_model, path, averaged=True).initialized == []
+    assert equal(full_model, released)
+    assert max(golden(full_model, directory, images).values()) < 1e-4
 
 
 def test_a_tf_slim_checkpoint_computes_what_tf_slim_s_graph_computes(

@@ -12,7 +12,8 @@ class EvalConfig:
     """Measure precision@1 and recall@5 of a run, and more, on every example once, with any number of workers."""
 
     checkpoint_dir: Path
-    """The train_dir of a run, or its checkpoints folder."""
+    """The train_dir of a run, or its checkpoints folder; or what research/inception (2016) or TF-Slim left: the directory, or
+    one checkpoint in it (old/model.ckpt-1999). The order of its classes must be that of the data set."""
     data_dir: Path | None = None
     """Data directory with the examples to evaluate (default: that of the run)."""
     eval_dir: Path | None = None
@@ -25,6 +26,8 @@ class EvalConfig:
     """Evaluate only this many examples, from the first on (default: all)."""
     batch_size: int = 50
     """Examples per worker and step."""
+    image_size: int | None = None
+    """Side in pixels of the square that the network sees (default: that of the run; 299 for a checkpoint of TensorFlow 1)."""
     on_corrupt: OnCorrupt = "error"
     """At a record whose checksum does not match, error: stop. skip: leave it out of the count."""
     run_once: bool = True
@@ -38,6 +41,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         check_flag(self.batch_size > 0, "batch_size must be above 0", self.batch_size)
+        check_flag(self.image_size is None or self.image_size >= 75, "image_size must be at least 75 pixels", self.image_size)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
         check_flag(self.eval_interval_secs > 0, "eval_interval_secs must be above 0", self.eval_interval_secs)
         choice = self.checkpoint

@@ -4,6 +4,7 @@ The parts are for other commands, too: `central_crop` (input/augment.py) makes t
 it, `Predictions.from_logits` makes probabilities of its logits, and `read_result` reads what an evaluation has left.
 """
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ import numpy as np
 
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError
+from shardtune.evaluate.checkpoint_source import Checkpoint
 from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.counts import TopKCounts
 from shardtune.evaluate.evaluator import Evaluator
@@ -25,7 +27,9 @@ from shardtune.evaluate.predictions import BACKGROUND, Predictions, write_predic
 from shardtune.evaluate.result import RESULT_NAME, Result, measure, write_result
 from shardtune.evaluate.temperature import LogitsFile, fit_temperature
 from shardtune.input.pipeline import EvaluationBatch, InputOptions, evaluation_batches
-from shardtune.runtime.files import sha256_file
+from shardtune.model import tensorflow_files
+from shardtune.model.checkpoint_file import RUN_CONFIG_NAME
+from shardtune.runtime.files import hash_file, sha256_file
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
@@ -56,8 +60,8 @@ class Evaluation:
     options: InputOptions
     provenance: dict[str, Any]
 
-    def run(self, step: int, checkpoint: Path) -> None:
-        """Evaluate the checkpoint of `step`, which the network has; print the result and write it to `eval_dir`.
+    def run(self, checkpoint: Checkpoint) -> None:
+        """Evaluate the checkpoint, which the network has; print the result and write it to `eval_dir`.
 
         Raises:
             DataError: all examples are corrupt.
@@ -65,13 +69,15 @@ class Evaluation:
         """
         config, world = self.config, self.world
         # Not later: training deletes old checkpoints meanwhile.
-        digest = world.run_on_root(lambda: sha256_file(checkpoint))
+        digests = world.run_on_root(lambda: _digests(checkpoint))
         examples = min(len(self.reader), config.num_examples or len(self.reader))
         batches = evaluation_batches(self.reader, world, self.options, batch_size=config.batch_size, examples=examples)
         print_on_root(world, f"{datetime.now()}: starting evaluation on ({config.subset}).")
         started = time.monotonic()
         with closing(batches), closing(LogitsFile()) as logits_file:
-            predictions = self._predict(report_progress(batches, world, config.batch_size, examples), logits_file, checkpoint)
+            predictions = self._predict(
+                report_progress(batches, world, config.batch_size, examples), logits_file, checkpoint.path
+            )
             seconds = time.monotonic() - started
             temperature = fit_temperature(logits_file, world)
         corrupt = sorted(set().union(*world.allgather(self.reader.corrupt)))
@@ -87,10 +93,10 @@ class Evaluation:
                 "temperature": temperature,
                 "corrupt_records": examples - len(predictions),
                 "subset": config.subset,
-                "step": step,
-                "averaged": config.ema,
+                "step": checkpoint.step,
+                "averaged": checkpoint.averaged,
                 "images_per_second": round(examples / seconds, 2),
-                "provenance": {**self.provenance, "checkpoint": str(checkpoint), "checkpoint_sha256": digest.get()},
+                "provenance": {**self.provenance, "checkpoint": str(checkpoint.path), **digests.get()},
             }
             self._write(predictions, result)
             self._print(predictions.counts, result)
@@ -153,6 +159,14 @@ class Evaluation:
         ]
         print_on_root(self.world, f"{datetime.now()}: {result_line(counts, self.manifest.num_classes)}")
         print_on_root(self.world, f"{'; '.join(figures)}. All figures: {self.eval_dir / RESULT_NAME}.")
+
+
+def _digests(checkpoint: Checkpoint) -> dict[str, str | None]:
+    """SHA-256 of the files of a checkpoint, as if they were one, and of the configuration of its run, if it has one."""
+    digest, config = hashlib.sha256(), checkpoint.directory / RUN_CONFIG_NAME
+    for path in tensorflow_files.files(checkpoint.path):
+        hash_file(path, digest)
+    return {"checkpoint_sha256": digest.hexdigest(), "config_sha256": sha256_file(config) if config.exists() else None}
 
 
 def report_progress(batches: Iterable[T], world: World, batch_size: int, examples: int) -> Iterator[T]:

@@ -130,7 +130,7 @@ FLAGS_2016: dict[str, dict[str, Treatment]] = {
         "num_examples": Kept("50000"),
         "subset": Kept(),
         "batch_size": Kept("32"),
-        "image_size": Unused("images have the size for which the run was trained"),
+        "image_size": Kept("299"),
         "num_preprocess_threads": _READERS,
         "num_readers": _READERS,
         "input_queue_memory_factor": Unused("evaluation reads in order and mixes nothing, as in 2016"),

@@ -57,6 +57,7 @@ def build(
     precision: Precision = "float32",
     batch_norm: BatchNormOptions | None = None,
     freeze_until: str | None = None,
+    auxiliary_head: bool = True,
 ) -> Any:
     """The untrained network from images to logits, without dropout, which the training step adds.
 
@@ -68,10 +69,11 @@ def build(
         batch_norm: None stands for `BatchNormOptions()`.
         freeze_until: this block (mixed0 … mixed10) and all layers below it do not train; their batch normalisation
             uses its moving moments.
+        auxiliary_head: which only training needs, and whose largest kernel depends on the image size.
 
     Returns:
         A Keras model: float32 [batch, image_size, image_size, 3] in −1 to 1 → {"logits": [batch, num_classes], "pool":
-        [batch, 2048], "aux_logits": [batch, num_classes], absent below 107 pixels}, all float32.
+        [batch, 2048], "aux_logits": [batch, num_classes], absent below 107 pixels or on request}, all float32.
 
     Raises:
         UsageError: freeze_until is not the name of a block.
@@ -80,7 +82,7 @@ def build(
     trunk = layers.trunk(image_size)
     pool = keras.layers.GlobalAveragePooling2D(name="pool", dtype="float32")(trunk.output)
     outputs = {"logits": layers.dense(num_classes, LOGITS_LAYER)(pool), "pool": pool}
-    if image_size >= SMALLEST_SIZE_WITH_AUXILIARY_HEAD:
+    if auxiliary_head and image_size >= SMALLEST_SIZE_WITH_AUXILIARY_HEAD:
         x = keras.layers.AveragePooling2D(5, strides=3, dtype=precision)(trunk.get_layer("mixed7").output)
         for name, filters, kernel in (("aux_logits.proj", 128, (1, 1)), ("aux_logits.Conv", 768, x.shape[1:3])):
             x = layers.convolution(name, filters=filters, kernel_size=kernel, use_bias=False)(x)

@@ -2,6 +2,8 @@
 
 from shardtune.model.inception import trunk_names
 
+LOGITS_BIASES = "InceptionV3/Logits/Conv2d_1c_1x1/biases"
+
 # The branches of each block. Irregular names are the original's: in 5c branch 1, 6a (3×3 convolutions called 1x1), 7b branch 1.
 _STEM = "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3 Conv2d_3b_1x1 Conv2d_4a_3x3"
 _BLOCKS = {
