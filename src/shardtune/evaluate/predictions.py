@@ -58,14 +58,14 @@ class Predictions:
         """The predictions of a batch from its logits [n, classes]. The softmax is computed in float64."""
         top = top_classes(logits)
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        log_sums = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         return Predictions(
             examples,
             np.array(files, object),
             labels,
-            -np.take_along_axis(log_probabilities, labels[:, np.newaxis], axis=1)[:, 0],
+            (log_sums - np.take_along_axis(shifted, labels[:, np.newaxis], axis=1))[:, 0],
             top,
-            np.exp(np.take_along_axis(log_probabilities, top, axis=1)),
+            np.exp(np.take_along_axis(shifted, top, axis=1) - log_sums),
         )
 
     @staticmethod
