@@ -8,10 +8,14 @@ from typing import Any
 from tests.pictures import plant
 
 
-def packed(*members: tuple[str, Any]) -> bytes:
-    """A .tar.gz of files (a name and bytes) and of other members (a name and attributes of a TarInfo)."""
+def packed(*members: tuple[str, Any], level: int = 9) -> bytes:
+    """A .tar.gz of files (a name and bytes) and of other members (a name and attributes of a TarInfo).
+
+    Args:
+        level: of gzip; 0 compresses nothing.
+    """
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=level) as archive:
         for name, content in members:
             info = tarfile.TarInfo(name)
             if isinstance(content, bytes):
