@@ -36,3 +36,10 @@ def of_photographs(folder: Path, per_class: int = 10) -> bytes:
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
         archive.add(folder, "flower_photos")
     return out.getvalue()
+
+
+def of_weights(shared_data: Path) -> bytes:
+    """The release inception-v3-2016-03-01, whose weights are in the reference data, hardly compressed."""
+    name = "model.ckpt-157585"
+    checkpoint = (shared_data / "inception-v3-2016-03-01" / name).read_bytes()
+    return packed((f"inception-v3/{name}", checkpoint), level=0)

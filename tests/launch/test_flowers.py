@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.download.archives import of_photographs, packed
+from tests.download.archives import of_photographs, of_weights
 from tests.download.server import serving
 from tests.launch.checkout import lay_out
 from tests.launching import finish, start
@@ -15,10 +15,8 @@ from tests.launching import finish, start
 @pytest.mark.timeout(700)
 def test_the_tutorial_goes_on_where_it_stopped(shared_data: Path, tmp_path: Path) -> None:
     script, out = lay_out(tmp_path / "checkout", "inception") / "launch" / "flowers.sh", tmp_path / "out"
-    name = "model.ckpt-157585"
-    checkpoint = (shared_data / "inception-v3-2016-03-01" / name).read_bytes()
-    archive, weights = of_photographs(tmp_path / "flower_photos"), packed((f"inception-v3/{name}", checkpoint), level=0)
-    with serving(archive) as flowers, serving(weights) as inception:
+    archive = of_photographs(tmp_path / "flower_photos")
+    with serving(archive) as flowers, serving(of_weights(shared_data)) as inception:
         environment = {
             "RANKS": "2",
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
