@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.download.archives import of_weights, packed
+from tests.download.reference import flower_photos, inception_v3
 from tests.download.server import serving
 from tests.launching import finish, start
 
@@ -115,15 +115,14 @@ def test_the_pages(shared_data: Path, tmp_path: Path, is_whole: bool) -> None:
     if not shutil.which("curl"):
         pytest.skip("the tutorial downloads the weights with curl, which is missing here")
     photographs = shared_data / "flowers"
-    members = [(f"flower_photos/{path.parent.name}/{path.name}", path.read_bytes()) for path in photographs.glob("*/*/*")]
     short = "--image_size=75 --max_steps=2"
-    with serving(packed(*members, level=0)) as flowers, serving(of_weights(shared_data)) as weights:
+    with serving(flower_photos(shared_data)) as flowers, serving(inception_v3(shared_data)) as weights:
         added = {
             "download_and_preprocess_flowers": f"--url {flowers.url()} --validation_examples=150 "  # 650 photographs, not 3,670
             f"--sha256 {hashlib.sha256(flowers.content).hexdigest()}",
             "flowers_train": "" if is_whole else short,
             "imagenet_train": "--max_steps=2" if is_whole else short,  # ImageNet takes weeks
-            "imagenet_eval": f"--data_dir={tmp_path}/imagenet_data",
+            "imagenet_eval": f"--data_dir={tmp_path}/imagenet_data",  # for which 2016 had a folder of its own in /tmp
         }
         page = FINE_TUNING.replace("http://download.tensorflow.org/models/image/imagenet", weights.address)
         done = follow(now(page, tmp_path, added), tmp_path)

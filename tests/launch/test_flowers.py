@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.download.archives import of_photographs, of_weights
+from tests.download.archives import of_photographs
+from tests.download.reference import inception_v3
 from tests.download.server import serving
 from tests.launch.checkout import lay_out
 from tests.launching import finish, start
@@ -16,7 +17,7 @@ from tests.launching import finish, start
 def test_the_tutorial_goes_on_where_it_stopped(shared_data: Path, tmp_path: Path) -> None:
     script, out = lay_out(tmp_path / "checkout", "inception") / "launch" / "flowers.sh", tmp_path / "out"
     archive = of_photographs(tmp_path / "flower_photos")
-    with serving(archive) as flowers, serving(of_weights(shared_data)) as inception:
+    with serving(archive) as flowers, serving(inception_v3(shared_data)) as inception:
         environment = {
             "RANKS": "2",
             "XDG_CACHE_HOME": str(tmp_path / "cache"),
