@@ -107,7 +107,7 @@ def now(page: str, tmp: Path, added: Mapping[str, str] = {}) -> str:
 
 def follow(script: str, home: Path, variables: Mapping[str, object] = {}) -> subprocess.CompletedProcess[str]:
     environment = {"HOME": str(home), "no_proxy": "127.0.0.1", **{name: str(value) for name, value in variables.items()}}
-    return finish(start(["bash", "-euc", script], environment=environment), 3600)
+    return finish(start(["bash", "-euc", script], environment=environment), 7000)
 
 
 @pytest.mark.parametrize("is_whole", [False, pytest.param(True, marks=[pytest.mark.exhaustive, pytest.mark.timeout(7200)])])
@@ -120,7 +120,8 @@ def test_the_pages(shared_data: Path, tmp_path: Path, is_whole: bool) -> None:
         added = {
             "download_and_preprocess_flowers": f"--url {flowers.url()} --validation_examples=150 "  # 650 photographs, not 3,670
             f"--sha256 {hashlib.sha256(flowers.content).hexdigest()}",
-            "flowers_train": "" if is_whole else short,
+            # 2016 trained until it was stopped. 10 epochs, the default now, are 156 steps here: too few at this learning rate.
+            "flowers_train": "--max_steps=500" if is_whole else short,
             "imagenet_train": "--max_steps=2" if is_whole else short,  # ImageNet takes weeks
             "imagenet_eval": f"--data_dir={tmp_path}/imagenet_data",  # for which 2016 had a folder of its own in /tmp
         }
