@@ -10,6 +10,12 @@ import pytest
 BUILD = "{root}/.venv/bin/shardtune build --train_directory photos --validation_fraction 0.2 --output_directory out/data"
 TRAIN = "{root}/.venv/bin/shardtune train --data_dir out/data --train_dir out/run --epochs 3"
 EVAL = "{root}/.venv/bin/shardtune eval --data_dir out/data --checkpoint_dir out/run --eval_dir out/run"
+FETCH = "{root}/.venv/bin/shardtune fetch"
+TUTORIAL = (
+    "{root}/.venv/bin/shardtune train --data_dir out/data --train_dir out/run "
+    "--pretrained_model_checkpoint_path out/inception-v3/model.ckpt-157585"
+)
+RECIPE = "--lr_scaling none --fine_tune --initial_learning_rate 0.01 --max_steps 500 --precision mixed_bfloat16"
 SBATCH = "sbatch --parsable --kill-on-invalid-dep=yes"
 TWO_HOSTS = "horovodrun --gloo -np 7 -H a:4,b:3 --network-interfaces eth0"
 CASES = [
@@ -70,6 +76,28 @@ CASES = [
             f"{TWO_HOSTS} {EVAL}",
         ],
         id="all-hosts",
+    ),
+    pytest.param(
+        {"GPUS": "5", "RANKS": "4", "FLOWERS_OPTIONS": "--url a.tgz --sha256 b", "WEIGHTS_OPTIONS": "--url c"},
+        ["launch/flowers.sh", "--dry_run", "out", "--max_steps", "9"],
+        [
+            f"{{mpirun}} -n 4 {FETCH} flowers out/data --url a.tgz --sha256 b",
+            f"{{mpirun}} -n 1 {FETCH} inception-v3 out --url c",
+            f"horovodrun -np 5 {TUTORIAL} --batch_size 7 {RECIPE} --max_steps 9",
+            f"horovodrun -np 5 {EVAL}",
+        ],
+        id="flowers",
+    ),
+    pytest.param(
+        {"HOSTS": "a:4,b:3"},
+        ["launch/flowers.sh", "--dry_run"],
+        [
+            f"{{mpirun}} -n 7 -H a:4,b:3 {FETCH} flowers demo/flowers/data",
+            f"{{mpirun}} -n 1 {FETCH} inception-v3 demo/flowers",
+            f"horovodrun --gloo -np 7 -H a:4,b:3 {TUTORIAL} --batch_size 5 {RECIPE}".replace("out/", "demo/flowers/"),
+            f"horovodrun --gloo -np 7 -H a:4,b:3 {EVAL}".replace("out/", "demo/flowers/"),
+        ],
+        id="flowers-hosts",
     ),
     pytest.param(
         {"BUILD_OPTIONS": "--ntasks=64", "TRAIN_OPTIONS": "--partition=gpu --ntasks=8", "EVAL_OPTIONS": "--partition=gpu"},

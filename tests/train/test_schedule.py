@@ -29,6 +29,11 @@ def test_the_rate_at_the_corners() -> None:
     assert cosine.rate(1000) == pytest.approx(0)
 
 
+def test_a_schedule_says_that_it_climbs_where_it_does() -> None:
+    assert str(schedule(0.01, 8, 1000, 10)) == "learning rate 0.01 to 0.08 in 50 steps, then a cosine to 0"
+    assert str(schedule(0.01, 1, 1000, 10)) == "learning rate 0.01 for 50 steps, then a cosine to 0"
+
+
 @pytest.mark.parametrize(
     ("steps", "steps_per_epoch", "warmup"),
     [(1000, 1000, 100), (1000, 2, 10), (1000, 0.5, 2), (5, 100, 0), (1, 1, 0), (2000, 40, 200)],

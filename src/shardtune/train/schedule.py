@@ -48,7 +48,8 @@ class LearningRateSchedule:
 
     def __str__(self) -> str:
         after = "a cosine to 0" if self.decay == "cosine" else f"{self.decay} decay" if self.decay != "constant" else "constant"
-        return f"learning rate {self.base:g} to {self.peak:g} in {self.warmup_steps} steps, then {after}"
+        before = f"{self.base:g} for" if self.scale == 1 else f"{self.base:g} to {self.peak:g} in"
+        return f"learning rate {before} {self.warmup_steps} steps, then {after}"
 
     @property
     def peak(self) -> float:
