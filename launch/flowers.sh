@@ -29,5 +29,5 @@ shardtune supervise "${dry[@]}" --workers 1 -- shardtune fetch inception-v3 "$ou
 # Leaves checkpoints, metrics.jsonl and outcome.json in DIR/run.
 "$launch/train.sh" "${dry[@]}" --data_dir "$out/data" --train_dir "$out/run" \
   --pretrained_model_checkpoint_path "$out/inception-v3/model.ckpt-157585" "${recipe[@]}" "$@"
-# Leaves eval.json in DIR/run.
-"$launch/eval.sh" "${dry[@]}" --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run"
+# Leaves eval.json in DIR/run. The last checkpoint: the best by validation was chosen on the images that are evaluated.
+"$launch/eval.sh" "${dry[@]}" --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run" --checkpoint last
