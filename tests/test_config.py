@@ -109,11 +109,26 @@ def test_flags_of_a_build_that_contradict_each_other_are_refused(contradiction: 
 
 @pytest.mark.parametrize(
     ("wrong", "value"),
-    [({"batch_size": 0}, "0"), ({"num_examples": 0}, "0"), ({"num_examples": -1}, "-1"), ({"eval_interval_secs": 0}, "0")],
+    [
+        ({"batch_size": 0}, "0"),
+        ({"num_examples": 0}, "0"),
+        ({"num_examples": -1}, "-1"),
+        ({"eval_interval_secs": 0}, "0"),
+        ({"checkpoint": "first"}, "first"),
+        ({"checkpoint": "-3"}, "-3"),
+        ({"checkpoint": ""}, ""),
+    ],
 )
 def test_an_evaluation_that_cannot_be_is_refused(wrong: dict[str, Any], value: str) -> None:
     with pytest.raises(UsageError, match=rf"^--{next(iter(wrong))} must be .*, not {re.escape(value)}\. See --help\.$"):
         EvalConfig(D, D, D, **wrong)
+
+
+@pytest.mark.parametrize("choice", ["best", "7"])
+def test_one_checkpoint_and_every_new_one_contradict_each_other(choice: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--run_once=False evaluates each new checkpoint, and --checkpoint {choice} one\."):
+        EvalConfig(D, checkpoint=choice, run_once=False)
+    assert EvalConfig(D, checkpoint="last", run_once=False).checkpoint == "last"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def precision(data: tuple[object, ...], run: Path, weights: str) -> float:
-    shardtune("eval", *data, "--checkpoint_dir", run, "--eval_dir", run, weights)
+    shardtune("eval", *data, "--checkpoint_dir", run, "--checkpoint", "last", "--eval_dir", run, weights)
     return float(json.loads((run / "eval.json").read_text())["precision_at_1"])
 
 

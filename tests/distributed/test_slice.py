@@ -28,7 +28,7 @@ def test_two_workers_agree_and_say_so(inception_run: Path) -> None:
 def test_any_number_of_workers_counts_the_same_integers(
     inception_run: Path, small_data: Path, tmp_path: Path, subset: str
 ) -> None:
-    results = []
+    results, predictions = [], set()
     for launcher, ranks in (("alone", 1), ("horovodrun --mpi", 2), ("horovodrun --gloo", 3)):
         output = shardtune(
             "eval", "--data_dir", small_data, "--checkpoint_dir", inception_run, "--eval_dir", tmp_path, "--subset", subset,
@@ -49,7 +49,9 @@ def test_any_number_of_workers_counts_the_same_integers(
         assert positions == sorted(positions)
         result = json.loads((tmp_path / "eval.json").read_text())
         results.append([result[key] for key in ("examples", "top_1", "top_5")])
+        predictions.add((tmp_path / "predictions.csv").read_bytes())
     assert results[0] == results[1] == results[2]
+    assert len(predictions) == 1
     manifest = json.loads((small_data / "dataset.json").read_text())
     assert results[0][0] == sum(manifest["class_counts"][subset])
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from shardtune.errors import CheckpointError, DataError
-from shardtune.evaluate.command import _load_inputs, _report_progress, _wait_for_checkpoint, result_line
+from shardtune.evaluate.command import _data_directory, _load_inputs, _wait_for_checkpoint
 from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.counts import TopKCounts
+from shardtune.evaluate.evaluation import report_progress, result_line
 from shardtune.model import checkpoint_file
 from shardtune.runtime.world import World
 from tests.input.shards import write
@@ -27,7 +28,7 @@ def run_of(directory: Path, labels: list[str], *steps: int) -> Path:
 
 
 def load(data: Path, checkpoint_dir: Path, **flags: Any) -> Any:
-    return _load_inputs(EvalConfig(data, checkpoint_dir, checkpoint_dir, **flags), World())
+    return _load_inputs(EvalConfig(checkpoint_dir, **flags), data, World())
 
 
 def test_the_newest_checkpoint_of_the_run_is_evaluated(tmp_path: Path) -> None:
@@ -80,12 +81,13 @@ def test_a_run_that_has_no_checkpoint_yet_is_waited_for(tmp_path: Path, capsys: 
         loading = threads.submit(load, data, run, run_once=False, eval_interval_secs=1)
         run_of(run, ["n1"], 3)
         assert loading.result()[3] == (3, run / "checkpoints" / "step-00000003.safetensors")
-    assert capsys.readouterr().out in (f"No checkpoint file found in {run}: waiting for one.\n", "")
+    waiting, chosen = f"No checkpoint file found in {run}: waiting for one.\n", "Evaluating the last checkpoint, of step 3.\n"
+    assert capsys.readouterr().out in (waiting + chosen, chosen)
 
 
 def test_another_checkpoint_is_waited_for(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ["n1"], 3)
-    config = EvalConfig(tmp_path, run, tmp_path, run_once=False, eval_interval_secs=1)
+    config = EvalConfig(run, run_once=False, eval_interval_secs=1)
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(_wait_for_checkpoint, config, World(), last_step=3)
         assert not wait([waiting], timeout=2.5).done
@@ -93,12 +95,36 @@ def test_another_checkpoint_is_waited_for(tmp_path: Path) -> None:
         assert waiting.result()[0] == 7
 
 
+def test_the_data_set_is_that_of_the_run_unless_another_is_named(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run", ["n1"], 3), tmp_path / "data"
+    run_config = {"config": {"image_size": 75, "data_dir": str(data)}, "workers": 1, "labels": ["n1"]}
+    (run / checkpoint_file.RUN_CONFIG_NAME).write_text(json.dumps(run_config))
+    assert _data_directory(EvalConfig(run, tmp_path / "other"), World()) == tmp_path / "other"
+    with pytest.raises(
+        DataError, match=rf"^The run in {run} was trained on {data}, which is not there\. Name its data set with --data_dir\.$"
+    ):
+        _data_directory(EvalConfig(run / "checkpoints"), World())
+    data.mkdir()
+    assert _data_directory(EvalConfig(run / "checkpoints"), World()) == data
+
+
+def test_the_data_set_of_a_run_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with ThreadPoolExecutor() as threads:
+        finding = threads.submit(_data_directory, EvalConfig(run, run_once=False, eval_interval_secs=1), World())
+        run_of(run, ["n1"])
+        run_config = {"config": {"image_size": 75, "data_dir": str(tmp_path)}, "workers": 1, "labels": ["n1"]}
+        (run / checkpoint_file.RUN_CONFIG_NAME).write_text(json.dumps(run_config))
+        checkpoint_file.save(run, 3, {"x": np.zeros(1)})
+        assert finding.result() == tmp_path
+
+
 @pytest.mark.parametrize(("ranks", "batches", "done"), [(1, 45, [20, 40, 45]), (2, 23, [40, 45]), (1, 20, [20])])
 def test_progress_is_printed_every_20_batches_and_at_the_end(
     capsys: pytest.CaptureFixture[str], ranks: int, batches: int, done: list[int]
 ) -> None:
     numbers = range(batches)
-    assert list(_report_progress(numbers, World(size=ranks), batch_size=10, examples=done[-1] * 10 - 3)) == list(numbers)
+    assert list(report_progress(numbers, World(size=ranks), batch_size=10, examples=done[-1] * 10 - 3)) == list(numbers)
     pattern = (
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?: \[(\d+) batches out of (\d+)\] \(\d+\.\d examples/sec; \d+\.\d{3}sec/batch\)"
     )

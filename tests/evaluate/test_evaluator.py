@@ -8,6 +8,7 @@ import pytest
 
 from shardtune.evaluate.counts import TopKCounts
 from shardtune.evaluate.evaluator import BATCHES_PER_STOP_CHECK, Evaluator
+from shardtune.model import inception
 from shardtune.runtime.world import World
 
 SIDE, CLASSES = 4, 9
@@ -24,10 +25,10 @@ def network(classes: int = CLASSES) -> Any:
     return keras.Model(inputs, {"logits": keras.layers.Dense(classes)(x)})
 
 
-def batches(*sizes: int) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
+def batches(*sizes: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
     start = 0
     for size in sizes:
-        yield IMAGES[start : start + size], LABELS[start : start + size]
+        yield np.arange(start, start + size), IMAGES[start : start + size], LABELS[start : start + size]
         start += size
 
 
@@ -42,15 +43,15 @@ def test_counts_are_numpy_s_for_any_batches(sizes: list[int]) -> None:
     model = network()
     expected = by_numpy(model, LABELS)
     assert 0 < expected.top_1 < expected.top_5 < expected.examples  # else this test would show little
-    assert Evaluator(model).run(batches(*sizes), World()) == expected
+    assert Evaluator(model, 50).count(batches(*sizes), World()) == expected
 
 
 def test_the_background_class_competes() -> None:
     model = network()
-    dense, evaluator = model.layers[-1], Evaluator(model)
-    before = evaluator.run(batches(50), World())
+    dense, evaluator = model.layers[-1], Evaluator(model, 50)
+    before = evaluator.count(batches(50), World())
     dense.bias.assign(np.eye(CLASSES)[0] * 1000.0)  # class 0 comes first for every image, and is nobody's label
-    after = evaluator.run(batches(50), World())
+    after = evaluator.count(batches(50), World())
     assert after.top_1 == 0 < before.top_1
     assert after == by_numpy(model, LABELS)
     assert after.top_5 < before.top_5
@@ -58,26 +59,41 @@ def test_the_background_class_competes() -> None:
 
 def test_with_fewer_than_five_classes_all_are_among_the_first_five() -> None:
     images, labels = IMAGES, LABELS % 3
-    assert Evaluator(network(3)).run([(images, labels)], World()).top_5 == 50
+    assert Evaluator(network(3), 50).count([(np.arange(50), images, labels)], World()).top_5 == 50
 
 
 @pytest.mark.parametrize("moment", [0, BATCHES_PER_STOP_CHECK])
 def test_a_rank_that_should_stop_counts_no_further(moment: int) -> None:
     seen = []
 
-    def watched() -> Iterator[tuple[Any, Any]]:
+    def watched() -> Iterator[Any]:
         for batch in batches(*[1] * 50):
             seen.append(batch)
             yield batch
 
-    assert Evaluator(network()).run(watched(), World(), should_stop=lambda: len(seen) > moment) is None
+    assert Evaluator(network(), 1).count(watched(), World(), should_stop=lambda: len(seen) > moment) is None
     assert len(seen) == moment + 1
 
 
 def test_empty_batches_count_nothing() -> None:
     model = network()
-    assert Evaluator(model).run([*batches(50), (IMAGES[:0], LABELS[:0])], World()) == by_numpy(model, LABELS)
+    assert Evaluator(model, 50).count([*batches(50, 0)], World()) == by_numpy(model, LABELS)
 
 
 def test_a_rank_without_batches_counts_nothing() -> None:
-    assert Evaluator(network()).run(batches(), World()) == TopKCounts()
+    assert Evaluator(network(), 1).count(batches(), World()) == TopKCounts()
+
+
+def test_an_example_has_the_same_bits_in_any_batch() -> None:
+    evaluator = Evaluator(inception.build(6, 75), 16)
+    images = GENERATOR.uniform(-1, 1, (16, 75, 75, 3)).astype(np.float32)
+    full, order = evaluator.logits(images), GENERATOR.permutation(16)
+    for count in (1, 7, 13):
+        assert np.array_equal(evaluator.logits(images[:count]), full[:count])
+    assert np.array_equal(evaluator.logits(images[order]), full[order])
+
+
+def test_an_example_without_a_number_is_no_hit() -> None:
+    model = network()
+    model.layers[-1].bias.assign(np.full(CLASSES, np.nan))
+    assert Evaluator(model, 50).count(batches(50), World()) == TopKCounts(50, 0, 0)

@@ -113,6 +113,8 @@ def test_help_says_what_became_of_each(command: str) -> None:
         ("build", "imagenet_metadata_file"),
         ("build", "bounding_box_file"),
         ("train", "pretrained_model_checkpoint_path"),
+        ("eval", "data_dir"),
+        ("eval", "eval_dir"),
     ],
 )
 @pytest.mark.parametrize("words", ["--{}=", "--{} ", "--{}=x --{}="])
@@ -120,7 +122,9 @@ def test_an_empty_value_is_none(command: str, flag: str, words: str) -> None:
     assert getattr(parse(command, *words.format(flag, flag).split(" "))[0], flag) is None
 
 
-@pytest.mark.parametrize(("command", "flag"), [("train", "data_dir"), ("eval", "eval_dir"), ("build", "output_directory")])
+@pytest.mark.parametrize(
+    ("command", "flag"), [("train", "data_dir"), ("eval", "checkpoint_dir"), ("build", "output_directory")]
+)
 def test_a_path_that_is_needed_is_not_empty(command: str, flag: str) -> None:
     for words in ([f"--{flag}="], [f"--{flag}", ""]):
         with pytest.raises(UsageError, match=rf"^--{flag} has no value\. Name a path after --{flag}\.$"):
@@ -195,7 +199,7 @@ TUTORIALS = [  # the README of research/inception
     (
         "eval --eval_dir=/e --data_dir=/d --subset=validation --num_examples=500 --checkpoint_dir=/t "
         "--input_queue_memory_factor=1 --run_once",
-        EvalConfig(Path("/d"), Path("/t"), Path("/e"), num_examples=500),
+        EvalConfig(Path("/t"), Path("/d"), Path("/e"), num_examples=500),
     ),
 ]
 

@@ -43,4 +43,4 @@ def evaluated(reader: RecordReader, rank: int, ranks: int, batch_size: int, exam
     world = World(rank, ranks, rank, ranks)
     options = options_of(augmentation="none")
     batches = evaluation_batches(reader, world, options, batch_size=batch_size, examples=examples)
-    return [labels_and_checksums((images.numpy(), labels.numpy())) for images, labels in batches]
+    return [labels_and_checksums((images.numpy(), labels.numpy())) for _, images, labels in batches]

@@ -1,147 +1,121 @@
-"""`shardtune eval`: measure the newest checkpoint of a run on a split, every example once.
+"""`shardtune eval`: find a run, its data set and its checkpoint, and evaluate it on every example of a split once.
 
-What it prints are the lines of research/inception's inception_eval.py.
+What it prints are the lines of research/inception's inception_eval.py, and one more.
 """
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing
-from datetime import datetime
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from shardtune import __version__
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
 from shardtune.errors import CheckpointError, DataError
+from shardtune.evaluate.choice import choose_checkpoint
 from shardtune.evaluate.config import EvalConfig
-from shardtune.evaluate.counts import TopKCounts
+from shardtune.evaluate.evaluation import Evaluation
 from shardtune.evaluate.evaluator import Evaluator
-from shardtune.input.pipeline import InputOptions, evaluation_batches
-from shardtune.input.reader import RecordReader
+from shardtune.evaluate.names import NamingReader
+from shardtune.input.pipeline import InputOptions
 from shardtune.model import checkpoint_file, inception, pretrained
 from shardtune.runtime import devices
-from shardtune.runtime.files import write_json
+from shardtune.runtime.files import sha256_file
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
-BATCHES_BETWEEN_LINES = 20
-T = TypeVar("T")
 
+def evaluate(config: EvalConfig, world: World, build_model: Callable[[int, int], Any] = inception.build) -> None:
+    """Evaluate one checkpoint of a run, or every new one, for ever.
 
-def evaluate(config: EvalConfig, world: World) -> TopKCounts:
-    """Evaluate the newest checkpoint, and return its counts if that is all; else every newer one, for ever.
+    Args:
+        build_model: builds the network for a number of classes and an image size.
 
     Raises:
         DataError, CheckpointError: no examples, no checkpoint, or a checkpoint of other classes.
     """
     num_threads = devices.configure_devices(world)
-    manifest, records, run_config, (step, checkpoint) = world.broadcast_from_root(lambda: _load_inputs(config, world))
-    reader = RecordReader(config.data_dir, manifest, config.subset, records, config.on_corrupt)
-    image_size = run_config["config"]["image_size"]
-    model = inception.build(manifest.num_classes, image_size)
-    evaluator = Evaluator(model)
-    options = InputOptions(image_size, num_threads, device=devices.device())
+    data_dir = world.broadcast_from_root(lambda: _data_directory(config, world))
+    manifest, records, run_config, (step, checkpoint) = world.broadcast_from_root(lambda: _load_inputs(config, data_dir, world))
+    run, image_size = _run_directory(config.checkpoint_dir), run_config["config"]["image_size"]
+    model = build_model(manifest.num_classes, image_size)
+    evaluation = Evaluation(
+        config=config,
+        world=world,
+        data_dir=data_dir,
+        eval_dir=config.eval_dir or run / "eval",
+        manifest=manifest,
+        reader=NamingReader(data_dir, manifest, config.subset, records, config.on_corrupt),
+        evaluator=Evaluator(model, config.batch_size),
+        options=InputOptions(image_size, num_threads, device=devices.device()),
+        provenance={
+            "shardtune": __version__,
+            "data_dir": str(data_dir),
+            "data_sha256": manifest.sha256,
+            "config_sha256": world.broadcast_from_root(lambda: sha256_file(run / checkpoint_file.RUN_CONFIG_NAME)),
+        },
+    )
     world.guard.set_timeout(config.hang_timeout)
     while True:
         pretrained.restore(model, checkpoint, averaged=config.ema)
         print_on_root(world, f"Successfully loaded model from {checkpoint} at step={step}.")
-        counts = _evaluate(config, world, evaluator, reader, options, step)
-        print_on_root(world, f"{datetime.now()}: {result_line(counts, manifest.num_classes)}")
+        evaluation.run(step, checkpoint)
         if config.run_once:
-            return counts
+            return
         step, checkpoint = world.broadcast_from_root(partial(_wait_for_checkpoint, config, world, last_step=step))
 
 
-def _evaluate(
-    config: EvalConfig, world: World, evaluator: Evaluator, reader: RecordReader, options: InputOptions, step: int
-) -> TopKCounts:
-    """The counts of the checkpoint of `step`, which the evaluator's network has; writes them to `eval_dir/eval.json`."""
-    examples = min(len(reader), config.num_examples or len(reader))
-    batches = evaluation_batches(reader, world, options, batch_size=config.batch_size, examples=examples)
-    print_on_root(world, f"{datetime.now()}: starting evaluation on ({config.subset}).")
-    started = time.monotonic()
-    with closing(batches):
-        counts = evaluator.run(_report_progress(batches, world, config.batch_size, examples), world)
-    seconds = time.monotonic() - started
-    if not counts or not counts.examples:
+def _data_directory(config: EvalConfig, world: World) -> Path:
+    """--data_dir or, without it, that of the run; waits for the run with --run_once=False.
+
+    Raises:
+        DataError, CheckpointError: the run's is not there, or there is no run.
+    """
+    if config.data_dir is not None:
+        return config.data_dir
+    if not config.run_once and _newest_checkpoint(config) is None:
+        _wait_for_checkpoint(config, world)
+    run = _run_directory(config.checkpoint_dir)
+    data_dir = Path(str(checkpoint_file.load_run_config(run)["config"].get("data_dir")))
+    if not data_dir.is_dir():
         raise DataError(
-            f"All {examples} evaluated record(s) of {config.data_dir} are corrupt.",
-            f"Run shardtune verify {config.data_dir} to see what is damaged.",
+            f"The run in {run} was trained on {data_dir}, which is not there.", "Name its data set with --data_dir."
         )
-    if world.is_root:
-        result = {
-            "examples": counts.examples,
-            "corrupt_records": examples - counts.examples,
-            "top_1": counts.top_1,
-            "top_5": counts.top_5,
-            "precision_at_1": counts.precision_at_1,
-            "recall_at_5": counts.recall_at_5,
-            "subset": config.subset,
-            "step": step,
-            "averaged": config.ema,
-            "images_per_second": round(examples / seconds, 2),
-        }
-        config.eval_dir.mkdir(parents=True, exist_ok=True)
-        write_json(config.eval_dir / "eval.json", result)
-    corrupt = sorted(set().union(*world.allgather(reader.corrupt)))
-    if corrupt:
-        print_on_root(
-            world,
-            f"{examples - counts.examples} corrupt record(s) were left out: the first is {reader.describe_record(corrupt[0])}.",
-        )
-    return counts
+    return data_dir
 
 
-def _report_progress(batches: Iterable[T], world: World, batch_size: int, examples: int) -> Iterator[T]:
-    """The same batches. Now and then, and after the last one, rank 0 prints how many all ranks have had, and how fast."""
-    total, printed, since = -(-examples // batch_size), 0, time.monotonic()
-    for number, batch in enumerate(batches, start=1):
-        yield batch
-        done = min(number * world.size, total)
-        if number % BATCHES_BETWEEN_LINES == 0 or done == total:
-            seconds = max(time.monotonic() - since, 1e-9)
-            rate = (min(done * batch_size, examples) - printed * batch_size) / seconds
-            speed = f"({rate:.1f} examples/sec; {seconds / (done - printed):.3f}sec/batch)"
-            print_on_root(world, f"{datetime.now()}: [{done} batches out of {total}] {speed}")
-            printed, since = done, time.monotonic()
-
-
-def result_line(counts: TopKCounts, num_classes: int) -> str:
-    """The counts, with a note where recall@5 has no meaning; `num_classes` includes the background class."""
-    if num_classes > 5:
-        return str(counts)
-    return f"{counts} (recall @ 5 is always 1 for {num_classes} classes, background included)"
-
-
-def _load_inputs(config: EvalConfig, world: World) -> tuple[Manifest, RecordIndex, dict[str, Any], tuple[int, Path]]:
-    """Manifest, record index of the split, configuration of the run, and step and path of its newest checkpoint.
+def _load_inputs(
+    config: EvalConfig, data_dir: Path, world: World
+) -> tuple[Manifest, RecordIndex, dict[str, Any], tuple[int, Path]]:
+    """Manifest, record index of the split, configuration of the run, and step and path of the checkpoint to begin with.
 
     Raises:
         DataError: the split is empty, or there is no data set.
         CheckpointError: there is no run, it has no checkpoint, or it was trained on other classes.
     """
-    manifest, records = open_data_set(config.data_dir, world)
+    manifest, records = open_data_set(data_dir, world)
     if not manifest.examples(config.subset):
-        raise _empty_split_error(config.data_dir, manifest, config.subset)
-    newest = _newest_checkpoint(config)
-    if newest is None and not config.run_once:
-        print_on_root(world, f"No checkpoint file found in {config.checkpoint_dir}: waiting for one.")
-        newest = _wait_for_checkpoint(config, world)
+        raise _empty_split_error(data_dir, manifest, config.subset)
+    if not config.run_once and _newest_checkpoint(config) is None:
+        _wait_for_checkpoint(config, world)
     run = _run_directory(config.checkpoint_dir)
     run_config = checkpoint_file.load_run_config(run)
     if run_config["labels"] != manifest.labels:
         raise CheckpointError(
-            f"The run in {run} was trained on the classes {run_config['labels']}, but {config.data_dir} has {manifest.labels}.",
+            f"The run in {run} was trained on the classes {run_config['labels']}, but {data_dir} has {manifest.labels}.",
             "Choose the data set of the run with --data_dir.",
         )
-    if newest is None:
+    chosen = choose_checkpoint(run, config.checkpoint if config.run_once else "last", partial(print_on_root, world))
+    if chosen is None:
         raise CheckpointError(f"The run in {run} has no checkpoint yet.", "Run shardtune train first.")
-    return manifest, records[config.subset], run_config, newest
+    return manifest, records[config.subset], run_config, chosen
 
 
 def _wait_for_checkpoint(config: EvalConfig, world: World, last_step: int | None = None) -> tuple[int, Path]:
     """Step and path of the newest checkpoint, when it is another one than that of `last_step`."""
+    if last_step is None:
+        print_on_root(world, f"No checkpoint file found in {config.checkpoint_dir}: waiting for one.")
     while True:
         for _ in range(config.eval_interval_secs):
             world.guard.heartbeat("waiting for a checkpoint")

@@ -3,20 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardtune.config import OnCorrupt, check_flag
+from shardtune.config import OnCorrupt, check_flag, check_flags
 from shardtune.dataset.manifest import Split
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Measure precision@1 and recall@5 of the newest checkpoint of a run, on every example once, with any number of workers."""
+    """Measure precision@1 and recall@5 of a run, and more, on every example once, with any number of workers."""
 
-    data_dir: Path
-    """Data directory with the examples to evaluate."""
     checkpoint_dir: Path
     """The train_dir of a run, or its checkpoints folder."""
-    eval_dir: Path
-    """Directory for eval.json; it is created if it does not exist."""
+    data_dir: Path | None = None
+    """Data directory with the examples to evaluate (default: that of the run)."""
+    eval_dir: Path | None = None
+    """Directory for eval.json and predictions.csv; it is created if it does not exist (default: eval in the train_dir)."""
+    checkpoint: str | None = None
+    """best by validation, last, or the step of one (default: best where the run was validated, else last)."""
     subset: Split = "validation"
     """Split to evaluate."""
     num_examples: int | None = None
@@ -38,4 +40,12 @@ class EvalConfig:
         check_flag(self.batch_size > 0, "batch_size must be above 0", self.batch_size)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
         check_flag(self.eval_interval_secs > 0, "eval_interval_secs must be above 0", self.eval_interval_secs)
+        choice = self.checkpoint
+        is_choice = choice in (None, "best", "last") or str(choice).isdecimal()
+        check_flag(is_choice, "checkpoint must be best, last or the number of a step", choice)
+        check_flags(
+            self.run_once or choice in (None, "last"),
+            f"--run_once=False evaluates each new checkpoint, and --checkpoint {choice} one.",
+            "Leave out one of the two.",
+        )
         check_flag(self.num_examples is None or self.num_examples > 0, "num_examples must be above 0", self.num_examples)

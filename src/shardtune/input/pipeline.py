@@ -22,6 +22,7 @@ QUEUED_RECORDS = 1024  # what research/inception took for the size of a shard
 BATCHES_AHEAD = 1
 
 MicroBatch = tuple[Any, Any]  # images and labels
+EvaluationBatch = tuple[Indices, Any, Any]  # numbers of the examples, images and labels
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def training_batches(
 
 def evaluation_batches(
     reader: RecordReader, world: World, options: InputOptions, *, batch_size: int, examples: int
-) -> Generator[MicroBatch, None, None]:
+) -> Generator[EvaluationBatch, None, None]:
     """This rank's part of the first `examples` examples: batch i goes to rank i modulo the number of ranks.
 
     Whole batches are distributed, not examples: so an image has the same batch for any number of ranks, and the same
@@ -89,7 +90,8 @@ def evaluation_batches(
     one at the end. Close the generator: until then, threads read ahead.
 
     Yields:
-        images: float32 [n, image_size, image_size, 3] in −1 to 1; n is `batch_size` or less.
+        examples: numbers of the examples in their split, int64 [n]; n is `batch_size` or less.
+        images: float32 [n, image_size, image_size, 3] in −1 to 1.
         labels: int64 [n].
 
     Raises:
@@ -104,12 +106,13 @@ def evaluation_batches(
     plan = _BatchPlan(range(world.rank, total, world.size), [(0, batch_size)], select)
     with closing(_Batches(reader, plan, options).generate()) as batches:
         for number, [(images, labels)], corrupt in batches:
+            numbers, _ = select(number)
             if corrupt:
-                valid = ~np.isin(select(number)[0], list(corrupt))
-                images, labels = images[valid], labels[valid]
-            yield images, labels
+                valid = ~np.isin(numbers, list(corrupt))
+                numbers, images, labels = numbers[valid], images[valid], labels[valid]
+            yield numbers, images, labels
     if len(plan.numbers) < -(-total // world.size):
-        yield tf.zeros((0, options.image_size, options.image_size, 3)), tf.zeros(0, tf.int64)
+        yield np.zeros(0, np.int64), tf.zeros((0, options.image_size, options.image_size, 3)), tf.zeros(0, tf.int64)
 
 
 def example_seeds(seed: int, epochs: Indices, examples: Indices) -> Indices:

@@ -25,6 +25,11 @@ def checkpoint_path(directory: Path, step: int) -> Path:
     return directory / "checkpoints" / f"step-{step:08d}.safetensors"
 
 
+def best_path(directory: Path) -> Path:
+    """The file that says which checkpoint was the best by validation; there is none before the first validation."""
+    return directory / "checkpoints" / "best.json"
+
+
 def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
     """Step and path of every checkpoint of the run in `directory`, oldest first."""
     return sorted(

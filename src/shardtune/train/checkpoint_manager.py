@@ -13,8 +13,6 @@ from shardtune.runtime.files import write_json
 from shardtune.train.progress import RunProgress
 from shardtune.train.ranklog import RankLog
 
-BEST_NAME = "best.json"
-
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
@@ -91,7 +89,7 @@ class CheckpointManager:
             checkpoint_file.save(self._directory, progress.step, tensors, progress.to_metadata())
             best = progress.best
             if best:
-                write_json(self._directory / "checkpoints" / BEST_NAME, asdict(best))
+                write_json(checkpoint_file.best_path(self._directory), asdict(best))
             paths = dict(checkpoint_file.list_checkpoints(self._directory))
             for step in expired_steps(list(paths), self._keep, best.step if best else None):
                 paths[step].unlink()

@@ -52,7 +52,7 @@ class Trainer:
         self.progress = progress
         self._first_step = progress.step
         self._steps = StepRunner(context, plan, readers["train"], state, progress.step)
-        self._evaluator = Evaluator(state.model)
+        self._evaluator = Evaluator(state.model, min(EVALUATION_BATCH, len(readers["validation"])))
         self._checkpoints: CheckpointManager | NullCheckpointManager = NullCheckpointManager()
         self._metrics: MetricsWriter | NullMetricsWriter = NullMetricsWriter()
         if self._world.is_root:
@@ -156,7 +156,7 @@ class Trainer:
         reader = self._readers["validation"]
         batches = evaluation_batches(reader, self._world, options, batch_size=EVALUATION_BATCH, examples=len(reader))
         with self._state.averages.applied(), closing(batches):
-            counts = self._evaluator.run(batches, self._world, should_stop=lambda: self._context.stop_request.is_made)
+            counts = self._evaluator.count(batches, self._world, should_stop=lambda: self._context.stop_request.is_made)
         if counts is None:
             return False
         self.progress = self.progress.after_validation(counts.precision_at_1)
