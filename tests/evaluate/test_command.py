@@ -81,7 +81,7 @@ def test_a_run_that_has_no_checkpoint_yet_is_waited_for(tmp_path: Path, capsys: 
         loading = threads.submit(load, data, run, run_once=False, eval_interval_secs=1)
         run_of(run, ["n1"], 3)
         assert loading.result()[3] == (3, run / "checkpoints" / "step-00000003.safetensors")
-    waiting, chosen = f"No checkpoint file found in {run}: waiting for one.\n", "Evaluating the last checkpoint, of step 3.\n"
+    waiting, chosen = f"No checkpoint file found in {run}: waiting for one.\n", "Taking the last checkpoint, of step 3.\n"
     assert capsys.readouterr().out in (waiting + chosen, chosen)
 
 

@@ -38,7 +38,7 @@ def evaluate(config: EvalConfig, world: World, build_model: Callable[[int, int],
     num_threads = devices.configure_devices(world)
     data_dir = world.broadcast_from_root(lambda: _data_directory(config, world))
     manifest, records, run_config, (step, checkpoint) = world.broadcast_from_root(lambda: _load_inputs(config, data_dir, world))
-    run, image_size = _run_directory(config.checkpoint_dir), run_config["config"]["image_size"]
+    run, image_size = checkpoint_file.run_directory(config.checkpoint_dir), run_config["config"]["image_size"]
     model = build_model(manifest.num_classes, image_size)
     evaluation = Evaluation(
         config=config,
@@ -76,7 +76,7 @@ def _data_directory(config: EvalConfig, world: World) -> Path:
         return config.data_dir
     if not config.run_once and _newest_checkpoint(config) is None:
         _wait_for_checkpoint(config, world)
-    run = _run_directory(config.checkpoint_dir)
+    run = checkpoint_file.run_directory(config.checkpoint_dir)
     data_dir = Path(str(checkpoint_file.load_run_config(run)["config"].get("data_dir")))
     if not data_dir.is_dir():
         raise DataError(
@@ -99,7 +99,7 @@ def _load_inputs(
         raise _empty_split_error(data_dir, manifest, config.subset)
     if not config.run_once and _newest_checkpoint(config) is None:
         _wait_for_checkpoint(config, world)
-    run = _run_directory(config.checkpoint_dir)
+    run = checkpoint_file.run_directory(config.checkpoint_dir)
     run_config = checkpoint_file.load_run_config(run)
     if run_config["labels"] != manifest.labels:
         raise CheckpointError(
@@ -126,7 +126,7 @@ def _wait_for_checkpoint(config: EvalConfig, world: World, last_step: int | None
 
 
 def _newest_checkpoint(config: EvalConfig) -> tuple[int, Path] | None:
-    return checkpoint_file.latest(_run_directory(config.checkpoint_dir))
+    return checkpoint_file.latest(checkpoint_file.run_directory(config.checkpoint_dir))
 
 
 def _empty_split_error(data_dir: Path, manifest: Manifest, subset: Split) -> DataError:
@@ -136,11 +136,3 @@ def _empty_split_error(data_dir: Path, manifest: Manifest, subset: Split) -> Dat
         advice.insert(0, "build the data set again with --validation_fraction 0.2")
     text = ", or ".join(advice) or "build the data set again"
     return DataError(f"The {subset} split of {data_dir} is empty.", f"{text[0].upper()}{text[1:]}.")
-
-
-def _run_directory(checkpoint_dir: Path) -> Path:
-    """The run of a --checkpoint_dir: that directory itself or, for the checkpoints folder of a run, its parent."""
-    folder = checkpoint_dir.absolute()
-    is_run = (folder / checkpoint_file.RUN_CONFIG_NAME).exists()
-    parent_is_run = folder.name == "checkpoints" and (folder.parent / checkpoint_file.RUN_CONFIG_NAME).exists()
-    return folder.parent if parent_is_run and not is_run else checkpoint_dir

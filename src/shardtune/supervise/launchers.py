@@ -10,7 +10,7 @@ from shardtune.supervise.config import SuperviseConfig
 from shardtune.supervise.hosts import Host, count_processes, format_hosts
 from shardtune.supervise.machine import Machine
 
-HOROVOD_COMMANDS = ("train", "eval")  # all others talk over MPI
+HOROVOD_COMMANDS = ("train", "eval", "predict")  # all others talk over MPI
 LAUNCHER_ENVIRONMENT = {
     # For Open MPI: as many ranks as are asked for, even on fewer cores; in a container everything belongs to root.
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
