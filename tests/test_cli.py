@@ -13,6 +13,7 @@ import pytest
 
 from shardtune.builder.config import BuildConfig
 from shardtune.evaluate.config import EvalConfig
+from shardtune.predict.config import PredictConfig
 from shardtune.train.config import TrainConfig
 from tests.commandline import shardtune
 from tests.launching import ENVIRONMENT
@@ -32,7 +33,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize(("command", "config"), [("build", BuildConfig), ("train", TrainConfig), ("eval", EvalConfig)])
+@pytest.mark.parametrize(
+    ("command", "config"), [("build", BuildConfig), ("train", TrainConfig), ("eval", EvalConfig), ("predict", PredictConfig)]
+)
 def test_help_shows_every_flag_with_its_default(command: str, config: type[Any]) -> None:
     done = shardtune(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -112,6 +115,11 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
         (f"{TRAIN} --num_gpus=4", 2, r"--num_gpus=4 is not possible: .* horovodrun -np 4 shardtune train …"),
         (f"{TRAIN} --fine_tune=True", 2, "--fine_tune needs weights to start from"),
         (f"{EVAL} --norun_once --eval_interval_secs=0", 2, "--eval_interval_secs must be above 0, not 0"),
+        ("predict {images}", 2, r"shardtune predict was given no --checkpoint_dir\. See shardtune predict --help\."),
+        ("predict --checkpoint_dir {output}", 2, r"shardtune predict was given no path\. Name files or folders, or - for "),
+        ("predict {images} --checkpoint_dir {output} --top_k 0", 2, "--top_k must be above 0, not 0"),
+        ("predict {images} --checkpoint_dir {output} --checkpoint first", 2, "--checkpoint must be best, last or the number"),
+        ("predict {images} --checkpoint_dir {output}", 1, "output is no run directory: it has no config.json"),
         (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"--epochs 1\.0 and --max_steps 3 both say how long the run is"),
         (f"{TRAIN} --max_steps 0", 2, "--max_steps must be above 0 and finite, not 0"),
         (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),

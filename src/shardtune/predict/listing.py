@@ -54,37 +54,40 @@ def _matches(path: str) -> list[str]:
 
 
 def _below(path: str, subset: Split, ignored: Ignored) -> Iterator[Item]:
-    if (Path(path) / MANIFEST_NAME).exists():
-        yield from (Item(path, number) for number in range(Manifest.load(Path(path)).examples(subset)))
-    elif Path(path).is_dir():
-        yield from map(Item, _walk(path, ignored, frozenset()))
+    folder = Path(path)
+    if (folder / MANIFEST_NAME).exists():
+        yield from (Item(path, number) for number in range(Manifest.load(folder).examples(subset)))
+    elif folder.is_dir():
+        yield from map(Item, _walk(path, ignored, frozenset(map(_identity, folder.resolve().parents))))
     else:
         yield Item(path)
 
 
 def _walk(folder: str, ignored: Ignored, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """The files of a folder and below. Links are followed, but not to a folder in which they are. A folder that cannot be read
-    is given as it is.
+    """The files of a folder and below. Links are followed, but not to a folder above them. A folder that cannot be read is
+    given as it is.
 
     Args:
-        above: device and number of each folder that this one is in.
+        above: the folders above this one.
     """
     try:
-        status = Path(folder).stat()
+        identity = _identity(Path(folder))
         with os.scandir(folder) as entries:
             found = sorted((entry.name, entry.is_dir()) for entry in entries if not ignored.covers(entry.name))
     except OSError:
         yield folder
         return
-    identity = status.st_dev, status.st_ino
-    if identity in above:
-        return
-    for name, is_folder in found:
+    for name, is_folder in found if identity not in above else ():
         path = f"{folder.rstrip('/')}/{name}"
         if is_folder:
             yield from _walk(path, ignored, above | {identity})
         else:
             yield path
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 class Listing:

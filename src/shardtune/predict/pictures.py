@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,14 +46,8 @@ class PictureReader:
     """
 
     def __init__(self, side: int, options: ImageOptions, subset: Split) -> None:
-        self._options, self._subset = options, subset
+        self._side, self._options, self._subset = side, options, subset
         self._open = lru_cache(MAX_OPEN_DATA_SETS)(self._open_data_set)
-
-        def crop(jpeg: Any) -> Any:
-            with tf.device("/CPU:0"):  # where evaluation makes its images
-                return central_crop(jpeg, side)
-
-        self._crop = tf.function(crop, autograph=False, input_signature=[tf.TensorSpec([], tf.string)])
 
     def read(self, item: Item) -> Picture:
         """The picture of an item. What is wrong with the item is in the picture."""
@@ -65,7 +58,9 @@ class PictureReader:
             else:
                 features = decode_example(self._open(item.path).read(np.array([item.example]))[0])
                 file, jpeg = source_path(features), features["image/encoded"][0]
-            return Picture(file, self._crop(jpeg).numpy())
+            # As evaluation does: on the cores, and not in a tf.function, where TensorFlow would multiply instead of dividing.
+            with tf.device("/CPU:0"):
+                return Picture(file, central_crop(jpeg, self._side).numpy())
         except RejectedError as error:
             return Picture(file, error=str(error))
         except DataError as error:
@@ -73,6 +68,8 @@ class PictureReader:
         except tf.errors.OpError as error:
             reason = str(error.message).partition("\n")[0]
             return Picture(file, error=f"damaged: TensorFlow cannot decode it ({reason})")
+        except Exception as error:  # a bug here or in a decoder: name the image that shows it
+            raise RuntimeError(f"{item.path}: {error!r}") from error
 
     def _open_data_set(self, path: str) -> RecordReader:
         manifest = Manifest.load(Path(path))
