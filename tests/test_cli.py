@@ -13,7 +13,6 @@ import pytest
 
 from shardtune.builder.config import BuildConfig
 from shardtune.evaluate.config import EvalConfig
-from shardtune.predict.config import PredictConfig
 from shardtune.train.config import TrainConfig
 from tests.commandline import shardtune
 from tests.launching import ENVIRONMENT
@@ -33,9 +32,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize(
-    ("command", "config"), [("build", BuildConfig), ("train", TrainConfig), ("eval", EvalConfig), ("predict", PredictConfig)]
-)
+@pytest.mark.parametrize(("command", "config"), [("build", BuildConfig), ("train", TrainConfig), ("eval", EvalConfig)])
 def test_help_shows_every_flag_with_its_default(command: str, config: type[Any]) -> None:
     done = shardtune(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
