@@ -113,13 +113,13 @@ class _Writing:
     def write(self, predictions: Sequence[Prediction]) -> None:
         if not self._world.is_root:
             return
+        if self._images and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._say_rate()
         self._output.write(b"".join(map(self._formatter.rows, predictions)))
         self._output.flush()
         self._images += len(predictions)
         self._unreadable += sum(not prediction.top for prediction in predictions)
-        if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            self._say_rate()
 
     def finish(self) -> None:
         """Say how many images there were.

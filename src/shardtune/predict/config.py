@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -18,9 +18,8 @@ class PredictConfig:
 
     checkpoint_dir: Path
     """The train_dir of a run, or its checkpoints folder."""
-    paths: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Files; folders, with all below them; patterns ('photos/**/*.jpg'); data directories; and - for paths of files from stdin,
-    one a line."""
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATHS", help_behavior_hint="")]] = ()
+    """Files; folders, with all below them; patterns ('photos/**/*.jpg'); data directories; - for paths on stdin, one a line."""
     top_k: int = 5
     """Classes to name for each image, the most probable ones."""
     format: Format | None = None

@@ -15,7 +15,7 @@ class SuperviseConfig:
     When a worker is lost, training restarts from its last checkpoint."""
 
     command: Annotated[tuple[str, ...], tyro.conf.arg(metavar="-- COMMAND", help_behavior_hint="")]
-    """shardtune build, train or eval with its flags. A command that begins with another program, as in srun shardtune train,
+    """shardtune build, train, eval or predict with its flags. A command that begins with another program, as in srun shardtune train,
     brings its own launcher."""
     hosts: str = ""
     """Hosts to use over ssh, each with its number of processes: a:4,b:4. They share this folder and the data.

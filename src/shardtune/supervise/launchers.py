@@ -72,7 +72,7 @@ def find_subcommand(words: Sequence[str]) -> str:
 def choose_horovodrun(
     hosts: Sequence[Host], processes: int, interface: str, is_local: Callable[[str], bool]
 ) -> tuple[str, ...]:
-    """horovodrun, for training and evaluation.
+    """horovodrun, for what runs a network.
 
     Args:
         hosts: empty for this machine alone.
