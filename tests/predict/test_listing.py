@@ -41,6 +41,18 @@ def test_a_folder_is_all_below_it_in_order_without_hidden_files_and_circles(fold
     assert listed(path) == [f"{path.rstrip('/')}/{name}" for name in BELOW]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as root can")
+def test_a_folder_that_cannot_be_read_is_given_as_it_is(folder: Path) -> None:
+    folder.chmod(0o755)
+    (folder / "photos" / "a").chmod(0o700)
+    os.seteuid(65534)
+    try:
+        assert listed("photos") == ["photos/a", "photos/b.jpg", "photos/c", "photos/nowhere.jpg"]
+        assert listed("photos/a/2.png", "x" * 5000) == ["photos/a/2.png", "x" * 5000]
+    finally:
+        os.seteuid(0)
+
+
 def test_what_is_named_keeps_its_order_and_is_given_as_often_as_it_is_named(folder: Path) -> None:
     assert listed("photos/b.jpg", "photos/a", "photos/b.jpg", "photos/.hidden.jpg") == [
         *("photos/b.jpg", "photos/a/10.png", "photos/a/2.png", "photos/b.jpg", "photos/.hidden.jpg")

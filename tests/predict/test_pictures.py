@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shardtune.builder.builder import build
+from shardtune.builder.config import BuildConfig
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import Manifest
 from shardtune.images.pixels import ImageOptions
@@ -17,14 +19,16 @@ from shardtune.runtime.world import World
 SIDE = 75
 
 
-def test_pictures_have_the_bits_of_evaluation(small_data: Path, small_images: Path) -> None:
-    manifest, records = open_data_set(small_data, World())
-    reader = RecordReader(small_data, manifest, "validation", records["validation"])
+@pytest.mark.parametrize("options", [{}, {"max_side": 30, "quality": 60}])
+def test_pictures_have_the_bits_of_evaluation(small_images: Path, tmp_path: Path, options: dict[str, int]) -> None:
+    build(BuildConfig(small_images / "validation", tmp_path, train_shards=2, **options), World())
+    manifest, records = open_data_set(tmp_path, World())
+    reader = RecordReader(tmp_path, manifest, "train", records["train"])
     batches = evaluation_batches(reader, World(), InputOptions(SIDE, 2), batch_size=21, examples=21)
     [(_, images, _)] = list(batches)
-    pictures = PictureReader(SIDE, ImageOptions(), "validation")
+    pictures = PictureReader(SIDE, ImageOptions(**options), "train")
     for number, image in enumerate(images.numpy()):
-        example = pictures.read(Item(str(small_data), number))
+        example = pictures.read(Item(str(tmp_path), number))
         file = pictures.read(Item(str(small_images / "validation" / example.file)))
         assert np.array_equal(example.pixels, image)
         assert np.array_equal(file.pixels, image)

@@ -3,6 +3,7 @@
 import glob
 import os
 import queue
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import IO, NamedTuple
 
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, Split
 from shardtune.images.ignored import Ignored
+from shardtune.runtime.files import exists
 
 STDIN = "-"
 ITEMS_AHEAD = 10_000  # that are listed and not yet taken: a megabyte of paths
@@ -49,31 +51,31 @@ def list_items(paths: Iterable[str], subset: Split, stdin: IO[bytes]) -> Iterato
 
 def _matches(path: str) -> list[str]:
     """What a pattern matches; the path itself if it exists or nothing matches."""
-    matches = [] if Path(path).exists() else sorted(glob.glob(path, recursive=True))  # noqa: PTH207 Path's takes no absolute ones
+    matches = [] if exists(Path(path)) else sorted(glob.glob(path, recursive=True))  # noqa: PTH207 Path's takes no absolute ones
     return matches or [path]
 
 
 def _below(path: str, subset: Split, ignored: Ignored) -> Iterator[Item]:
     folder = Path(path)
-    if (folder / MANIFEST_NAME).exists():
+    if exists(folder / MANIFEST_NAME):
         yield from (Item(path, number) for number in range(Manifest.load(folder).examples(subset)))
-    elif folder.is_dir():
+    elif _identity(folder):
         yield from map(Item, _walk(path, ignored, frozenset(map(_identity, folder.resolve().parents))))
     else:
         yield Item(path)
 
 
-def _walk(folder: str, ignored: Ignored, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _walk(folder: str, ignored: Ignored, above: frozenset[tuple[int, int] | None]) -> Iterator[str]:
     """The files of a folder and below. Links are followed, but not to a folder above them. A folder that cannot be read is
     given as it is.
 
     Args:
         above: the folders above this one.
     """
+    identity = _identity(Path(folder))
     try:
-        identity = _identity(Path(folder))
         with os.scandir(folder) as entries:
-            found = sorted((entry.name, entry.is_dir()) for entry in entries if not ignored.covers(entry.name))
+            found = sorted((entry.name, _is_folder(entry)) for entry in entries if not ignored.covers(entry.name))
     except OSError:
         yield folder
         return
@@ -85,9 +87,20 @@ def _walk(folder: str, ignored: Ignored, above: frozenset[tuple[int, int]]) -> I
             yield path
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link into a place that cannot be seen
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Device and number of a folder; None of what is no folder, or cannot be seen."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
 class Listing:
