@@ -60,7 +60,7 @@ def test_the_usage_lists_each_command_in_a_line(arguments: list[str]) -> None:
     usage, other = (done.stdout, done.stderr) if arguments else (done.stderr, done.stdout)
     assert (done.returncode, other) == (0 if arguments else 2, "")
     assert usage.startswith("usage: shardtune COMMAND")
-    commands = ["fetch", "build", "verify", "inspect", "train", "eval", "doctor"]
+    commands = ["fetch", "build", "verify", "inspect", "train", "eval", "predict", "doctor"]
     assert re.findall(r"^  (\w+) +[A-Z].+\.$", usage, re.MULTILINE) == commands
 
 
@@ -112,6 +112,11 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
         (f"{TRAIN} --num_gpus=4", 2, r"--num_gpus=4 is not possible: .* horovodrun -np 4 shardtune train …"),
         (f"{TRAIN} --fine_tune=True", 2, "--fine_tune needs weights to start from"),
         (f"{EVAL} --norun_once --eval_interval_secs=0", 2, "--eval_interval_secs must be above 0, not 0"),
+        ("predict {images}", 2, r"shardtune predict was given no --checkpoint_dir\. See shardtune predict --help\."),
+        ("predict --checkpoint_dir {output}", 2, r"shardtune predict was given no path\. Name files or folders, or - for "),
+        ("predict {images} --checkpoint_dir {output} --top_k 0", 2, "--top_k must be above 0, not 0"),
+        ("predict {images} --checkpoint_dir {output} --checkpoint first", 2, "--checkpoint must be best, last or the number"),
+        ("predict {images} --checkpoint_dir {output}", 1, "output is no run directory: it has no config.json"),
         (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"--epochs 1\.0 and --max_steps 3 both say how long the run is"),
         (f"{TRAIN} --max_steps 0", 2, "--max_steps must be above 0 and finite, not 0"),
         (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),

@@ -19,6 +19,7 @@ from shardtune.evaluate.config import EvalConfig
 from shardtune.fetch.config import FetchConfig
 from shardtune.flags.parser import parse_flags, suggest
 from shardtune.inspect.config import InspectConfig, VerifyConfig
+from shardtune.predict.config import PredictConfig
 from shardtune.runtime.backends import Backend, enable_timeline
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.progress import escape_control_chars
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Any] = {
     "inspect": InspectConfig,
     "train": TrainConfig,
     "eval": EvalConfig,
+    "predict": PredictConfig,
     "doctor": DoctorConfig,
     "supervise": SuperviseConfig,
 }
@@ -170,6 +172,10 @@ def _select_command(config: Any) -> tuple[Backend | None, Run]:
             enable_timeline()
 
         return "horovod", train
+    if isinstance(config, PredictConfig):
+        from shardtune.predict.command import predict
+
+        return "horovod", predict
     from shardtune.evaluate.command import evaluate
 
     return "horovod", evaluate

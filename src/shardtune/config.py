@@ -22,6 +22,12 @@ def check_flags(condition: bool, message: str, advice: str) -> None:
         raise UsageError(message, advice)
 
 
+def check_checkpoint_choice(choice: str | None) -> None:
+    """Raise UsageError for a --checkpoint that is neither best nor last nor a step."""
+    is_choice = choice in (None, "best", "last") or str(choice).isdecimal()
+    check_flag(is_choice, "checkpoint must be best, last or the number of a step", choice)
+
+
 def to_json_dict(config: object) -> dict[str, Any]:
     """The fields of a config dataclass as JSON values: paths as text, tuples as lists."""
     return {

@@ -5,10 +5,10 @@ from typing import Any
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import Walk, scan
 from shardtune.builder.partition import hash_shuffle
 from shardtune.dataset.manifest import SPLITS, Manifest, Split
+from shardtune.images.ignored import Ignored
 from shardtune.runtime.world import World
 from tests.pictures import CLASSES
 from tests.records import fields, records

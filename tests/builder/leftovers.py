@@ -20,7 +20,7 @@ def output_directory(parent: Path) -> Path:
 
 
 def reject(path: str) -> Reject:
-    return {"split": "train", "path": path, "reason": "unreadable", "detail": "no longer there"}
+    return {"split": "train", "path": path, "reason": "unreadable", "detail": "no such file"}
 
 
 def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, **values: Any) -> ShardReceipt:

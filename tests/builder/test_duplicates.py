@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from shardtune.builder.duplicates import MAGIC, digest, digest_tables
-from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import DIGEST_BYTES
 from shardtune.dataset.manifest import Split
+from shardtune.images.ignored import Ignored
 from shardtune.runtime.world import RootOnly, World
 
 CONTENT = {"1.jpg": b"one", "2.jpg": b"two", "3.jpg": b"one", "4.jpg": b""}

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from shardtune.builder.boxes import Box
 from shardtune.builder.example import image_example
-from shardtune.builder.images import StoredImage
 from shardtune.dataset.example import decode_example
+from shardtune.images.stored import StoredImage
 from tests.records import by_tensorflow, fields
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.builder.ignored import Ignored
 from shardtune.builder.labels import check_class_folders, class_folders, read_labels, read_words
 from shardtune.errors import DataError
+from shardtune.images.ignored import Ignored
 
 
 def folders(directory: Path, *names: str) -> Path:

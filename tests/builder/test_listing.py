@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import FileTable, Walk
 from shardtune.builder.listing import scan as scan_with
 from shardtune.errors import DataError
+from shardtune.images.ignored import Ignored
 from tests.listings import listing_of
 
 

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from shardtune.builder.partition import ShardPlan
-from shardtune.builder.pixels import ImageOptions
 from shardtune.builder.shard import write_shard
 from shardtune.builder.tracker import BuildTracker
+from shardtune.images.pixels import ImageOptions
 from shardtune.runtime.world import World
 from tests.listings import listing_of
 from tests.pictures import plant

@@ -1,5 +1,6 @@
 """The whole way, small: images → shards → training on Horovod workers → evaluation on any number."""
 
+import csv
 import json
 import re
 import shutil
@@ -54,6 +55,17 @@ def test_any_number_of_workers_counts_the_same_integers(
     assert len(predictions) == 1
     manifest = json.loads((small_data / "dataset.json").read_text())
     assert results[0][0] == sum(manifest["class_counts"][subset])
+
+
+def test_files_have_the_probabilities_of_their_examples(inception_run: Path, small_images: Path, tmp_path: Path) -> None:
+    run = ("--checkpoint_dir", inception_run)
+    shardtune("eval", *run, "--eval_dir", tmp_path)
+    shardtune("predict", small_images / "validation", *run, "--output", tmp_path / "files.csv", launcher="mpirun", ranks=2)
+    with (tmp_path / "predictions.csv").open() as evaluated, (tmp_path / "files.csv").open() as predicted:
+        examples = {row["file"]: [*row.values()][5:] for row in csv.DictReader(evaluated)}
+        files = {row["file"].split("validation/")[1]: [*row.values()][2:] for row in csv.DictReader(predicted)}
+    assert len(files) == 21
+    assert files == examples
 
 
 def test_each_new_checkpoint_is_evaluated_until_a_signal(inception_run: Path, small_data: Path, tmp_path: Path) -> None:

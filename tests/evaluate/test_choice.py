@@ -22,14 +22,14 @@ def run_of(directory: Path, best: int | None) -> Path:
 @pytest.mark.parametrize(
     ("best", "choice", "step", "said"),
     [
-        (8, None, 8, "Evaluating the best checkpoint by validation, of step 8; the last is of step 12."),
-        (8, "best", 8, "Evaluating the best checkpoint by validation, of step 8; the last is of step 12."),
-        (8, "last", 12, "Evaluating the last checkpoint, of step 12."),
-        (8, "4", 4, "Evaluating the checkpoint of step 4; the last is of step 12."),
-        (8, "0004", 4, "Evaluating the checkpoint of step 4; the last is of step 12."),
-        (None, None, 12, "Evaluating the last checkpoint, of step 12: the run was not validated."),
-        (None, "last", 12, "Evaluating the last checkpoint, of step 12."),
-        (None, "8", 8, "Evaluating the checkpoint of step 8; the last is of step 12."),
+        (8, None, 8, "Taking the best checkpoint by validation, of step 8; the last is of step 12."),
+        (8, "best", 8, "Taking the best checkpoint by validation, of step 8; the last is of step 12."),
+        (8, "last", 12, "Taking the last checkpoint, of step 12."),
+        (8, "4", 4, "Taking the checkpoint of step 4; the last is of step 12."),
+        (8, "0004", 4, "Taking the checkpoint of step 4; the last is of step 12."),
+        (None, None, 12, "Taking the last checkpoint, of step 12: the run was not validated."),
+        (None, "last", 12, "Taking the last checkpoint, of step 12."),
+        (None, "8", 8, "Taking the checkpoint of step 8; the last is of step 12."),
     ],
 )
 def test_a_choice(tmp_path: Path, best: int | None, choice: str | None, step: int, said: str) -> None:

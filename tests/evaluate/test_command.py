@@ -41,7 +41,7 @@ def test_the_newest_checkpoint_of_the_run_is_evaluated(tmp_path: Path) -> None:
     for directory in (run, run / "checkpoints", Path(f"{run}/checkpoints/")):
         manifest, records, newest = load(data, directory)
         assert (manifest.examples("validation"), len(records)) == (3, 3)
-        assert newest.notes == ("Evaluating the last checkpoint, of step 7: the run was not validated.",)
+        assert newest.notes == ("Taking the last checkpoint, of step 7: the run was not validated.",)
         assert replace(newest, directory=run) == Checkpoint(
             run, run / "checkpoints" / "step-00000007.safetensors", 7, image_size=75, averaged=True, notes=newest.notes
         )

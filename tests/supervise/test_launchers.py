@@ -35,6 +35,7 @@ SHARDTUNE = "/venv/bin/shardtune"
             0,
             f"horovodrun --gloo -np 4 -H b:4 --network-interfaces eth0 {SHARDTUNE} train",
         ),
+        ("shardtune predict photos", {}, 2, f"horovodrun -np 2 {SHARDTUNE} predict photos"),
         ("shardtune build", {}, 8, f"/venv/bin/mpirun -n 2 {SHARDTUNE} build"),
         ("shardtune build", {"workers": 5}, 0, f"/venv/bin/mpirun -n 5 {SHARDTUNE} build"),
         (

@@ -13,11 +13,9 @@ from shardtune.builder.config import BuildConfig
 from shardtune.builder.directories import check_same_view, find_labels, split_directories
 from shardtune.builder.duplicates import digest_tables
 from shardtune.builder.finalize import check_rejects, write_manifest
-from shardtune.builder.ignored import Ignored
 from shardtune.builder.labels import read_words
 from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Plan, ShardPlan
-from shardtune.builder.pixels import ImageOptions
 from shardtune.builder.plan import make_plan, scan_splits
 from shardtune.builder.shard import ShardStamp, shard_overwritten_error, write_shard
 from shardtune.builder.summary import print_summary
@@ -25,6 +23,8 @@ from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.integrity import check_metadata_files
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
 from shardtune.errors import DataError
+from shardtune.images.ignored import Ignored
+from shardtune.images.pixels import ImageOptions
 from shardtune.runtime.balance import balance
 from shardtune.runtime.files import filename_in_errors, sha256_file
 from shardtune.runtime.locking import exclusive_directory

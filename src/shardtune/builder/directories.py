@@ -5,10 +5,10 @@ from pathlib import Path
 
 from shardtune.builder import labels
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import FileTable
 from shardtune.dataset.manifest import Split
 from shardtune.errors import DataError, WorldError
+from shardtune.images.ignored import Ignored
 from shardtune.runtime.world import RootOnly, World
 
 FILES_COMPARED = 32  # in each split: each takes milliseconds on some network file systems

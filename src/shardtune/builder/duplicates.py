@@ -11,8 +11,8 @@ import xxhash
 
 from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import DIGEST_BYTES, Digests, Indices, group_by_digest, to_digests
-from shardtune.builder.source import RejectedError, read_source
 from shardtune.dataset.manifest import Split
+from shardtune.images.source import RejectedError, read_source
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.world import RootOnly, World
 

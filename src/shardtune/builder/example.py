@@ -4,8 +4,8 @@ those of its build_imagenet_data.py, and image/path."""
 from collections.abc import Sequence
 
 from shardtune.builder.boxes import Box
-from shardtune.builder.images import StoredImage
 from shardtune.dataset.example import Feature, encode_example
+from shardtune.images.stored import StoredImage
 
 
 def image_example(image: StoredImage, path: str, label: int, name: str, words: str = "", boxes: Sequence[Box] = ()) -> bytes:

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import IMAGE_SUFFIXES, printable_path
 from shardtune.errors import DataError
+from shardtune.images.ignored import Ignored
 
 _TRAIN, _VALIDATION = ("train", "training"), ("validation", "valid", "val", "test", "testing", "eval", "evaluation", "dev")
 

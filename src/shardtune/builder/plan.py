@@ -12,11 +12,11 @@ from shardtune.builder.boxes import Box, match_boxes, read_boxes
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.directories import split_directories
 from shardtune.builder.duplicates import digest_tables
-from shardtune.builder.ignored import Ignored
 from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import Digests, Indices, Plan, SplitPlan
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError
+from shardtune.images.ignored import Ignored
 from shardtune.runtime.world import RootOnly, World
 
 Boxes = dict[tuple[Split, str], list[Box]]  # by split and path of the image

@@ -8,15 +8,15 @@ import xxhash
 
 from shardtune.builder.duplicates import digest, placeholder_digest
 from shardtune.builder.example import image_example
-from shardtune.builder.images import to_stored_image
 from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import ShardPlan
-from shardtune.builder.pixels import ImageOptions
 from shardtune.builder.receipts import Reject, ShardReceipt, hash_names
-from shardtune.builder.source import RejectedError, read_source
 from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.tfrecord import FOOTER_BYTES, frame
 from shardtune.errors import DataError
+from shardtune.images.pixels import ImageOptions
+from shardtune.images.source import RejectedError, read_source
+from shardtune.images.stored import to_stored_image
 from shardtune.runtime.files import atomic_write, sha256_file, xxh3_file
 
 

@@ -40,7 +40,7 @@ def find_checkpoint(config: EvalConfig, data_dir: Path, manifest: Manifest) -> C
     Raises:
         CheckpointError: it cannot be read, is of other classes than the data set, or there are others than the chosen one.
     """
-    run, notes = _run_directory(config.checkpoint_dir), list[str]()
+    run, notes = checkpoint_file.run_directory(config.checkpoint_dir), list[str]()
     if chosen := choose_checkpoint(run, config.checkpoint if config.run_once else "last", notes.append):
         return _of_run(run, *chosen, notes, config, data_dir, manifest)
     prefix = tensorflow_files.newest(config.checkpoint_dir)
@@ -53,7 +53,7 @@ def find_data_directory(config: EvalConfig) -> Path | None:
     Raises:
         DataError: it is not there, or `config.checkpoint_dir` does not say which it is.
     """
-    run = _run_directory(config.checkpoint_dir)
+    run = checkpoint_file.run_directory(config.checkpoint_dir)
     if not (run / checkpoint_file.RUN_CONFIG_NAME).exists():
         if tensorflow_files.newest(config.checkpoint_dir):
             raise DataError("Checkpoints of TensorFlow do not name the data set of their training.", "Name it with --data_dir.")
@@ -68,7 +68,7 @@ def find_data_directory(config: EvalConfig) -> Path | None:
 
 def no_checkpoint_error(config: EvalConfig) -> CheckpointError:
     """The error where `find_checkpoint` finds none."""
-    run = _run_directory(config.checkpoint_dir)
+    run = checkpoint_file.run_directory(config.checkpoint_dir)
     if (run / checkpoint_file.RUN_CONFIG_NAME).exists():
         return CheckpointError(f"The run in {run} has no checkpoint yet.", "Run shardtune train first.")
     if name := tensorflow_files.named_in_state(run):
@@ -123,11 +123,3 @@ def _of_tensorflow(prefix: Path, config: EvalConfig, data_dir: Path, manifest: M
         config.ema and summary.has_averages,
         tuple(notes),
     )
-
-
-def _run_directory(checkpoint_dir: Path) -> Path:
-    """The run of a --checkpoint_dir: that directory itself or, for the checkpoints folder of a run, its parent."""
-    folder = checkpoint_dir.absolute()
-    is_run = (folder / checkpoint_file.RUN_CONFIG_NAME).exists()
-    parent_is_run = folder.name == "checkpoints" and (folder.parent / checkpoint_file.RUN_CONFIG_NAME).exists()
-    return folder.parent if parent_is_run and not is_run else checkpoint_dir

@@ -25,13 +25,13 @@ def choose_checkpoint(run: Path, choice: str | None, report: Callable[[str], Non
     if choice == "best" and best is None:
         raise CheckpointError(f"The run in {run} was never validated: no checkpoint is the best.", "Pass --checkpoint last.")
     if best is not None:
-        step, text = best, f"Evaluating the best checkpoint by validation, of step {best}; the last is of step {max(steps)}."
+        step, text = best, f"Taking the best checkpoint by validation, of step {best}; the last is of step {max(steps)}."
     elif choice in (None, "last"):
         step = max(steps)
-        text = f"Evaluating the last checkpoint, of step {step}{': the run was not validated' if choice is None else ''}."
+        text = f"Taking the last checkpoint, of step {step}{': the run was not validated' if choice is None else ''}."
     else:
         step = int(choice)
-        text = f"Evaluating the checkpoint of step {step}; the last is of step {max(steps)}."
+        text = f"Taking the checkpoint of step {step}; the last is of step {max(steps)}."
     if step not in steps:
         listed = ", ".join(map(str, sorted(steps)))
         raise CheckpointError(f"The run in {run} has no checkpoint of step {step}.", f"It has those of steps {listed}.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardtune.config import OnCorrupt, check_flag, check_flags
+from shardtune.config import OnCorrupt, check_checkpoint_choice, check_flag, check_flags
 from shardtune.dataset.manifest import Split
 
 
@@ -44,12 +44,10 @@ class EvalConfig:
         check_flag(self.image_size is None or self.image_size >= 75, "image_size must be at least 75 pixels", self.image_size)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
         check_flag(self.eval_interval_secs > 0, "eval_interval_secs must be above 0", self.eval_interval_secs)
-        choice = self.checkpoint
-        is_choice = choice in (None, "best", "last") or str(choice).isdecimal()
-        check_flag(is_choice, "checkpoint must be best, last or the number of a step", choice)
+        check_checkpoint_choice(self.checkpoint)
         check_flags(
-            self.run_once or choice in (None, "last"),
-            f"--run_once=False evaluates each new checkpoint, and --checkpoint {choice} one.",
+            self.run_once or self.checkpoint in (None, "last"),
+            f"--run_once=False evaluates each new checkpoint, and --checkpoint {self.checkpoint} one.",
             "Leave out one of the two.",
         )
         check_flag(self.num_examples is None or self.num_examples > 0, "num_examples must be above 0", self.num_examples)

@@ -39,12 +39,12 @@ class TopKCounts:
         return f"precision @ 1 = {self.precision_at_1:.4f} recall @ 5 = {self.recall_at_5:.4f} [{self.examples} examples]"
 
 
-def top_classes(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The classes with the five highest logits, or all of fewer, the highest first, of equal ones the lower number: int64
-    [n, min(5, classes)] from [n, classes]; −1 where an example has a logit that is no finite number."""
+def top_classes(logits: npt.NDArray[np.float32], k: int = TOP) -> npt.NDArray[np.int64]:
+    """The classes with the k highest logits, or all of fewer, the highest first, of equal ones the lower number: int64
+    [n, min(k, classes)] from [n, classes]; −1 where an example has a logit that is no finite number."""
     is_finite = np.isfinite(logits).all(axis=1, keepdims=True)
     rest, rows, top = logits.copy(), np.arange(len(logits)), []
-    for _ in range(min(TOP, logits.shape[1])):  # five passes take a thirtieth of the time of sorting a thousand
+    for _ in range(min(k, logits.shape[1])):  # five passes take a thirtieth of the time of sorting a thousand
         top.append(rest.argmax(axis=1))  # the first of equal ones
         rest[rows, top[-1]] = -np.inf
     return np.where(is_finite, np.stack(top, axis=1), -1)

@@ -55,17 +55,16 @@ class Predictions:
     def from_logits(
         examples: npt.NDArray[np.int64], files: Sequence[str], labels: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]
     ) -> "Predictions":
-        """The predictions of a batch from its logits [n, classes]. The softmax is computed in float64."""
+        """The predictions of a batch from its logits [n, classes]."""
         top = top_classes(logits)
-        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-        log_sums = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        log_probabilities = log_softmax(logits)
         return Predictions(
             examples,
             np.array(files, object),
             labels,
-            (log_sums - np.take_along_axis(shifted, labels[:, np.newaxis], axis=1))[:, 0],
+            0.0 - np.take_along_axis(log_probabilities, labels[:, np.newaxis], axis=1)[:, 0],  # a loss of 0 is not −0.0
             top,
-            np.exp(np.take_along_axis(shifted, top, axis=1) - log_sums),
+            np.exp(np.take_along_axis(log_probabilities, top, axis=1)),
         )
 
     @staticmethod
@@ -74,6 +73,12 @@ class Predictions:
         arrays = [np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Predictions)]
         order = np.argsort(arrays[0])
         return Predictions(*(array[order] for array in arrays))
+
+
+def log_softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """The logarithms of the probabilities [n, classes] that logits [n, classes] mean, computed in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))  # type: ignore[no-any-return]
 
 
 def write_predictions(directory: Path, predictions: Predictions, class_names: Sequence[str]) -> Path:

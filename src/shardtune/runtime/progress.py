@@ -3,6 +3,7 @@
 import sys
 import time
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,10 +13,10 @@ from shardtune.runtime.world import World
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def print_on_root(world: World, text: str) -> None:
-    """Print one line, on rank 0 alone."""
+def print_on_root(world: World, text: str, file: TextIO | None = None) -> None:
+    """Print one line, on rank 0 alone, to `file`, or to stdout without it."""
     if world.is_root:
-        _write(text)
+        _write(text, file or sys.stdout)
 
 
 def escape_control_chars(text: str) -> str:
@@ -23,10 +24,10 @@ def escape_control_chars(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
-def _write(text: str) -> None:
+def _write(text: str, file: TextIO) -> None:
     # In one call: launchers run Python unbuffered and put a mark in front of the output of every call.
-    sys.stdout.write(f"{escape_control_chars(text)}\n")
-    sys.stdout.flush()
+    file.write(f"{escape_control_chars(text)}\n")
+    file.flush()
 
 
 class ProgressReporter:
@@ -98,4 +99,5 @@ class ProgressReporter:
             self._last_line = now
             if self._timed_count:
                 details.append(f"{(self._total - self._done) * self._items_per_count / self.rate:.0f} s left")
-            _write(f"{self._unit} {self._done} of {self._total}" + (f": {', '.join(details)}" if details else ""))
+            line = f"{self._unit} {self._done} of {self._total}" + (f": {', '.join(details)}" if details else "")
+            _write(line, sys.stdout)

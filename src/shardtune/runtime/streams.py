@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 READER_GONE = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
 
@@ -30,8 +30,15 @@ def _protected(number: int, stream: TextIO | None) -> TextIO:
     )
 
 
+def has_reader(file: IO[bytes]) -> bool:
+    """Whether nothing that was written to sys.stdout.buffer was dropped because its reader is gone; true of any other file."""
+    return getattr(getattr(file, "raw", None), "has_reader", True)
+
+
 class _UnfailingFile(io.FileIO):
     """A file that accepts every write, also when its reader is gone."""
+
+    has_reader = True
 
     def write(self, data: Any, /) -> int:
         try:
@@ -39,6 +46,7 @@ class _UnfailingFile(io.FileIO):
         except OSError as error:
             if error.errno not in READER_GONE:
                 raise
+            self.has_reader = False
             return memoryview(data).nbytes
 
 

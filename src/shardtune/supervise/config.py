@@ -15,15 +15,16 @@ class SuperviseConfig:
     When a worker is lost, training restarts from its last checkpoint."""
 
     command: Annotated[tuple[str, ...], tyro.conf.arg(metavar="-- COMMAND", help_behavior_hint="")]
-    """shardtune build, train or eval with its flags. A command that begins with another program, as in srun shardtune train,
-    brings its own launcher."""
+    """shardtune build, train, eval or predict with its flags. A command that begins with another program, as in srun shardtune
+    train, brings its own launcher."""
     hosts: str = ""
     """Hosts to use over ssh, each with its number of processes: a:4,b:4. They share this folder and the data.
     Without them this machine alone is used."""
     interface: str = ""
     """Network interface between the hosts, where they have several: eth0."""
     workers: int | None = None
-    """Processes on this machine (default: to build, one per core; to train and evaluate, one per GPU, or one)."""
+    """Processes on this machine (default: to build, one per core; to train, evaluate and predict, one per GPU, or
+    one)."""
     max_restarts: int = 3
     """How often training is restarted. Hosts that no longer answer are left out."""
     min_workers: int = 1

@@ -10,7 +10,7 @@ from shardtune.supervise.config import SuperviseConfig
 from shardtune.supervise.hosts import Host, count_processes, format_hosts
 from shardtune.supervise.machine import Machine
 
-HOROVOD_COMMANDS = ("train", "eval")  # all others talk over MPI
+HOROVOD_COMMANDS = ("train", "eval", "predict")  # all others talk over MPI
 LAUNCHER_ENVIRONMENT = {
     # For Open MPI: as many ranks as are asked for, even on fewer cores; in a container everything belongs to root.
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
@@ -72,7 +72,7 @@ def find_subcommand(words: Sequence[str]) -> str:
 def choose_horovodrun(
     hosts: Sequence[Host], processes: int, interface: str, is_local: Callable[[str], bool]
 ) -> tuple[str, ...]:
-    """horovodrun, for training and evaluation.
+    """horovodrun, for what runs a network.
 
     Args:
         hosts: empty for this machine alone.

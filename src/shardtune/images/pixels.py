@@ -7,7 +7,7 @@ from typing import Literal
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from shardtune.builder.source import RejectedError
+from shardtune.images.source import RejectedError
 
 MAX_SIDE = 65500  # libjpeg's JPEG_MAX_DIMENSION
 ORIENTATION = 0x0112  # EXIF tag

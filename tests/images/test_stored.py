@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shardtune.builder.images import StoredImage, to_stored_image
-from shardtune.builder.pixels import ORIENTATION, ImageOptions
-from shardtune.builder.source import RejectedError
-from tests.builder.image_files import (
+from shardtune.images.pixels import ORIENTATION, ImageOptions
+from shardtune.images.source import RejectedError
+from shardtune.images.stored import StoredImage, to_stored_image
+from tests.images.image_files import (
     CLEAN,
     JPEG,
     PROGRESSIVE,
@@ -139,8 +139,8 @@ def test_quality_is_that_of_what_is_reencoded() -> None:
 def test_a_clean_jpeg_imports_no_other_format() -> None:
     code = f"""
 import sys
-from shardtune.builder.images import to_stored_image
-from shardtune.builder.pixels import ImageOptions
+from shardtune.images.stored import to_stored_image
+from shardtune.images.pixels import ImageOptions
 to_stored_image({JPEG!r}, ImageOptions())
 print([name for name in sys.modules if name.startswith("PIL.") and name.endswith("Plugin")])
 """

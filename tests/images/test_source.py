@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.builder.source import MAX_BYTES, RejectedError, read_image_bytes
+from shardtune.images.source import MAX_BYTES, RejectedError, read_image_bytes
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -29,7 +29,7 @@ def test_files_are_read_whole(tmp_path: Path) -> None:
         (lambda path: path.symlink_to("/dev/null"), "unreadable: not a regular file"),
         (lambda path: os.mkfifo(path), "unreadable: not a regular file"),  # to open it must not wait for a writer
         (lambda path: path.symlink_to("/proc/self/mem"), "unreadable: Input/output error"),
-        (lambda path: None, "unreadable: no longer there"),
+        (lambda path: None, "unreadable: no such file"),
         (lambda path: path.touch(), "empty: the file has no bytes"),
         (sparse, "too_large: 1,073,741,825 bytes"),
     ],

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from shardtune.builder.pixels import MAX_SIDE, ORIENTATION
-from tests.builder.handmade import ARITHMETIC_JPEG, before_scan, gray_tiff, png, with_frame, without_segment, ycck_jpeg
+from shardtune.images.pixels import MAX_SIDE, ORIENTATION
+from tests.images.handmade import ARITHMETIC_JPEG, before_scan, gray_tiff, png, with_frame, without_segment, ycck_jpeg
 from tests.pictures import encoded, picture
 
 Pixels = npt.NDArray[np.float64]

@@ -35,10 +35,10 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from shardtune.builder.gray import add_chroma
-from shardtune.builder.jpeg import is_clean
-from shardtune.builder.pixels import PILLOW_ERRORS, ImageOptions, decode_rgb, required_change
-from shardtune.builder.source import RejectedError
+from shardtune.images.gray import add_chroma
+from shardtune.images.jpeg import is_clean
+from shardtune.images.pixels import PILLOW_ERRORS, ImageOptions, decode_rgb, required_change
+from shardtune.images.source import RejectedError
 
 MAX_PIXELS = (2**29 - 1) // 3  # tensorflow/core/lib/jpeg/jpeg_mem.cc refuses height × width × channels of 2**29 and more
 

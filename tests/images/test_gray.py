@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from shardtune.builder.gray import add_chroma
-from shardtune.builder.images import to_stored_image
-from shardtune.builder.pixels import ORIENTATION, ImageOptions
-from tests.builder.handmade import before_scan, with_frame, without_segment
+from shardtune.images.gray import add_chroma
+from shardtune.images.pixels import ORIENTATION, ImageOptions
+from shardtune.images.stored import to_stored_image
+from tests.images.handmade import before_scan, with_frame, without_segment
 from tests.pictures import encoded, picture
 
 GRAY = picture(np.random.default_rng(3), 47, 33).convert("L")

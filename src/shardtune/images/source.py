@@ -11,7 +11,7 @@ class RejectedError(Exception):
     """An image that cannot be stored.
 
     Args:
-        code: one of the codes listed in images.py, the `reason` in rejects.jsonl.
+        code: one of the codes listed in stored.py, the `reason` in rejects.jsonl.
         detail: what was found, in words.
     """
 
@@ -50,9 +50,9 @@ def read_image_bytes(path: Path) -> bytes:
     except IsADirectoryError as error:
         raise RejectedError("unreadable", "a directory") from error
     except FileNotFoundError as error:
-        raise RejectedError("unreadable", "a dangling link" if path.is_symlink() else "no longer there") from error
-    except OSError as error:
-        raise RejectedError("unreadable", error.strerror or str(error)) from error
+        raise RejectedError("unreadable", "a dangling link" if path.is_symlink() else "no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise RejectedError("unreadable", getattr(error, "strerror", None) or str(error)) from error
     if not data:
         raise RejectedError("empty", "the file has no bytes")
     return data

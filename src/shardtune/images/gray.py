@@ -8,7 +8,7 @@ sampling, which decoders read fastest. In the chroma scans every coefficient is 
 import struct
 from collections.abc import Iterator
 
-from shardtune.builder.jpeg import AFTER_SCAN, END, FILL, SCAN, SEGMENT
+from shardtune.images.jpeg import AFTER_SCAN, END, FILL, SCAN, SEGMENT
 
 _START = b"\xff\xd8"
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xFFC0, 0xFFC1, 0xFFC2

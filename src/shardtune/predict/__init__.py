@@ -1,0 +1,1 @@
+"""Say which classes images show, by the network of a run."""

@@ -1,0 +1,139 @@
+"""`shardtune predict`: the network of a run on anyone's images, with the probabilities that `eval` computes for them."""
+
+import io
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from shardtune.dataset.manifest import Manifest
+from shardtune.errors import CheckpointError, DataError
+from shardtune.evaluate.choice import choose_checkpoint
+from shardtune.evaluate.evaluator import Evaluator
+from shardtune.evaluate.predictions import BACKGROUND
+from shardtune.images.pixels import ImageOptions
+from shardtune.model import checkpoint_file, inception, pretrained
+from shardtune.predict.config import PredictConfig
+from shardtune.predict.formats import Formatter, Prediction, choose_format
+from shardtune.predict.listing import Item, Listing, list_items
+from shardtune.predict.pictures import PictureReader
+from shardtune.predict.predictor import Predictor
+from shardtune.runtime import devices
+from shardtune.runtime.files import atomic_write
+from shardtune.runtime.progress import SECONDS_BETWEEN_LINES, print_on_root
+from shardtune.runtime.streams import has_reader
+from shardtune.runtime.world import World
+
+
+def predict(config: PredictConfig, world: World, build_model: Callable[[int, int], Any] = inception.build) -> None:
+    """Predict all images and write what the network says of each.
+
+    Args:
+        build_model: builds the network for a number of classes and an image size.
+
+    Raises:
+        CheckpointError: there is no run, it has no such checkpoint, or its network does not compute finite numbers.
+        DataError: a data directory is damaged; or, when all is written, images could not be read.
+    """
+    num_threads = devices.configure_devices(world)
+    trained = world.broadcast_from_root(lambda: _find_trained(config, world))
+    with ExitStack() as stack:
+        output: IO[bytes] = sys.stdout.buffer
+        if config.output and world.is_root:
+            output = stack.enter_context(atomic_write(config.output))
+        model = build_model(len(trained.class_names), trained.image_size)
+        pretrained.restore(model, trained.checkpoint, averaged=config.ema)
+        world.guard.set_timeout(config.hang_timeout)
+        threads = ThreadPoolExecutor(num_threads)
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        reader = PictureReader(trained.image_size, trained.image_options, config.subset)
+        predictor = Predictor(world, reader, Evaluator(model, config.batch_size), threads, config.batch_size, config.top_k)
+        writing = _Writing(config, world, trained.class_names, output)
+        for predictions in predictor.run(writing.take):
+            writing.write(predictions)
+    world.run_on_root(writing.finish)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A checkpoint, and how to use it.
+
+    Attributes:
+        class_names: by label, that of the background class included.
+        image_options: with which the run's data set was built.
+    """
+
+    checkpoint: Path
+    image_size: int
+    class_names: list[str]
+    image_options: ImageOptions
+
+
+def _find_trained(config: PredictConfig, world: World) -> _Trained:
+    run = checkpoint_file.run_directory(config.checkpoint_dir)
+    run_config = checkpoint_file.load_run_config(run)
+    chosen = choose_checkpoint(run, config.checkpoint, lambda text: print_on_root(world, text, sys.stderr))
+    if chosen is None:
+        raise CheckpointError(f"The run in {run} has no checkpoint yet.", "Run shardtune train first.")
+    names, options = run_config["labels"], ImageOptions()
+    try:
+        manifest = Manifest.load(Path(str(run_config["config"].get("data_dir"))))
+    except (DataError, OSError):  # it may be gone: only its words, and options other than the defaults, are missed
+        manifest = None
+    if manifest and manifest.labels == names:
+        names = manifest.titles
+        stored = {name: manifest.provenance[name] for name in ("exif", "max_side", "quality") if name in manifest.provenance}
+        options = ImageOptions(**stored)
+    return _Trained(chosen[1], run_config["config"]["image_size"], [BACKGROUND, *names], options)
+
+
+class _Writing:
+    """What rank 0 does: it lists the images, and writes and counts the predictions. Elsewhere it does nothing."""
+
+    def __init__(self, config: PredictConfig, world: World, class_names: list[str], output: IO[bytes]) -> None:
+        self._world, self._output = world, output
+        self._formatter = Formatter(choose_format(config.format, config.output is not None), class_names, config.top_k)
+        self._images = self._unreadable = 0
+        self._started = self._last_line = time.monotonic()
+        if world.is_root:
+            stdin = sys.stdin.buffer if sys.stdin else io.BytesIO()  # None: it was closed before this process started
+            self._listing = Listing(list_items(config.paths, config.subset, stdin))
+            output.write(self._formatter.header())
+            output.flush()
+
+    def take(self, count: int, wait: bool) -> tuple[list[Item], bool]:
+        """See `Predictor.run`. There are no more images when nobody reads what is written of them."""
+        items = self._listing.take(count, lambda: self._world.guard.heartbeat("waiting for paths"), wait=wait)
+        return items, self._listing.has_ended or not has_reader(self._output)
+
+    def write(self, predictions: Sequence[Prediction]) -> None:
+        if not self._world.is_root:
+            return
+        if self._images and time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._say_rate()
+        self._output.write(b"".join(map(self._formatter.rows, predictions)))
+        self._output.flush()
+        self._images += len(predictions)
+        self._unreadable += sum(not prediction.top for prediction in predictions)
+
+    def finish(self) -> None:
+        """Say how many images there were.
+
+        Raises:
+            DataError: some could not be read.
+        """
+        if not has_reader(self._output):
+            return
+        self._say_rate()
+        if self._unreadable:
+            raise DataError(f"{self._unreadable} of {self._images} images could not be read.", "Their lines say why.")
+
+    def _say_rate(self) -> None:
+        seconds = time.monotonic() - self._started
+        text = f"{self._images} images in {seconds:.1f} s: {self._images / seconds:.1f} images/s."
+        print_on_root(self._world, text, sys.stderr)

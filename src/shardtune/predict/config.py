@@ -1,0 +1,47 @@
+"""The flags of `shardtune predict`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from shardtune.config import check_checkpoint_choice, check_flag, check_flags
+from shardtune.dataset.manifest import Split
+
+Format = Literal["csv", "jsonl", "table"]
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Say which classes images show, with any number of workers: files, folders, a data set, or paths from another program."""
+
+    checkpoint_dir: Path
+    """The train_dir of a run, or its checkpoints folder."""
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATHS", help_behavior_hint="")]] = ()
+    """Files; folders, with all below them; patterns ('photos/**/*.jpg'); data directories; - for paths on stdin, one a line."""
+    top_k: int = 5
+    """Classes to name for each image, the most probable ones."""
+    format: Format | None = None
+    """csv, jsonl or table (default: table on a terminal, else csv)."""
+    output: Path | None = None
+    """File for the predictions; it appears when all are made (default: stdout)."""
+    subset: Split = "validation"
+    """Split of a data directory."""
+    checkpoint: str | None = None
+    """best by validation, last, or the step of one (default: best where the run was validated, else last)."""
+    ema: bool = True
+    """Use the averaged weights; --no_ema: the weights of the last step."""
+    batch_size: int = 50
+    """Images per worker and step. With that of eval, probabilities are those of eval to the last digit."""
+    hang_timeout: float = 600.0
+    """Seconds without progress after which the job ends and reports which rank is late."""
+
+    def __post_init__(self) -> None:
+        check_flags(
+            bool(self.paths), "shardtune predict was given no path.", "Name files or folders, or - for paths from stdin."
+        )
+        check_flag(self.top_k > 0, "top_k must be above 0", self.top_k)
+        check_checkpoint_choice(self.checkpoint)
+        check_flag(self.batch_size > 0, "batch_size must be above 0", self.batch_size)
+        check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)

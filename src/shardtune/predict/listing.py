@@ -1,0 +1,151 @@
+"""The images to predict, in the order in which they are named."""
+
+import glob
+import os
+import queue
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, Split
+from shardtune.images.ignored import Ignored
+from shardtune.runtime.files import exists
+
+STDIN = "-"
+ITEMS_AHEAD = 10_000  # that are listed and not yet taken: a megabyte of paths
+PATIENCE_SECONDS = 0.2  # in which the next path comes, or those that are there are taken without it
+
+
+class Item(NamedTuple):
+    """A file, or an example of a data directory.
+
+    Attributes:
+        path: of the file or of the data directory.
+        example: its number in its split; None of a file.
+    """
+
+    path: str
+    example: int | None = None
+
+
+def list_items(paths: Iterable[str], subset: Split, stdin: IO[bytes]) -> Iterator[Item]:
+    """The images that `paths` name: of a folder those below it, in the order of their names, without hidden and system files;
+    of a pattern that is no file itself, what it matches; of `-` a file for each line of `stdin`; of a data directory its
+    examples.
+
+    A path that names nothing is given as it is, so that reading it says so.
+
+    Raises:
+        DataError: while it yields: a data directory is damaged.
+    """
+    ignored = Ignored()
+    for path in paths:
+        if path == STDIN:
+            yield from (Item(os.fsdecode(name)) for line in stdin if (name := line.rstrip(b"\n")))
+        else:
+            for match in _matches(path):
+                yield from _below(match, subset, ignored)
+
+
+def _matches(path: str) -> list[str]:
+    """What a pattern matches; the path itself if it exists or nothing matches."""
+    matches = [] if exists(Path(path)) else sorted(glob.glob(path, recursive=True))  # noqa: PTH207 Path's takes no absolute ones
+    return matches or [path]
+
+
+def _below(path: str, subset: Split, ignored: Ignored) -> Iterator[Item]:
+    folder = Path(path)
+    if exists(folder / MANIFEST_NAME):
+        yield from (Item(path, number) for number in range(Manifest.load(folder).examples(subset)))
+    elif _identity(folder):
+        yield from map(Item, _walk(path, ignored, frozenset(map(_identity, folder.resolve().parents))))
+    else:
+        yield Item(path)
+
+
+def _walk(folder: str, ignored: Ignored, above: frozenset[tuple[int, int] | None]) -> Iterator[str]:
+    """The files of a folder and below. Links are followed, but not to a folder above them. A folder that cannot be read is
+    given as it is.
+
+    Args:
+        above: the folders above this one.
+    """
+    identity = _identity(Path(folder))
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, _is_folder(entry)) for entry in entries if not ignored.covers(entry.name))
+    except OSError:
+        yield folder
+        return
+    for name, is_folder in found if identity not in above else ():
+        path = f"{folder.rstrip('/')}/{name}"
+        if is_folder:
+            yield from _walk(path, ignored, above | {identity})
+        else:
+            yield path
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link into a place that cannot be seen
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Device and number of a folder; None of what is no folder, or cannot be seen."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+
+
+class Listing:
+    """Lists ahead on a thread, so that a slow disk, or a slow program before stdin, holds up nothing that is already listed.
+
+    Attributes:
+        has_ended: whether all have been taken.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.has_ended = False
+        self._queue: queue.Queue[Item | Exception | None] = queue.Queue(ITEMS_AHEAD)
+        threading.Thread(target=self._list, args=(items,), name="listing", daemon=True).start()
+
+    def take(self, count: int, heartbeat: Callable[[], None], *, wait: bool) -> list[Item]:
+        """The next `count` items, or fewer if more do not come soon.
+
+        Args:
+            heartbeat: called while it waits.
+            wait: for the first item, however long it takes.
+
+        Raises:
+            DataError: see `list_items`.
+        """
+        items: list[Item] = []
+        while len(items) < count and not self.has_ended:
+            try:
+                item = self._queue.get(timeout=PATIENCE_SECONDS)
+            except queue.Empty:
+                if items or not wait:
+                    break
+                heartbeat()
+                continue
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                self.has_ended = True
+            else:
+                items.append(item)
+        return items
+
+    def _list(self, items: Iterable[Item]) -> None:
+        try:
+            for item in items:
+                self._queue.put(item)
+            self._queue.put(None)
+        except Exception as error:
+            self._queue.put(error)
