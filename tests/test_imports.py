@@ -17,7 +17,7 @@ SOURCE = Path(shardtune.__file__).parent
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("builder", "doctor", "evaluate", "fetch", "inspect", "supervise", "train"),
+    ("builder", "doctor", "evaluate", "export", "fetch", "inspect", "supervise", "train"),
     ("input", "model"),
     ("dataset", "download"),
     ("config", "flags"),

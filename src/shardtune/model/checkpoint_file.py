@@ -25,6 +25,14 @@ def checkpoint_path(directory: Path, step: int) -> Path:
     return directory / "checkpoints" / f"step-{step:08d}.safetensors"
 
 
+def run_directory(checkpoint_dir: Path) -> Path:
+    """The run of a --checkpoint_dir: that directory itself or, for the checkpoints folder of a run, its parent."""
+    folder = checkpoint_dir.absolute()
+    is_run = (folder / RUN_CONFIG_NAME).exists()
+    parent_is_run = folder.name == "checkpoints" and (folder.parent / RUN_CONFIG_NAME).exists()
+    return folder.parent if parent_is_run and not is_run else checkpoint_dir
+
+
 def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
     """Step and path of every checkpoint of the run in `directory`, oldest first."""
     return sorted(
