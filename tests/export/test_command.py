@@ -1,12 +1,14 @@
 """What `shardtune export` leaves, refuses, and leaves behind when it is killed."""
 
 import json
+import math
 import random
 import re
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +22,9 @@ from shardtune.export.card import wilson_interval
 from shardtune.export.command import export
 from shardtune.export.config import ExportConfig
 from shardtune.export.predictors import load
+from shardtune.export.trained import read_evaluation
 from shardtune.model.checkpoint_file import checkpoint_path
-from shardtune.runtime.files import sha256_file
+from shardtune.runtime.files import atomic_directory, sha256_file
 from shardtune.runtime.world import World
 from tests.export.conftest import FORMATS, Exported
 from tests.launching import finish, start
@@ -33,6 +36,8 @@ FILES = {
     "tflite": ["model.float16.tflite", "model.float32.tflite", "model.int8.tflite"],
     "onnx": ["model.onnx"],
 }
+EVALUATION = {"examples": 400, "top_1": 300, "step": 6, "averaged": True, "subset": "validation"}
+OTHERS: list[dict[str, Any]] = [{"step": 5}, {"averaged": False}, {"subset": "train"}]
 HEAD = re.compile(r"---\n(.*?)---\n", re.DOTALL)
 
 
@@ -80,25 +85,31 @@ def test_the_model_card_has_a_head_that_the_hub_reads(exported: Exported) -> Non
         assert text in card
 
 
-def test_the_result_of_eval_is_shown_if_it_is_of_the_same_weights(exported: Exported, tmp_path: Path) -> None:
+def test_the_result_of_eval_is_shown(exported: Exported, tmp_path: Path) -> None:
     run = shutil.copytree(exported.run, tmp_path / "run")
-    evaluation = {"examples": 400, "top_1": 300, "step": 6, "averaged": True, "subset": "validation"}
     (run / "eval").mkdir()
-    for changed, precision in (({}, 0.75), ({"step": 5}, None), ({"averaged": False}, None)):
-        (run / "eval" / "eval.json").write_text(json.dumps({**evaluation, **changed}))
-        folder = tmp_path / f"out {precision} {changed}"
-        export(ExportConfig(run, folder, ("keras",)), World())
-        assert json.loads((folder / "model.json").read_text())["precision_at_1"] == precision
-        assert ("**0.7500** on 400 images, 95 % interval 0.7053 to 0.7900" in (folder / "README.md").read_text()) == bool(
-            precision
-        )
+    (run / "eval" / "eval.json").write_text(json.dumps(EVALUATION))
+    export(ExportConfig(run, tmp_path / "out", ("keras",)), World())
+    assert json.loads((tmp_path / "out" / "model.json").read_text())["precision_at_1"] == 0.75
+    assert "**0.7500** on 400 images, 95 % interval 0.7053 to 0.7899" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_the_interval_is_wilsons() -> None:
-    # statsmodels 0.14: proportion_confint(hits, examples, method="wilson")
-    assert wilson_interval(300, 400) == pytest.approx((0.7053198, 0.7899645), abs=1e-6)
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775328), abs=1e-6)
-    assert wilson_interval(10, 10) == pytest.approx((0.7224672, 1.0), abs=1e-6)
+@pytest.mark.parametrize("text", [None, "{", "[]", *(json.dumps({**EVALUATION, **other}) for other in OTHERS)])
+def test_a_result_of_other_weights_or_none_is_not_shown(tmp_path: Path, text: str | None) -> None:
+    (tmp_path / "a").mkdir()
+    if text is not None:
+        (tmp_path / "a" / "eval.json").write_text(text)
+    assert read_evaluation([tmp_path / "a"], 6, averaged=True) is None
+    (tmp_path / "eval.json").write_text(json.dumps(EVALUATION))
+    assert read_evaluation([tmp_path / "a", tmp_path], 6, averaged=True) == EVALUATION
+
+
+@pytest.mark.parametrize(("hits", "examples"), [(300, 400), (0, 10), (10, 10), (1, 1), (491, 500)])
+def test_the_interval_is_wilsons(hits: int, examples: int) -> None:
+    # Its ends are the rates from which what was found lies 1.96 standard deviations away: Wilson 1927.
+    for rate in wilson_interval(hits, examples):
+        deviation = 1.959963984540054 * math.sqrt(rate * (1 - rate) / examples)
+        assert abs(hits / examples - rate) == pytest.approx(deviation, abs=1e-8)
 
 
 def test_the_background_class_is_given_out_on_request_and_training_images_check_where_there_are_no_others(
@@ -185,5 +196,6 @@ def test_a_killed_export_leaves_nothing_under_its_name(exported: Exported, tmp_p
     if output.exists():
         assert {path.name for path in output.iterdir()} == {"saved_model", "model.json", "README.md", "labels.txt"}
         shutil.rmtree(output)
-    export(ExportConfig(exported.run, output, ("keras",)), World())
+    with atomic_directory(output):  # as the next export begins and ends
+        pass
     assert list(tmp_path.iterdir()) == [output]

@@ -38,7 +38,7 @@ class Functions:
             return {"classes": tf.gather(names, indices), "probabilities": values}
 
         def best_of_files(files: Any) -> dict[str, Any]:
-            crop = partial(_crop_of_file, size=size)
+            crop = partial(crop_of_file, size=size)
             return best(tf.map_fn(crop, files, fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32)))
 
         def best_of_examples(examples: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _function(function: Any, argument: Any) -> Any:
     return tf.function(function, autograph=False, input_signature=[argument])
 
 
-def _crop_of_file(data: Any, size: int) -> Any:
+def crop_of_file(data: Any, size: int) -> Any:
     """The central crop of an image file: float32 [size, size, 3] in −1 to 1. Of an RGB JPEG, the bits that `eval` sees."""
 
     def decoded() -> Any:

@@ -93,14 +93,14 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
     network = inception.build(manifest.num_classes, run_config["config"]["image_size"])
     pretrained.restore(network, checkpoint, averaged=config.ema)
     folders = [config.eval_dir] if config.eval_dir else [run, run / "eval"]
-    evaluation = _read_evaluation(folders, step, config.ema)
+    evaluation = read_evaluation(folders, step, averaged=config.ema)
     return TrainedModel(
         run, run_config, checkpoint, step, config.ema, config.background, network, data_dir, manifest, readers, evaluation
     )
 
 
-def _read_evaluation(folders: list[Path], step: int, averaged: bool) -> dict[str, Any] | None:
-    """What `shardtune eval` measured of just these weights on the validation split, in one of the folders."""
+def read_evaluation(folders: list[Path], step: int, *, averaged: bool) -> dict[str, Any] | None:
+    """What `shardtune eval` measured of just these weights on the validation split, in the first folder that has it."""
     for folder in folders:
         try:
             result = dict(json.loads((folder / "eval.json").read_text(encoding="utf-8")))

@@ -80,10 +80,10 @@ probabilities = run(crops=crops)["probabilities"][0]
 ```"""
 _TEXTS = {"saved_model": _SAVED_MODEL, "model.keras": _KERAS, "model.onnx": _ONNX, "model.float32.tflite": _TFLITE}
 LIMITS = [
-    "- saved_model reads JPEG, PNG, BMP and the first frame of a GIF; one file that it cannot read fails the whole batch. It "
-    "knows no EXIF: turn pictures upright before (`ImageOps.exif_transpose` of Pillow). It drops transparency, where "
-    "`shardtune build` shows it over white, and turns CMYK into RGB in its own way. A JPEG that is cut off below the central "
-    "crop is read as if it were whole.",
+    "- saved_model reads JPEG, PNG, BMP, the first frame of a GIF and, from TensorFlow 2.21 on, WebP that does not move; one "
+    "file that it cannot read fails the whole batch. It knows no EXIF: turn pictures upright before "
+    "(`ImageOps.exif_transpose` of Pillow). It drops transparency, where `shardtune build` shows it over white. A JPEG that "
+    "is cut off below the central crop is read as if it were whole.",
     "- The other files take pixels, and know nothing of files. Pixels at the edge of the crop can differ a little from those "
     "of saved_model, which decodes only the crop of a JPEG; and another decoder or another way to resize changes "
     "probabilities, too.",
