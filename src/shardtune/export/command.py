@@ -29,7 +29,7 @@ def export(config: ExportConfig, world: World) -> None:
     """
     world.guard.set_timeout(config.hang_timeout)
     if world.size > 1:
-        print_on_root(world, f"Exporting needs one process: rank 0 works, the other {world.size - 1} wait.")
+        print_on_root(world, f"Exporting needs one process: rank 0 of {world.size} works, the others wait.")
     world.broadcast_from_root(lambda: _export(config, world))
 
 

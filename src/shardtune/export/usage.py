@@ -11,10 +11,10 @@ _CROP = f"""\
 {_UPRIGHT}
 left, top = int(picture.width * 0.0625), int(picture.height * 0.0625)
 picture = picture.crop((left, top, picture.width - left, picture.height - top))
-# Bilinear without antialiasing, as in training; Image.resize would smooth, and change probabilities.
-box = (0, 0, picture.width, picture.height)
-picture = picture.transform((SIZE, SIZE), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
-crops = np.asarray(picture, np.float32)[np.newaxis]  # [n, SIZE, SIZE, 3], RGB, 0 to 255"""
+# Bilinear without antialiasing or rounding, as in training; Image.resize would smooth, and change probabilities.
+how = ((SIZE, SIZE), Image.Transform.EXTENT, (0, 0, picture.width, picture.height), Image.Resampling.BILINEAR)
+bands = [np.asarray(band.convert("F").transform(*how)) for band in picture.split()]
+crops = np.stack(bands, axis=-1)[np.newaxis]  # float32 [n, SIZE, SIZE, 3], RGB, 0 to 255"""
 
 _SAVED_MODEL = """\
 **saved_model** needs only TensorFlow. Signature `serving_default`: a batch of JPEG or PNG files (string [n]); `images`: float32
