@@ -13,6 +13,7 @@ from shardtune import errors
         (errors.WorldError, 1),
         (errors.CollectiveError, 1),
         (errors.ReportedElsewhereError, 1),
+        (errors.ExportError, 1),
         (errors.TrainingError, 1),
         (errors.StoppedError, 75),
     ],

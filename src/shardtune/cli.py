@@ -16,6 +16,7 @@ from shardtune.builder.config import BuildConfig
 from shardtune.doctor.config import DoctorConfig
 from shardtune.errors import ReportedElsewhereError, RootFailedError, ShardtuneError, StoppedError, UsageError, exit_status_of
 from shardtune.evaluate.config import EvalConfig
+from shardtune.export.config import ExportConfig
 from shardtune.fetch.config import FetchConfig
 from shardtune.flags.parser import parse_flags, suggest
 from shardtune.inspect.config import InspectConfig, VerifyConfig
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Any] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
     "doctor": DoctorConfig,
     "supervise": SuperviseConfig,
 }
@@ -176,6 +178,10 @@ def _select_command(config: Any) -> tuple[Backend | None, Run]:
         from shardtune.predict.command import predict
 
         return "horovod", predict
+    if isinstance(config, ExportConfig):
+        from shardtune.export.command import export
+
+        return "mpi", export
     from shardtune.evaluate.command import evaluate
 
     return "horovod", evaluate

@@ -9,6 +9,7 @@ ShardtuneError                    exit status 1
 │   ├── CollectiveError           an operation over all ranks failed
 │   └── ReportedElsewhereError    the error has already been printed: this rank prints nothing
 │       └── RootFailedError       rank 0 failed and prints why; all ranks exit with its status
+├── ExportError                   an export does not compute what its checkpoint does, or cannot be loaded
 ├── TrainingError                 the loss diverged, or the weights of the ranks differ
 └── StoppedError                  exit status 75: all ranks stopped at the same step on request and saved their state
 """
@@ -72,6 +73,10 @@ class RootFailedError(ReportedElsewhereError):
     def __init__(self, exit_status: int) -> None:
         super().__init__("Rank 0 failed and prints why.")
         self.exit_status = exit_status
+
+
+class ExportError(ShardtuneError):
+    """An export does not compute what its checkpoint does, or cannot be loaded. Nothing is left of it."""
 
 
 class TrainingError(ShardtuneError):

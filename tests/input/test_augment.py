@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shardtune.config import Augmentation
-from shardtune.input.augment import central_crop, training_image
+from shardtune.input.augment import central_crop, central_crop_of_decoded, training_image
 from tests.pictures import encoded, picture
 
 JPEG = encoded(picture(np.random.default_rng(9), 60, 44), quality=95)
@@ -124,6 +124,14 @@ def test_central_takes_what_the_reference_takes(width: int, height: int) -> None
     jpeg = tf.constant(encoded(picture(np.random.default_rng(width), width, height), subsampling=0))
     expected = tf.image.resize(tf.image.central_crop(tf.io.decode_jpeg(jpeg, channels=3), 0.875), (8, 8))
     assert np.allclose(central_crop(jpeg, 8) * 127.5 + 127.5, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["alone", "in a graph"])
+def test_the_central_crop_of_pixels_has_the_bits_of_that_of_the_jpeg(kind: str) -> None:
+    jpeg = tf.constant(encoded(picture(np.random.default_rng(3), 90, 61), subsampling=0))
+    crops = tf.function(central_crop, autograph=False) if kind == "in a graph" else central_crop
+    pixels = tf.cast(tf.io.decode_jpeg(jpeg), tf.float32)
+    assert np.array_equal(central_crop_of_decoded(pixels[tf.newaxis], SIZE)[0], crops(jpeg, SIZE))
 
 
 def test_none_is_the_central_crop() -> None:

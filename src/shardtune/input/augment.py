@@ -33,10 +33,24 @@ def training_image(jpeg: Any, boxes: Any, size: int, augmentation: Augmentation,
 
 def central_crop(jpeg: Any, size: int) -> Any:
     """The central 87.5 % of height and width, resized bilinearly: float32 [size, size, 3] in −1 to 1."""
-    shape = tf.io.extract_jpeg_shape(jpeg)[:2]
-    begin = tf.cast(tf.cast(shape, tf.float64) * ((1 - CENTRAL_FRACTION) / 2), tf.int32)
-    image = _decode(jpeg, begin, shape - 2 * begin)
-    return _resize(image, size) / 127.5 - 1.0
+    return to_network_range(_resize(central_part(jpeg), size))
+
+
+def central_part(jpeg: Any) -> Any:
+    """The central 87.5 % of height and width, uint8 [h, w, 3].
+
+    At its edge, colours may differ from those of the image when it is decoded as a whole: there they are interpolated from
+    colours beyond the edge, too.
+    """
+    begin, extent = _central_box(tf.io.extract_jpeg_shape(jpeg)[:2])
+    return _decode(jpeg, begin, extent)
+
+
+def central_crop_of_decoded(images: Any, size: int) -> Any:
+    """The same of decoded images, [..., h, w, 3] in 0 to 255, uint8 or float32: float32 [..., size, size, 3] in −1 to 1."""
+    begin, extent = _central_box(tf.shape(images)[-3:-1])
+    rows, columns = (slice(begin[side], begin[side] + extent[side]) for side in (0, 1))
+    return to_network_range(_resize(images[..., rows, columns, :], size))
 
 
 def light_augmentation(jpeg: Any, size: int, seed: Any) -> Any:
@@ -97,6 +111,12 @@ def random_crop(jpeg: Any, boxes: Any, seed: Any, *, min_area: float) -> Any:
     return _decode(jpeg, begin[:2], extent[:2])
 
 
+def _central_box(shape: Any) -> tuple[Any, Any]:
+    """Where the central crop of an image of `shape` (int32 [2]: height, width) begins, and its height and width."""
+    begin = tf.cast(tf.cast(shape, tf.float64) * ((1 - CENTRAL_FRACTION) / 2), tf.int32)
+    return begin, shape - 2 * begin
+
+
 def _decode(jpeg: Any, begin: Any, extent: Any) -> Any:
     """This part of the image, uint8 [h, w, 3]. The rows below it are not decoded at all."""
     return tf.io.decode_and_crop_jpeg(jpeg, tf.concat([begin, extent], 0), channels=3)
@@ -105,6 +125,12 @@ def _decode(jpeg: Any, begin: Any, extent: Any) -> Any:
 def _resize(image: Any, size: int, method: str = "bilinear") -> Any:
     """float32 [size, size, 3] in 0 to 255; bicubic overshoots."""
     return tf.cast(tf.image.resize(image, (size, size), method), tf.float32)
+
+
+def to_network_range(images: Any) -> Any:
+    """From 0 to 255 to −1 to 1."""
+    # Not a division: TensorFlow makes it this multiplication in some graphs and not in others, and last bits would differ.
+    return images * (1 / 127.5) - 1.0
 
 
 def _flip(image: Any, condition: Any) -> Any:

@@ -58,7 +58,7 @@ class PictureReader:
             else:
                 features = decode_example(self._open(item.path).read(np.array([item.example]))[0])
                 file, jpeg = source_path(features), features["image/encoded"][0]
-            # As evaluation does: on the cores, and not in a tf.function, where TensorFlow would multiply instead of dividing.
+            # As evaluation does: on the cores.
             with tf.device("/CPU:0"):
                 return Picture(file, central_crop(jpeg, self._side).numpy())
         except RejectedError as error:

@@ -1,10 +1,13 @@
 """Write files so that a crash leaves the old content or the new, never half of it."""
 
 import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -78,7 +81,7 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
                 raise
         if durable:
             with filename_in_errors(path):
-                sync_directory(path.parent)
+                sync_path(path.parent)
     except OSError as error:
         if error.filename == str(temporary):
             if folder and error.errno in GONE and exists(path.parent):
@@ -90,6 +93,46 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """A new directory that is renamed to `path` when the block ends without an error, with all that it holds on disk.
+
+    What killed processes have left of the same `path` is removed first. A lock on the directory, which ends with its process,
+    tells that from what others are writing.
+
+    Raises:
+        OSError: `path` exists and is no empty directory, or something cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        _remove_unless_locked(left)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    temporary.mkdir()
+    lock = os.open(temporary, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: what is left there is for people to remove
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield temporary
+        for written in temporary.rglob("*"):
+            sync_path(written)
+        sync_path(temporary)
+        temporary.rename(path)
+        sync_path(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_unless_locked(directory: Path) -> None:
+    with suppress(OSError):
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(directory, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
 def exists(path: Path) -> bool:
     """Whether a path can be read. Unlike `Path.exists`, returns False for every error."""
     try:
@@ -99,9 +142,9 @@ def exists(path: Path) -> bool:
     return True
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable, where the file system can do so."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Make the content of a file, or the names in a directory, durable, where the file system can do so."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -1,0 +1,133 @@
+"""Check that an export computes in another process what the trained model does in this one."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shardtune.errors import ExportError
+from shardtune.export.functions import Functions
+from shardtune.export.predictors import Probabilities
+from shardtune.export.trained import TrainedModel
+from shardtune.input.pipeline import InputOptions, evaluation_batches
+from shardtune.runtime.world import World
+
+EXAMPLES = 500
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the trained model gives on the images of a check.
+
+    Attributes:
+        probabilities: float32 [n, classes].
+        labels: int64 [n], as indices of the outputs.
+    """
+
+    probabilities: Probabilities
+    labels: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(trained: TrainedModel, functions: Functions, heartbeat: Callable[[], None]) -> "Reference":
+        """By the pipeline of `eval`, on the first images of their split, at most `EXAMPLES`."""
+        reader, probabilities, labels = trained.readers[trained.check_split], [], []
+        options = InputOptions(trained.image_size, len(os.sched_getaffinity(0)))
+        examples = min(EXAMPLES, len(reader))
+        for _, crops, truth in evaluation_batches(reader, World(), options, batch_size=BATCH_SIZE, examples=examples):
+            heartbeat()
+            probabilities.append(functions.probabilities(crops).numpy())
+            labels.append(truth.numpy() - trained.first_class)
+        return Reference(np.concatenate(probabilities), np.concatenate(labels))
+
+    def precision_at_1(self, probabilities: Probabilities) -> float:
+        return float(np.mean(np.nanargmax(probabilities, axis=1) == self.labels))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An export beside the trained model.
+
+    Attributes:
+        largest_difference: of a probability that the export gives out.
+        bound: above which that is an error.
+    """
+
+    examples: int
+    largest_difference: float
+    bound: float
+    precision_at_1_before: float
+    precision_at_1_after: float
+
+    def __str__(self) -> str:
+        return (
+            f"probabilities differ by at most {self.largest_difference:.2g} (bound {self.bound:g}), precision @ 1 = "
+            f"{self.precision_at_1_after:.4f}, before {self.precision_at_1_before:.4f} [{self.examples} examples]"
+        )
+
+    def to_json_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(path: Path, bound: float, trained: TrainedModel, reference: Reference, heartbeat: Callable[[], None]) -> Comparison:
+    """Compare an export, computed in a fresh process, with the reference.
+
+    Raises:
+        ExportError: it cannot be loaded or run, or a probability differs by more than `bound`.
+    """
+    rows = list(_run(path, trained, len(reference.labels), heartbeat))
+    probabilities = np.array(rows, np.float32)
+    difference = float(np.nanmax(np.abs(probabilities - reference.probabilities)))
+    comparison = Comparison(
+        len(rows),
+        difference,
+        bound,
+        reference.precision_at_1(reference.probabilities),
+        reference.precision_at_1(probabilities),
+    )
+    if not difference <= bound:
+        raise ExportError(
+            f"{path.name} does not compute what the checkpoint does: {comparison}.",
+            "Nothing was exported. Leave out this format, and please report it.",
+        )
+    return comparison
+
+
+def _run(path: Path, trained: TrainedModel, examples: int, heartbeat: Callable[[], None]) -> Iterator[list[float]]:
+    """The probabilities of each image by a fresh process; see check_process.py."""
+    wanted = {
+        "path": str(path),
+        "classes": trained.classes,
+        "image_size": trained.image_size,
+        "data_dir": str(trained.data_dir),
+        "split": trained.check_split,
+        "examples": examples,
+    }
+    command = [sys.executable, "-m", "shardtune.export.check_process"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # all that is compared is computed on cores
+    with tempfile.TemporaryFile("w+") as task, tempfile.TemporaryFile("w+") as errors:
+        json.dump(wanted, task)
+        task.seek(0)
+        with subprocess.Popen(
+            command, env=environment, stdin=task, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process:
+            try:
+                assert process.stdout
+                for line in process.stdout:
+                    heartbeat()
+                    yield from json.loads(line)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            errors.seek(0)
+            last = (errors.read().strip() or f"status {process.returncode}").splitlines()[-1]
+            raise ExportError(f"{path.name} cannot be loaded and run ({last}).", "Nothing was exported. Please report it.")

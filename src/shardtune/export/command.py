@@ -1,0 +1,85 @@
+"""`shardtune export`: write a checkpoint of a run in several formats, check each, and describe them."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from shardtune.errors import DataError
+from shardtune.export import card, formats, trained
+from shardtune.export.check import Comparison, Reference, compare
+from shardtune.export.config import ExportConfig
+from shardtune.export.functions import Functions
+from shardtune.model.checkpoint_file import RUN_CONFIG_NAME
+from shardtune.runtime.files import atomic_directory, sha256_file, write_json
+from shardtune.runtime.frameworks import tf
+from shardtune.runtime.progress import print_on_root
+from shardtune.runtime.versions import package_versions
+from shardtune.runtime.world import World
+
+VERSION = 1
+
+
+def export(config: ExportConfig, world: World) -> None:
+    """Export what `config` names; `output_directory` appears when all of it is written and checked. Only rank 0 works.
+
+    Raises:
+        DataError: `output_directory` holds something, or the data set of the run is not there.
+        CheckpointError: there is no checkpoint, or one of other classes.
+        ExportError: an export cannot be run, or does not compute what the checkpoint does.
+    """
+    world.guard.set_timeout(config.hang_timeout)
+    if world.size > 1:
+        print_on_root(world, f"Exporting needs one process: rank 0 of {world.size} works, the others wait.")
+    world.broadcast_from_root(lambda: _export(config, world))
+
+
+def _export(config: ExportConfig, world: World) -> None:
+    output = config.output_directory.absolute()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise DataError(f"{output} exists already.", "Remove it, or choose another --output_directory.")
+    tf.config.set_visible_devices([], "GPU")  # cores compute the same everywhere, and need not be free of other jobs
+    heartbeat = partial(world.guard.heartbeat, "exporting")
+    model = trained.load(config, world)
+    functions = Functions(model)
+    print_on_root(world, f"Exporting step {model.step} of {model.run} as {', '.join(config.format)}.")
+    reference = Reference.of(model, functions, heartbeat)
+    with atomic_directory(output) as folder:
+        checks: dict[str, Comparison] = {}
+        for kind in dict.fromkeys(config.format):
+            formats.write(kind, model, functions, folder, heartbeat)
+            for name, bound in formats.BOUNDS[kind].items():
+                checks[name] = compare(folder / name, bound, model, reference, heartbeat)
+                print_on_root(world, f"{name}: {checks[name]}.")
+        (folder / "labels.txt").write_text("".join(f"{name}\n" for name in model.classes), encoding="utf-8")
+        write_json(folder / "model.json", _describe(model, checks, folder))
+        (folder / "README.md").write_text(card.render(model, checks), encoding="utf-8")
+    print_on_root(world, f"Exported to {output}; README.md there says how to run it.")
+
+
+def _describe(model: trained.TrainedModel, checks: dict[str, Comparison], folder: Path) -> dict[str, Any]:
+    """model.json: what the export is, where it comes from, and how it was checked."""
+    return {
+        "version": VERSION,
+        "classes": model.classes,
+        "image_size": model.image_size,
+        "preprocessing": card.PREPROCESSING,
+        "models": {name: {"bytes": _bytes_of(folder / name), "check": check.to_json_dict()} for name, check in checks.items()},
+        "check_split": model.check_split,
+        "precision_at_1": model.evaluation["top_1"] / model.evaluation["examples"] if model.evaluation else None,
+        "evaluation": model.evaluation,
+        "provenance": {
+            "run": model.run.absolute().name,
+            "step": model.step,
+            "averaged": model.averaged,
+            "checkpoint": model.checkpoint.name,
+            "checkpoint_sha256": sha256_file(model.checkpoint),
+            "config_sha256": sha256_file(model.run / RUN_CONFIG_NAME),
+            "data_sha256": model.manifest.sha256,
+            "versions": {name: version for name, version in package_versions().items() if version != "missing"},
+        },
+    }
+
+
+def _bytes_of(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
