@@ -21,7 +21,8 @@ from tests.records import fields, records
 
 HAS_ONNX = all(find_spec(name) for name in ("onnx", "onnxruntime", "tf2onnx"))
 needs_onnx = pytest.mark.skipif(not HAS_ONNX, reason="needs onnx, onnxruntime and tf2onnx, as launch/setup.sh installs them")
-FORMATS = ["savedmodel", "keras", "tflite", *(["onnx"] if HAS_ONNX else [])]
+FORMATS = ["savedmodel", "keras"]
+OTHER_FORMATS = ["tflite", *(["onnx"] if HAS_ONNX else [])]  # they take a minute and more
 TRAIN = [
     *("--image_size", 75, "--batch_size", 16, "--max_steps", 6, "--optimizer", "adam", "--validate_epochs", 0),
     *("--initial_learning_rate", 0.001, "--batch_norm_decay", 0.8),
@@ -63,16 +64,23 @@ def run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    folder = tmp_path_factory.mktemp("exported") / "deep" / "model"
-    output = shardtune("export", "--checkpoint_dir", run, "--output_directory", folder, "--format", *FORMATS, timeout=800)
-    manifest, index = open_data_set(small_data, World())
+    return export_run(run, small_data, tmp_path_factory.mktemp("exported") / "deep" / "model", FORMATS)
+
+
+@pytest.fixture(scope="session")
+def in_all_formats(run: Path, small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_run(run, small_data, tmp_path_factory.mktemp("in_all_formats") / "model", [*FORMATS, *OTHER_FORMATS])
+
+
+def export_run(run: Path, data: Path, folder: Path, formats: list[str]) -> Exported:
+    output = shardtune("export", "--checkpoint_dir", run, "--output_directory", folder, "--format", *formats, timeout=800)
+    manifest, index = open_data_set(data, World())
     network = inception.build(manifest.num_classes, 75)
     pretrained.restore(network, checkpoint_file.latest(run)[1], averaged=True)  # type: ignore[index]
-    reader = RecordReader(small_data, manifest, "validation", index["validation"])
-    [(crops, labels)] = evaluation_batches(reader, World(), InputOptions(75, 1), batch_size=50, examples=len(reader))
-    files = [fields(record)["image/encoded"] for record in records(small_data, "validation")]
+    reader = RecordReader(data, manifest, "validation", index["validation"])
+    [(_, crops, labels)] = evaluation_batches(reader, World(), InputOptions(75, 1), batch_size=50, examples=len(reader))
+    files = [fields(record)["image/encoded"] for record in records(data, "validation")]
     compute = tf.function(
         lambda images: network(images, training=False)["logits"]
-    )  # as in Evaluator; eager has other last bits
-    logits = compute(crops).numpy()
-    return Exported(run, small_data, folder, output, files, labels.numpy(), logits)
+    )  # as in Evaluator: eager has other last bits
+    return Exported(run, data, folder, output, files, labels.numpy(), compute(crops).numpy())

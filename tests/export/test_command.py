@@ -1,7 +1,6 @@
 """What `shardtune export` leaves, refuses, and leaves behind when it is killed."""
 
 import json
-import math
 import random
 import re
 import shutil
@@ -18,7 +17,6 @@ from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.errors import CheckpointError, DataError, ExportError
 from shardtune.export import formats
-from shardtune.export.card import wilson_interval
 from shardtune.export.command import export
 from shardtune.export.config import ExportConfig
 from shardtune.export.predictors import load
@@ -104,14 +102,6 @@ def test_a_result_of_other_weights_or_none_is_not_shown(tmp_path: Path, text: st
     assert read_evaluation([tmp_path / "a", tmp_path], 6, averaged=True) == EVALUATION
 
 
-@pytest.mark.parametrize(("hits", "examples"), [(300, 400), (0, 10), (10, 10), (1, 1), (491, 500)])
-def test_the_interval_is_wilsons(hits: int, examples: int) -> None:
-    # Its ends are the rates from which what was found lies 1.96 standard deviations away: Wilson 1927.
-    for rate in wilson_interval(hits, examples):
-        deviation = 1.959963984540054 * math.sqrt(rate * (1 - rate) / examples)
-        assert abs(hits / examples - rate) == pytest.approx(deviation, abs=1e-8)
-
-
 def test_the_background_class_is_given_out_on_request_and_training_images_check_where_there_are_no_others(
     exported: Exported, tmp_path: Path
 ) -> None:
@@ -182,7 +172,7 @@ def test_several_ranks_export_once_and_say_so(exported: Exported, tmp_path: Path
     assert (tmp_path / "out" / "model.json").exists()
 
 
-@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.exhaustive] * (seed >= 2)) for seed in range(20)])
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.exhaustive] * (seed >= 1)) for seed in range(20)])
 def test_a_killed_export_leaves_nothing_under_its_name(exported: Exported, tmp_path: Path, seed: int) -> None:
     generator, output = random.Random(seed), tmp_path / "out"
     command = [sys.executable, "-m", "shardtune", "export", "--checkpoint_dir", str(exported.run), "--output_directory"]

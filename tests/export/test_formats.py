@@ -49,29 +49,32 @@ def test_keras_alone_loads_the_keras_file(exported: Exported) -> None:
     assert largest_difference(exported, found) <= 1e-4
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("kind", "bound"), [("float32", 1e-4), ("float16", 0.05), ("int8", 0.5)])
-def test_the_interpreter_alone_runs_the_litert_files(exported: Exported, kind: str, bound: float) -> None:
-    found = compute(TFLITE, exported.folder, crops=crops(exported), file=f"model.{kind}.tflite")
-    assert largest_difference(exported, found) <= bound
+def test_the_interpreter_alone_runs_the_litert_files(in_all_formats: Exported, kind: str, bound: float) -> None:
+    found = compute(TFLITE, in_all_formats.folder, crops=crops(in_all_formats), file=f"model.{kind}.tflite")
+    assert largest_difference(in_all_formats, found) <= bound
 
 
+@pytest.mark.exhaustive
 @needs_onnx
-def test_onnxruntime_alone_runs_the_onnx_file(exported: Exported) -> None:
-    images = [whole_image(file).tolist() for file in exported.files]
-    found = compute(ONNX, exported.folder, forbidden=("tensorflow", "keras", "tf2onnx"), images=images)
-    assert largest_difference(exported, found) <= 1e-4
+def test_onnxruntime_alone_runs_the_onnx_file(in_all_formats: Exported) -> None:
+    images = [whole_image(file).tolist() for file in in_all_formats.files]
+    found = compute(ONNX, in_all_formats.folder, forbidden=("tensorflow", "keras", "tf2onnx"), images=images)
+    assert largest_difference(in_all_formats, found) <= 1e-4
 
 
 PROGRAMS = [
-    "saved_model",
-    "keras",
-    pytest.param("onnxruntime", marks=needs_onnx),
-    pytest.param("ai_edge_litert", marks=needs_litert),
+    ("saved_model", "exported"),
+    ("keras", "exported"),
+    pytest.param("onnxruntime", "in_all_formats", marks=[needs_onnx, pytest.mark.exhaustive]),
+    pytest.param("ai_edge_litert", "in_all_formats", marks=[needs_litert, pytest.mark.exhaustive]),
 ]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_the_programs_of_the_model_card_run(exported: Exported, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "fixture"), PROGRAMS)
+def test_the_programs_of_the_model_card_run(request: pytest.FixtureRequest, tmp_path: Path, name: str, fixture: str) -> None:
+    exported: Exported = request.getfixturevalue(fixture)
     program = program_of((exported.folder / "README.md").read_text(), name)
     assert len(program.splitlines()) <= 20
     for path in exported.folder.iterdir():

@@ -38,23 +38,23 @@ def differences(exported: Exported, found: Any) -> Any:
     return np.abs(np.array(found) - exported.probabilities).max()
 
 
-def test_one_with_only_tensorflow_runs_the_saved_model(exported: Exported, tmp_path: Path) -> None:
-    for number, file in enumerate(exported.files):
+def test_one_with_only_tensorflow_runs_the_saved_model(in_all_formats: Exported, tmp_path: Path) -> None:
+    for number, file in enumerate(in_all_formats.files):
         (tmp_path / f"{number:03d}.jpg").write_bytes(file)
     python = environment(tmp_path / "venv", f"tensorflow-cpu=={version('tensorflow-cpu')}")
-    best = compute(BY_FILES, exported.folder, python=python, pattern=str(tmp_path / "*.jpg"))
-    assert np.abs(np.array(best["probabilities"]) + np.sort(-exported.probabilities, axis=1)).max() <= 1e-5
+    best = compute(BY_FILES, in_all_formats.folder, python=python, pattern=str(tmp_path / "*.jpg"))
+    assert np.abs(np.array(best["probabilities"]) + np.sort(-in_all_formats.probabilities, axis=1)).max() <= 1e-5
 
 
 @needs_onnx
-def test_one_with_only_onnxruntime_runs_the_onnx_file(exported: Exported, tmp_path: Path) -> None:
+def test_one_with_only_onnxruntime_runs_the_onnx_file(in_all_formats: Exported, tmp_path: Path) -> None:
     python = environment(tmp_path, f"onnxruntime=={version('onnxruntime')}")
-    images = [whole_image(file).tolist() for file in exported.files]
-    assert differences(exported, compute(ONNX, exported.folder, python=python, images=images)) <= 1e-4
+    images = [whole_image(file).tolist() for file in in_all_formats.files]
+    assert differences(in_all_formats, compute(ONNX, in_all_formats.folder, python=python, images=images)) <= 1e-4
 
 
-def test_one_with_only_the_litert_interpreter_runs_the_litert_files(exported: Exported, tmp_path: Path) -> None:
+def test_one_with_only_the_litert_interpreter_runs_the_litert_files(in_all_formats: Exported, tmp_path: Path) -> None:
     python = environment(tmp_path, "ai-edge-litert")
-    results = compute(LITERT, exported.folder, python=python, crops=crops(exported))
+    results = compute(LITERT, in_all_formats.folder, python=python, crops=crops(in_all_formats))
     for found, bound in zip(results, (1e-4, 0.05, 0.5), strict=True):
-        assert differences(exported, found) <= bound
+        assert differences(in_all_formats, found) <= bound

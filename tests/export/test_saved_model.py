@@ -12,10 +12,10 @@ from PIL import Image
 from shardtune.export.functions import crop_of_file
 from shardtune.export.predictors import whole_image
 from shardtune.input.augment import central_crop_of_decoded
-from tests.builder import image_files
-from tests.builder.handmade import png
 from tests.export.conftest import Exported
 from tests.export.fresh import compute
+from tests.images import image_files
+from tests.images.handmade import png
 from tests.launching import ENVIRONMENT
 from tests.pictures import encoded, picture
 from tests.records import records

@@ -5,11 +5,11 @@ which is YAML, are written as JSON, which YAML contains.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from shardtune.evaluate.statistics import wilson_interval
 from shardtune.export import usage
 from shardtune.export.check import Comparison
 from shardtune.export.trained import TrainedModel
@@ -33,14 +33,6 @@ _PROCEDURE = {  # flags of `train` that the card tells, if they are set
     "freeze_trunk": "only the final layers were trained",
     "seed": "seed",
 }
-
-
-def wilson_interval(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The interval that holds the true rate with 95 % confidence (Wilson 1927)."""
-    rate, weight = successes / trials, z * z / trials
-    centre = (rate + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(rate * (1 - rate) / trials + weight / (4 * trials))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def render(trained: TrainedModel, checks: Mapping[str, Comparison]) -> str:
