@@ -13,7 +13,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 launch=$root/launch dry=() out=demo/flowers
 while [[ ${1-} == --dry_run ]]; do dry=("$1") && shift; done
-if [[ ${1--} != -* ]]; then out=$1 && shift; fi
+if [[ ${1--} != -* ]]; then out=${1:?DIR is empty} && shift; fi
 read -ra flowers_options <<<"${FLOWERS_OPTIONS:-}"
 read -ra weights_options <<<"${WEIGHTS_OPTIONS:-}"
 workers=$("$launch/train.sh" --dry_run --train_dir run | sed 's/.* -np \([0-9]*\) .*/\1/')

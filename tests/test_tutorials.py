@@ -123,7 +123,6 @@ def test_the_pages(shared_data: Path, tmp_path: Path, is_whole: bool) -> None:
             # 2016 trained until it was stopped. 10 epochs, the default now, are 156 steps here: too few at this learning rate.
             "flowers_train": "--max_steps=500" if is_whole else short,
             "imagenet_train": "--max_steps=2" if is_whole else short,  # ImageNet takes weeks
-            "imagenet_eval": f"--data_dir={tmp_path}/imagenet_data",  # for which 2016 had a folder of its own in /tmp
         }
         page = FINE_TUNING.replace("http://download.tensorflow.org/models/image/imagenet", weights.address)
         done = follow(now(page, tmp_path, added), tmp_path)

@@ -166,6 +166,12 @@ def test_a_checkpoint_file_leads_to_no_other_folder(data: Path, tmp_path: Path, 
     refused(data, tmp_path / "old", rf"^{tmp_path}/old/checkpoint names the checkpoint {name}, which is not there\. Restore it")
 
 
+def test_one_file_of_a_run_is_named_by_its_step(data: Path, tmp_path: Path) -> None:
+    refused(
+        data, tmp_path / "step-00000003.safetensors", r"step-00000003\.safetensors is one checkpoint of a run\. Give the run"
+    )
+
+
 def test_what_is_neither_a_run_nor_a_checkpoint(data: Path, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere", tmp_path / "nowhere" / "model.ckpt-7"):
         refused(data, path, rf"^{path} is no run directory: it has no config\.json\. Give the --train_dir of a run, or a check")

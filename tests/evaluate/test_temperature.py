@@ -1,4 +1,5 @@
 import math
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -61,3 +62,10 @@ def test_a_minimum_where_newton_s_steps_go_astray(minimum: float) -> None:
         return math.tanh(20 * (x - minimum)), 20 / math.cosh(min(300.0, 20 * abs(x - minimum))) ** 2
 
     assert find_minimum(derivatives, 0.01, 100.0) == pytest.approx(minimum, rel=1e-9)
+
+
+def test_closing_it_on_a_full_disk_hides_no_error_that_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b"))  # noqa: SIM115, PTH123
+    file = LogitsFile()
+    file.add(np.zeros(1, np.int64), np.zeros((1, 2), np.float32))
+    file.close()

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import yaml
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.errors import CheckpointError, DataError, ExportError
-from shardtune.export import formats
+from shardtune.export import card, check, formats
 from shardtune.export.command import export
 from shardtune.export.config import ExportConfig
 from shardtune.export.predictors import load
+from shardtune.export.trained import load as load_trained
 from shardtune.export.trained import read_evaluation
 from shardtune.model.checkpoint_file import checkpoint_path
 from shardtune.runtime.files import atomic_directory, sha256_file
@@ -34,8 +36,13 @@ FILES = {
     "tflite": ["model.float16.tflite", "model.float32.tflite", "model.int8.tflite"],
     "onnx": ["model.onnx"],
 }
-EVALUATION = {"examples": 400, "top_1": 300, "step": 6, "averaged": True, "subset": "validation"}
-OTHERS: list[dict[str, Any]] = [{"step": 5}, {"averaged": False}, {"subset": "train"}]
+MEASURED = {"averaged": True, "image_size": 75}
+DIGESTS = {"checkpoint_sha256": "c", "config_sha256": "f", "data_sha256": "d"}
+EVALUATION = {"examples": 400, "top_1": 300, "subset": "validation", **MEASURED, "provenance": DIGESTS}
+OTHERS: list[dict[str, Any]] = [
+    *({"averaged": False}, {"subset": "train"}, {"image_size": 150}, {"provenance": {}}),
+    *({"provenance": {**DIGESTS, name: "other"}} for name in DIGESTS),
+]
 HEAD = re.compile(r"---\n(.*?)---\n", re.DOTALL)
 
 
@@ -86,10 +93,21 @@ def test_the_model_card_has_a_head_that_the_hub_reads(exported: Exported) -> Non
 def test_the_result_of_eval_is_shown(exported: Exported, tmp_path: Path) -> None:
     run = shutil.copytree(exported.run, tmp_path / "run")
     (run / "eval").mkdir()
-    (run / "eval" / "eval.json").write_text(json.dumps(EVALUATION))
+    provenance = {
+        "checkpoint_sha256": sha256_file(checkpoint_path(run, 6)),
+        "config_sha256": sha256_file(run / "config.json"),
+        "data_sha256": json.loads((exported.data / "dataset.json").read_text())["manifest_sha256"],
+        "data_dir": "/home/alice/photos",
+    }
+    (run / "eval" / "eval.json").write_text(json.dumps({**EVALUATION, "provenance": provenance, "confusion_matrix": [[1]]}))
+    (run / "checkpoints" / "best.json").write_text('{"step": 6}')
     export(ExportConfig(run, tmp_path / "out", ("keras",)), World())
-    assert json.loads((tmp_path / "out" / "model.json").read_text())["precision_at_1"] == 0.75
-    assert "**0.7500** on 400 images, 95 % interval 0.7053 to 0.7899" in (tmp_path / "out" / "README.md").read_text()
+    described = (tmp_path / "out" / "model.json").read_text()
+    assert json.loads(described)["precision_at_1"] == 0.75
+    assert not [text for text in ("alice", "confusion_matrix") if text in described]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "**0.7500** on 400 images, 95 % interval 0.7053 to 0.7899" in card
+    assert "The checkpoint was chosen by its precision on the validation split, so a figure on that split flatters." in card
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", *(json.dumps({**EVALUATION, **other}) for other in OTHERS)])
@@ -97,9 +115,9 @@ def test_a_result_of_other_weights_or_none_is_not_shown(tmp_path: Path, text: st
     (tmp_path / "a").mkdir()
     if text is not None:
         (tmp_path / "a" / "eval.json").write_text(text)
-    assert read_evaluation([tmp_path / "a"], 6, averaged=True) is None
+    assert read_evaluation([tmp_path / "a"], MEASURED, DIGESTS) is None
     (tmp_path / "eval.json").write_text(json.dumps(EVALUATION))
-    assert read_evaluation([tmp_path / "a", tmp_path], 6, averaged=True) == EVALUATION
+    assert read_evaluation([tmp_path / "a", tmp_path], MEASURED, DIGESTS) == EVALUATION
 
 
 def test_the_background_class_is_given_out_on_request_and_training_images_check_where_there_are_no_others(
@@ -139,6 +157,39 @@ def test_an_export_that_cannot_be_loaded_is_an_error_and_nothing_is_left(
     with pytest.raises(ExportError, match=r"^model\.keras cannot be loaded and run \(.+\)\."):
         export(ExportConfig(exported.run, tmp_path / "out", ("keras",)), World())
     assert not list(tmp_path.iterdir())
+
+
+def test_names_that_several_classes_have_are_told_apart_and_stand_on_one_line(exported: Exported, tmp_path: Path) -> None:
+    trained = load_trained(ExportConfig(exported.run, tmp_path / "out"), World())
+    names = replace(trained.manifest, labels=["crane", "a\nb", "crane"], words=[])
+    assert replace(trained, manifest=names).classes == ["crane (1)", "a b", "crane (3)"]
+    words = replace(names, labels=["n1", "n2", "background"], words=["crane", "heron", "x"])
+    assert replace(trained, manifest=words, background=True).classes == ["background", "n1 crane", "n2 heron", "background x"]
+    sizes = replace(trained.manifest, provenance={**trained.manifest.provenance, "max_side": 400, "exif": "keep"})
+    limits = card._limits(replace(trained, manifest=sizes))
+    assert "at most 400 pixels a side" in limits
+    assert "leave out what the programs above do about EXIF" in limits
+    assert "pixels a side" not in card._limits(trained)
+    weird = replace(trained, run=Path('/tmp/\U0001f33c "run"\x85\udce9'))
+    head = yaml.safe_load(card._head(weird.name, weird, 0.5).strip("-"))
+    assert head["model-index"][0]["name"] == '\U0001f33c "run"\x85?'
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[np.nan] * 3] * 20, r"model\.int8\.tflite computes no numbers"),
+        ([[0.34, 0.33, 0.33]] * 20, r"model\.int8\.tflite does not compute what .* 0\.0000, before 1\.0000"),
+    ],
+)
+def test_what_computes_nonsense_within_the_bound_is_an_error(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[list[float]], message: str
+) -> None:
+    trained = load_trained(ExportConfig(exported.run, tmp_path / "out"), World())
+    monkeypatch.setattr(check, "_run", lambda *arguments: iter(rows))
+    reference = check.Reference(np.array([[0.3, 0.4, 0.3]] * 20, np.float32), np.ones(20, np.int64))
+    with pytest.raises(ExportError, match=message):
+        check.compare(Path("model.int8.tflite"), 0.5, trained, reference, lambda: None)
 
 
 def test_what_exists_is_not_overwritten(exported: Exported, tmp_path: Path) -> None:

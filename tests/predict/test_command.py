@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,20 +7,25 @@ import numpy as np
 import pytest
 
 from shardtune.dataset.manifest import Manifest
-from shardtune.errors import CheckpointError
+from shardtune.errors import CheckpointError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.model import checkpoint_file
-from shardtune.predict.command import _find_trained
+from shardtune.predict.command import _find_trained, predict
 from shardtune.predict.config import PredictConfig
 from shardtune.runtime.world import World
 
 LABELS = ["blue", "green", "red"]
 
 
-def run_of(directory: Path, data_dir: Path, *steps: int) -> PredictConfig:
+def run_of(directory: Path, data_dir: Path, *steps: int, data_sha256: str = "") -> PredictConfig:
     """Predictions by a run with checkpoints that hold next to nothing."""
     directory.mkdir()
-    run_config = {"config": {"image_size": 75, "data_dir": str(data_dir)}, "workers": 1, "labels": LABELS}
+    run_config = {
+        "config": {"image_size": 75, "data_dir": str(data_dir)},
+        "workers": 1,
+        "labels": LABELS,
+        "data_sha256": data_sha256 or Manifest.load(data_dir).sha256,
+    }
     (directory / checkpoint_file.RUN_CONFIG_NAME).write_text(json.dumps(run_config))
     for step in steps:
         checkpoint_file.save(directory, step, {"x": np.zeros(1)})
@@ -44,24 +50,39 @@ def test_classes_have_the_words_of_the_data_set_and_images_are_stored_as_there(s
     manifest = Manifest.load(small_data)
     provenance = {**manifest.provenance, "check": "header", "exif": "keep", "max_side": 30, "quality": 80}
     replace(manifest, words=["the sky", "grass", "blood"], provenance=provenance).save(tmp_path / "data")
-    trained = _find_trained(run_of(tmp_path / "run", tmp_path / "data", 1), World())
+    config = run_of(tmp_path / "run", tmp_path / "data", 1)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert _find_trained(config, World()).image_options == ImageOptions()
+    trained = _find_trained(replace(config, data_dir=tmp_path / "moved"), World())
     assert trained.class_names == ["background", "blue the sky", "green grass", "red blood"]
     assert trained.image_options == ImageOptions("full", "keep", 30, 80)
 
 
-@pytest.mark.parametrize("labels", [None, ["other", "names", "there"]])
-def test_without_the_data_set_of_the_run_classes_have_their_names(
-    small_data: Path, tmp_path: Path, labels: list[str] | None
+@pytest.mark.parametrize("is_there", [False, True])
+def test_another_data_set_than_the_run_s_is_not_used_and_that_is_said(
+    small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_there: bool
 ) -> None:
-    (tmp_path / "data").mkdir()
-    if labels:
-        replace(Manifest.load(small_data), labels=labels, words=["a", "b", "c"]).save(tmp_path / "data")
-    trained = _find_trained(run_of(tmp_path / "run", tmp_path / "data", 1), World())
+    data, manifest = tmp_path / "data", Manifest.load(small_data)
+    data.mkdir()
+    if is_there:
+        options = {**manifest.provenance, "max_side": 30}
+        replace(manifest, words=["a", "b", "c"], provenance=options).save(data)
+    trained = _find_trained(run_of(tmp_path / "run", data, 1, data_sha256=manifest.sha256), World())
     assert trained.class_names == ["background", *LABELS]
+    assert trained.image_options == ImageOptions()
+    assert f"{data} is not the data set of the run as shardtune build left it: images are prepared" in capsys.readouterr().err
+
+
+def test_only_a_regular_file_is_written(small_data: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    config = run_of(tmp_path / "run", small_data, 1)
+    for path in (tmp_path, tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(UsageError, match=rf"^--output {path} is no regular file\. Leave it out: predictions then go to"):
+            predict(replace(config, output=path), World())
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=rf"^The run in {tmp_path}/run has no checkpoint yet\. Run shardtune train first\.$"
     ):
-        _find_trained(run_of(tmp_path / "run", tmp_path), World())
+        _find_trained(run_of(tmp_path / "run", tmp_path, data_sha256="0"), World())

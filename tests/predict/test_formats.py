@@ -10,7 +10,16 @@ from shardtune.predict import formats
 from shardtune.predict.formats import Formatter, Prediction, choose_format
 
 CLASSES = ["background", "n01440764 tench, Tinca tinca", 'a "rose"\x1b[2J', "漢字"]
-NAMES = [b"plain.jpg", b"a,b.jpg", b'"quoted".jpg', b"line\nbreak\r.jpg", b"\x1b[2J.jpg", b"\xff\xfe.jpg", "漢字.jpg".encode()]
+NAMES = [
+    b"c1\xc2\x9b.jpg",
+    b"plain.jpg",
+    b"a,b.jpg",
+    b'"quoted".jpg',
+    b"line\nbreak\r.jpg",
+    b"\x1b[2J.jpg",
+    b"\xff\xfe.jpg",
+    "漢字.jpg".encode(),
+]
 TOP, PROBABILITIES = (2, 3), (0.1 + 0.2, 1e-17)
 PREDICTIONS = [Prediction(os.fsdecode(name), "", TOP, PROBABILITIES) for name in NAMES]
 FAILED = Prediction("cut.jpg", "truncated: it ends\nwithin a header")
@@ -33,6 +42,10 @@ def test_csv_has_every_name_and_every_digit() -> None:
     assert failed == [*FAILED[:2], *[""] * 6]
 
 
+def test_csv_has_zero_bytes_too() -> None:
+    assert lines("csv", Prediction("a\0b.jpg", "unreadable"), top_k=1).splitlines()[1] == b'"a\0b.jpg","unreadable",,,'
+
+
 def test_jsonl_has_every_name_and_every_digit() -> None:
     *good, failed = lines("jsonl", *PREDICTIONS, FAILED).decode().splitlines()
     assert [os.fsencode(json.loads(line)["file"]) for line in good] == NAMES
@@ -40,13 +53,13 @@ def test_jsonl_has_every_name_and_every_digit() -> None:
     assert all(json.loads(line)["predictions"] == ranked and json.loads(line)["error"] is None for line in good)
     assert json.loads(failed) == {"file": "cut.jpg", "error": FAILED.error, "predictions": []}
     assert "漢字.jpg" in good[-1]
+    assert all(character.isprintable() for line in good for character in line)
 
 
 def test_a_table_has_nothing_that_a_terminal_obeys() -> None:
     text = lines("table", *PREDICTIONS, FAILED).decode()
     assert all(character.isprintable() or character == "\n" for character in text)
-    first = 'plain.jpg\n  0.3000  a "rose"\\x1b[2J\n  0.0000  漢字\n'
-    assert text.startswith(first)
+    assert 'plain.jpg\n  0.3000  a "rose"\\x1b[2J\n  0.0000  漢字\n' in text
     assert "line\\nbreak\\r.jpg\n" in text
     assert text.endswith("cut.jpg\n  truncated: it ends\\nwithin a header\n")
 

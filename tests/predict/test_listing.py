@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.dataset.manifest import MANIFEST_NAME
+from shardtune.dataset.manifest import MANIFEST_NAME, RECORDS_NAME
 from shardtune.errors import DataError
 from shardtune.predict import listing
 from shardtune.predict.listing import Item, Listing, list_items
@@ -65,12 +65,22 @@ def test_what_is_named_keeps_its_order_and_is_given_as_often_as_it_is_named(fold
         ("photos/*/2.png", ["photos/a/2.png", "photos/c/2.png"]),
         ("photos/[ab]*", ["photos/a/10.png", "photos/a/2.png", "photos/b.jpg"]),
         ("photos/none*.jpg", ["photos/none*.jpg"]),
+        ("photos/**", [f"photos/{name}" for name in BELOW]),
+        ("photos/**/*", [f"photos/{name}" for name in BELOW]),
+        ("photos/**/*.png", ["photos/a/10.png", "photos/a/2.png"]),
+        ("photos/.hid*", ["photos/.hidden.jpg"]),
+        ("photos/**x", ["photos/**x"]),
         ("nothing.jpg", ["nothing.jpg"]),
     ],
 )
 def test_a_pattern_is_what_it_matches_or_itself(folder: Path, pattern: str, found: list[str]) -> None:
     assert listed(pattern) == found
     assert listed(f"{folder}/{pattern}") == [f"{folder}/{path}" for path in found]
+
+
+def test_a_pattern_may_begin_above(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "photos" / "a")
+    assert listed("../*.jpg") == ["../b.jpg", "../nowhere.jpg"]
 
 
 def test_a_file_whose_name_is_a_pattern_is_that_file(folder: Path) -> None:
@@ -93,9 +103,20 @@ def test_a_data_directory_is_the_examples_of_its_split(small_data: Path) -> None
 
 def test_a_damaged_data_directory_is_an_error(small_data: Path, tmp_path: Path) -> None:
     (tmp_path / MANIFEST_NAME).write_text("{}")
-    waiting = Listing(list_items([str(tmp_path)], "train", io.BytesIO()))
-    with pytest.raises(DataError, match="is not a data set manifest"):
-        waiting.take(10, lambda: None, wait=True)
+    assert listed(str(tmp_path)) == [f"{tmp_path}/{MANIFEST_NAME}"]  # that of another program
+    (tmp_path / RECORDS_NAME).touch()
+    waiting = Listing(list_items(["a.jpg", str(tmp_path)], "train", io.BytesIO()))
+    assert waiting.take(10, lambda: None, wait=True) == [Item("a.jpg")]
+    for _ in range(2):
+        with pytest.raises(DataError, match="is not a data set manifest"):
+            waiting.take(10, lambda: None, wait=True)
+
+
+def test_shards_of_another_tool_are_no_images(small_data: Path, tmp_path: Path) -> None:
+    for shard in small_data.glob("train-*"):
+        (tmp_path / shard.name).symlink_to(shard)
+    with pytest.raises(DataError, match=r"has shards without a dataset\.json, as another tool leaves them\. Name the images"):
+        list(list_items([str(tmp_path)], "train", io.BytesIO()))
 
 
 def test_items_are_taken_in_order_until_they_end() -> None:
@@ -137,3 +158,18 @@ def test_no_more_is_listed_than_is_soon_taken(monkeypatch: pytest.MonkeyPatch) -
     for _ in range(5):
         assert len(source.take(50, lambda: None, wait=True)) == 50
     assert next(drawn) <= 5 * 50 + 100 + 1
+
+
+def test_a_trickle_is_taken_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "PATIENCE_SECONDS", 0.05)
+    ended = threading.Event()
+
+    def trickle() -> Iterator[Item]:
+        while not ended.wait(0.02):
+            yield Item("another")
+
+    source = Listing(trickle())
+    while not (taken := source.take(10**6, lambda: None, wait=True)):
+        pass
+    ended.set()  # without an end to its patience, take would still be waiting
+    assert set(taken) == {Item("another")}

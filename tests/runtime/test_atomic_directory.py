@@ -68,7 +68,7 @@ def test_a_killed_process_leaves_no_half_directory_under_its_name(tmp_path: Path
 
 
 def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
-    left, others = tmp_path / ".a.0123.tmp", tmp_path / ".b.0123.tmp"
+    left, others = tmp_path / f".a.{16 * '7'}.tmp", tmp_path / f".b.{16 * '7'}.tmp"
     for folder in (left, others):
         folder.mkdir()
         (folder / "file").touch()

@@ -40,6 +40,8 @@ def find_checkpoint(config: EvalConfig, data_dir: Path, manifest: Manifest) -> C
     Raises:
         CheckpointError: it cannot be read, is of other classes than the data set, or there are others than the chosen one.
     """
+    if config.checkpoint_dir.suffix == ".safetensors":
+        raise CheckpointError(f"{config.checkpoint_dir} is one checkpoint of a run.", "Give the run, and --checkpoint STEP.")
     run, notes = checkpoint_file.run_directory(config.checkpoint_dir), list[str]()
     if chosen := choose_checkpoint(run, config.checkpoint if config.run_once else "last", notes.append):
         return _of_run(run, *chosen, notes, config, data_dir, manifest)

@@ -21,7 +21,7 @@ def choose_checkpoint(run: Path, choice: str | None, report: Callable[[str], Non
     steps = dict(checkpoint_file.list_checkpoints(run))
     if not steps:
         return None
-    best = _best_step(run) if choice in (None, "best") else None
+    best = best_step(run) if choice in (None, "best") else None
     if choice == "best" and best is None:
         raise CheckpointError(f"The run in {run} was never validated: no checkpoint is the best.", "Pass --checkpoint last.")
     if best is not None:
@@ -39,7 +39,7 @@ def choose_checkpoint(run: Path, choice: str | None, report: Callable[[str], Non
     return step, steps[step]
 
 
-def _best_step(run: Path) -> int | None:
+def best_step(run: Path) -> int | None:
     """The step of the best validation, or None before the first.
 
     Raises:

@@ -69,7 +69,7 @@ class Evaluation:
         """
         config, world = self.config, self.world
         # Not later: training deletes old checkpoints meanwhile.
-        digests = world.run_on_root(lambda: _digests(checkpoint))
+        digests = world.run_on_root(lambda: self._prepare(checkpoint))
         examples = min(len(self.reader), config.num_examples or len(self.reader))
         batches = evaluation_batches(self.reader, world, self.options, batch_size=config.batch_size, examples=examples)
         print_on_root(world, f"{datetime.now()}: starting evaluation on ({config.subset}).")
@@ -95,6 +95,7 @@ class Evaluation:
                 "subset": config.subset,
                 "step": checkpoint.step,
                 "averaged": checkpoint.averaged,
+                "image_size": checkpoint.image_size,
                 "images_per_second": round(examples / seconds, 2),
                 "provenance": {**self.provenance, "checkpoint": str(checkpoint.path), **digests.get()},
             }
@@ -111,7 +112,12 @@ class Evaluation:
 
     @property
     def _class_names(self) -> list[str]:
-        return [BACKGROUND, *self.manifest.labels]
+        return [BACKGROUND, *self.manifest.titles]
+
+    def _prepare(self, checkpoint: Checkpoint) -> dict[str, str | None]:
+        """Make `eval_dir`, so that it is known now whether that is possible; returns the digests of the checkpoint."""
+        self.eval_dir.mkdir(parents=True, exist_ok=True)
+        return _digests(checkpoint)
 
     def _predict(self, batches: Iterable[EvaluationBatch], logits_file: LogitsFile, checkpoint: Path) -> Predictions:
         """The predictions of all ranks, on rank 0; elsewhere none. All logits of this rank go to `logits_file`."""
@@ -138,7 +144,6 @@ class Evaluation:
         return Predictions.concatenate(gathered)
 
     def _write(self, predictions: Predictions, result: Result) -> None:
-        self.eval_dir.mkdir(parents=True, exist_ok=True)
         path = write_predictions(self.eval_dir, predictions, self._class_names)
         provenance = {**result["provenance"], "predictions_sha256": sha256_file(path)}
         write_events(

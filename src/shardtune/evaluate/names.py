@@ -27,6 +27,6 @@ class NamingReader(RecordReader):
 def source_name(record: bytes) -> str:
     """The file of an example as its record has it, "" where it has none."""
     try:
-        return source_path(decode_example(record))
+        return source_path(decode_example(record)).replace("\0", "\\0")  # which Python 3.10 cannot read again from CSV
     except (ValueError, LookupError, AttributeError):  # another tool's, or damaged: then decoding it says so
         return ""

@@ -1,7 +1,6 @@
 """What a network says of each example, and `predictions.csv`, where it is kept."""
 
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -92,18 +91,23 @@ def write_predictions(directory: Path, predictions: Predictions, class_names: Se
     ranked = [f"{name}_{rank}" for rank in range(1, k + 1) for name in ("label", "class", "probability")]
     path = directory / PREDICTIONS_NAME
     with atomic_write(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        # All text in quotes: of names with "\r" alone, some versions of Python would leave them out.
-        writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        writer.writerow(["example", "file", "label", "class", "loss", *ranked])
+        file.write(csv_row(["example", "file", "label", "class", "loss", *ranked]))
         columns = [getattr(predictions, field.name).tolist() for field in fields(Predictions)]
         for example, name, label, loss, top, probabilities in zip(*columns, strict=True):
             row: list[Any] = [example, name, label, class_names[label], loss]
             for other, probability in zip(top, probabilities, strict=True):
                 row += [other, class_names[other], probability]
-            writer.writerow(row)
-        text.detach()
+            file.write(csv_row(row))
     return path
+
+
+def csv_row(values: Sequence[Any]) -> bytes:
+    """A line of CSV: all text in quotes, numbers with all their digits, a name with the bytes that it has in the file system.
+
+    Python's csv cannot write a zero byte before 3.11, and leaves out the quotes of some names with a line break.
+    """
+    cells = (f'"{value.replace(chr(34), 2 * chr(34))}"' if isinstance(value, str) else repr(value) for value in values)
+    return f"{','.join(cells)}\n".encode("utf-8", "surrogateescape")
 
 
 def read_predictions(directory: Path) -> Predictions:

@@ -3,6 +3,7 @@
 import math
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,8 @@ class LogitsFile:
             yield labels, np.frombuffer(data, np.float32).reshape(len(labels), self._num_classes)
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # of writing what nobody reads any more
+            self._file.close()
 
 
 def fit_temperature(logits: LogitsFile, world: World) -> float | None:

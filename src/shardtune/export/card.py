@@ -1,10 +1,8 @@
 """The model card: README.md of an export, made from the run alone.
 
-Its parts are those of the template of Hugging Face's hub (huggingface_hub/templates/modelcard_template.md). Texts in its head,
-which is YAML, are written as JSON, which YAML contains.
+Its parts are those of the template of Hugging Face's hub (huggingface_hub/templates/modelcard_template.md).
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +22,7 @@ _PROCEDURE = {  # flags of `train` that the card tells, if they are set
     "epochs": "epochs",
     "optimizer": "optimizer",
     "initial_learning_rate": "learning rate of one worker",
+    "lr_scaling": "scaling of the learning rate by workers",
     "learning_rate_decay": "decay of the learning rate",
     "weight_decay": "weight decay",
     "augment": "augmentation",
@@ -37,7 +36,7 @@ _PROCEDURE = {  # flags of `train` that the card tells, if they are set
 
 def render(trained: TrainedModel, checks: Mapping[str, Comparison]) -> str:
     """The whole card as Markdown."""
-    name = trained.run.absolute().name
+    name = trained.name
     result, how = _result(trained, next(iter(checks.values())))
     parts = [
         _head(name, trained, result),
@@ -74,11 +73,13 @@ def _result(trained: TrainedModel, check: Comparison) -> tuple[float, str]:
         source = f"The check of this export counted on the first images of the {trained.check_split} split."
     low, high = wilson_interval(hits, examples)
     interval = f"95 % interval {low:.4f} to {high:.4f} (Wilson)"
+    if trained.is_best:
+        source += " The checkpoint was chosen by its precision on the validation split, so a figure on that split flatters."
     return hits / examples, f"precision@1 = **{hits / examples:.4f}** on {examples} images, {interval}. {source}"
 
 
 def _head(name: str, trained: TrainedModel, precision: float) -> str:
-    data_set = trained.data_dir.absolute().name
+    data_set = trained.data_name
     split = trained.evaluation["subset"] if trained.evaluation else trained.check_split
     return "\n".join(
         [
@@ -123,7 +124,7 @@ def _data(trained: TrainedModel) -> str:
     counts = manifest.class_counts["train"]
     return (
         f"{manifest.examples('train')} images of {len(counts)} classes, {min(counts)} to {max(counts)} a class; "
-        f"{manifest.examples('validation')} others for validation. Data set {_escape(trained.data_dir.absolute().name)}, "
+        f"{manifest.examples('validation')} others for validation. Data set {_escape(trained.data_name)}, "
         f"SHA-256 of its manifest {manifest.sha256}."
     )
 
@@ -134,7 +135,11 @@ def _procedure(trained: TrainedModel) -> str:
     rows = [
         f"- started from {'random weights' if start is None else _escape(Path(start).name)}",
         f"- {run['workers']} worker(s), global batch {run.get('global_batch', 'unknown')}",
-        *(f"- {text}: {_escape(str(flags[flag]))}" for flag, text in _PROCEDURE.items() if flags.get(flag)),
+        *(
+            f"- {text}: {_escape(str(flags[name]))}"
+            for name, text in _PROCEDURE.items()
+            if flags.get(name) not in (None, False)
+        ),
     ]
     return "\n".join(rows)
 
@@ -160,9 +165,14 @@ def _checks(checks: Mapping[str, Comparison], trained: TrainedModel) -> str:
 
 def _limits(trained: TrainedModel) -> str:
     background = "- Where the background class wins, `shardtune eval` counts a mistake; this export names the best other class."
+    side, exif = trained.conversion.get("max_side"), trained.conversion.get("exif")
+    small = f"- Training images were scaled down to at most {side} pixels a side (by Pillow, Lanczos): do so first."
+    turned = "- Training images were not turned upright: leave out what the programs above do about EXIF."
     lines = [
         *([] if trained.background else [background]),
-        f"- The numbers above are for images like those of {_escape(trained.data_dir.absolute().name)}.",
+        *([small] if side else []),
+        *([turned] if exif == "keep" else []),
+        f"- The numbers above are for images like those of {_escape(trained.data_name)}.",
         "- Nothing was measured about fairness between groups of people, or against images made to deceive.",
         *usage.LIMITS,
     ]
@@ -170,7 +180,9 @@ def _limits(trained: TrainedModel) -> str:
 
 
 def _yaml(text: str) -> str:
-    return json.dumps(text)
+    """In double quotes. JSON would do but for characters that it writes as two, which YAML takes for two."""
+    shown = (char if char.isprintable() and char not in '"\\' else f"\\U{ord(char):08x}" for char in text)
+    return f'"{"".join(shown)}"'
 
 
 def _escape(text: str) -> str:

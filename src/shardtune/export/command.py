@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.errors import DataError
+from shardtune.evaluate.result import MATRIX
 from shardtune.export import card, formats, trained
 from shardtune.export.check import Comparison, Reference, compare
 from shardtune.export.config import ExportConfig
 from shardtune.export.functions import Functions
-from shardtune.model.checkpoint_file import RUN_CONFIG_NAME
-from shardtune.runtime.files import atomic_directory, sha256_file, write_json
+from shardtune.runtime.files import atomic_directory, write_json
 from shardtune.runtime.frameworks import tf
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 
 VERSION = 1
+NOT_COPIED = {MATRIX, "provenance"}  # of eval.json: the one is long, the other has paths of this machine
 
 
 def export(config: ExportConfig, world: World) -> None:
@@ -34,9 +35,11 @@ def export(config: ExportConfig, world: World) -> None:
 
 
 def _export(config: ExportConfig, world: World) -> None:
-    output = config.output_directory.absolute()
+    output = config.output_directory.resolve()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output} exists already.", "Remove it, or choose another --output_directory.")
+    if output.is_mount() or output == Path.cwd():
+        raise DataError(f"{output} cannot be renamed to.", "Choose an --output_directory within it.")
     tf.config.set_visible_devices([], "GPU")  # cores compute the same everywhere, and need not be free of other jobs
     heartbeat = partial(world.guard.heartbeat, "exporting")
     model = trained.load(config, world)
@@ -66,15 +69,16 @@ def _describe(model: trained.TrainedModel, checks: dict[str, Comparison], folder
         "models": {name: {"bytes": _bytes_of(folder / name), "check": check.to_json_dict()} for name, check in checks.items()},
         "check_split": model.check_split,
         "precision_at_1": model.evaluation["top_1"] / model.evaluation["examples"] if model.evaluation else None,
-        "evaluation": model.evaluation,
+        "conversion": model.conversion,
+        "evaluation": {name: value for name, value in model.evaluation.items() if name not in NOT_COPIED}
+        if model.evaluation
+        else None,
         "provenance": {
-            "run": model.run.absolute().name,
+            "run": model.name,
             "step": model.step,
             "averaged": model.averaged,
             "checkpoint": model.checkpoint.name,
-            "checkpoint_sha256": sha256_file(model.checkpoint),
-            "config_sha256": sha256_file(model.run / RUN_CONFIG_NAME),
-            "data_sha256": model.manifest.sha256,
+            **model.digests,
             "versions": {name: version for name, version in package_versions().items() if version != "missing"},
         },
     }

@@ -77,7 +77,7 @@ def _write_onnx(functions: Functions, path: Path) -> None:
 
 
 def _write_tflite(trained: TrainedModel, functions: Functions, folder: Path, heartbeat: Callable[[], None]) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:  # with which it goes, however this process ends
         # By way of a SavedModel: the converter loses variables of Keras when it is given the function itself.
         functions.save(functions.of_crops, temporary)
         for kind in ("float32", "float16", "int8"):

@@ -1,6 +1,7 @@
 """A checkpoint of a run, and all that is known about it."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +11,12 @@ from typing import Any
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import Manifest, Split
 from shardtune.errors import CheckpointError, DataError
-from shardtune.evaluate.choice import choose_checkpoint
+from shardtune.evaluate.choice import best_step, choose_checkpoint
 from shardtune.evaluate.predictions import BACKGROUND
 from shardtune.export.config import ExportConfig
 from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint_file, inception, pretrained
+from shardtune.runtime.files import sha256_file
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
@@ -27,17 +29,20 @@ class TrainedModel:
         run: the run directory.
         config: config.json of the run.
         checkpoint, step: the file of its weights, and after how many steps it was written.
+        is_best: whether it was chosen by validation.
         averaged: whether the network has the averaged weights.
         background: whether the background class is given out.
         network: from `inception.build`, with these weights.
         data_dir, manifest: the data set.
-        evaluation: eval.json of these weights; None if there is none.
+        evaluation: eval.json of these weights on this data set; None if there is none.
+        digests: SHA-256 of the checkpoint, of config.json and of the manifest.
     """
 
     run: Path
     config: Mapping[str, Any]
     checkpoint: Path
     step: int
+    is_best: bool
     averaged: bool
     background: bool
     network: Any
@@ -45,6 +50,23 @@ class TrainedModel:
     manifest: Manifest
     readers: Mapping[Split, RecordReader]
     evaluation: Mapping[str, Any] | None
+    digests: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """That of the run directory."""
+        return printable(self.run.absolute().name)
+
+    @property
+    def data_name(self) -> str:
+        """That of the data directory."""
+        return printable(self.data_dir.absolute().name)
+
+    @property
+    def conversion(self) -> dict[str, Any]:
+        """The options of `build` that decide the pixels of its images; empty where another tool wrote the shards."""
+        options = self.manifest.provenance
+        return {name: options[name] for name in ("exif", "max_side") if name in options}
 
     @property
     def image_size(self) -> int:
@@ -58,8 +80,12 @@ class TrainedModel:
 
     @property
     def classes(self) -> list[str]:
-        """The name of each output."""
-        return [*([BACKGROUND] if self.background else []), *self.manifest.labels]
+        """The name of each output, on one line. To names that several classes have, their label is added."""
+        titles = [" ".join(title.split()) for title in [BACKGROUND, *self.manifest.titles][self.first_class :]]
+        count = Counter(titles)
+        return [
+            title if count[title] == 1 else f"{title} ({label})" for label, title in enumerate(titles, start=self.first_class)
+        ]
 
     @property
     def check_split(self) -> Split:
@@ -94,21 +120,48 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
     step, checkpoint = chosen
     network = inception.build(manifest.num_classes, run_config["config"]["image_size"])
     pretrained.restore(network, checkpoint, averaged=config.ema)
-    folders = [config.eval_dir] if config.eval_dir else [run, run / "eval"]
-    evaluation = read_evaluation(folders, step, averaged=config.ema)
+    # Not later: training deletes old checkpoints meanwhile.
+    digests = {
+        "checkpoint_sha256": sha256_file(checkpoint),
+        "config_sha256": sha256_file(run / checkpoint_file.RUN_CONFIG_NAME),
+        "data_sha256": manifest.sha256,
+    }
+    measured = {"averaged": config.ema, "image_size": run_config["config"]["image_size"]}
     return TrainedModel(
-        run, run_config, checkpoint, step, config.ema, config.background, network, data_dir, manifest, readers, evaluation
+        run=run,
+        config=run_config,
+        checkpoint=checkpoint,
+        step=step,
+        is_best=best_step(run) == step,
+        averaged=config.ema,
+        background=config.background,
+        network=network,
+        data_dir=data_dir,
+        manifest=manifest,
+        readers=readers,
+        evaluation=read_evaluation([config.eval_dir] if config.eval_dir else [run, run / "eval"], measured, digests),
+        digests=digests,
     )
 
 
-def read_evaluation(folders: list[Path], step: int, *, averaged: bool) -> dict[str, Any] | None:
-    """What `shardtune eval` measured of just these weights on the validation split, in the first folder that has it."""
+def read_evaluation(folders: list[Path], measured: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any] | None:
+    """What `shardtune eval` measured of just these weights on the validation split, in the first folder that has it.
+
+    Args:
+        measured: values that eval.json must have.
+        digests: values that its provenance must have.
+    """
     for folder in folders:
         try:
             result = dict(json.loads((folder / "eval.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             continue
-        wanted = {"step": step, "averaged": averaged, "subset": "validation"}
-        if wanted.items() <= result.items() and {"examples", "top_1"} <= result.keys():
+        found, wanted = {**result, **result.get("provenance", {})}, {**measured, **digests, "subset": "validation"}
+        if wanted.items() <= found.items() and {"examples", "top_1"} <= result.keys():
             return result
     return None
+
+
+def printable(name: str) -> str:
+    """The name of a file with ? for what is not UTF-8."""
+    return name.encode(errors="replace").decode()

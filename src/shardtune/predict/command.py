@@ -11,25 +11,26 @@ from pathlib import Path
 from typing import IO, Any
 
 from shardtune.dataset.manifest import Manifest
-from shardtune.errors import CheckpointError, DataError
+from shardtune.errors import CheckpointError, DataError, UsageError
 from shardtune.evaluate.choice import choose_checkpoint
+from shardtune.evaluate.command import build_inception
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.evaluate.predictions import BACKGROUND
 from shardtune.images.pixels import ImageOptions
-from shardtune.model import checkpoint_file, inception, pretrained
+from shardtune.model import checkpoint_file, pretrained
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.formats import Formatter, Prediction, choose_format
 from shardtune.predict.listing import Item, Listing, list_items
 from shardtune.predict.pictures import PictureReader
 from shardtune.predict.predictor import Predictor
 from shardtune.runtime import devices
-from shardtune.runtime.files import atomic_write
+from shardtune.runtime.files import atomic_write, exists
 from shardtune.runtime.progress import SECONDS_BETWEEN_LINES, print_on_root
 from shardtune.runtime.streams import has_reader
 from shardtune.runtime.world import World
 
 
-def predict(config: PredictConfig, world: World, build_model: Callable[[int, int], Any] = inception.build) -> None:
+def predict(config: PredictConfig, world: World, build_model: Callable[[int, int], Any] = build_inception) -> None:
     """Predict all images and write what the network says of each.
 
     Args:
@@ -39,12 +40,14 @@ def predict(config: PredictConfig, world: World, build_model: Callable[[int, int
         CheckpointError: there is no run, it has no such checkpoint, or its network does not compute finite numbers.
         DataError: a data directory is damaged; or, when all is written, images could not be read.
     """
+    if config.output and exists(config.output) and not config.output.is_file():
+        raise UsageError(f"--output {config.output} is no regular file.", "Leave it out: predictions then go to stdout.")
     num_threads = devices.configure_devices(world)
     trained = world.broadcast_from_root(lambda: _find_trained(config, world))
     with ExitStack() as stack:
         output: IO[bytes] = sys.stdout.buffer
         if config.output and world.is_root:
-            output = stack.enter_context(atomic_write(config.output))
+            output = stack.enter_context(atomic_write(config.output.resolve()))
         model = build_model(len(trained.class_names), trained.image_size)
         pretrained.restore(model, trained.checkpoint, averaged=config.ema)
         world.guard.set_timeout(config.hang_timeout)
@@ -80,14 +83,18 @@ def _find_trained(config: PredictConfig, world: World) -> _Trained:
     if chosen is None:
         raise CheckpointError(f"The run in {run} has no checkpoint yet.", "Run shardtune train first.")
     names, options = run_config["labels"], ImageOptions()
+    data_dir = config.data_dir or Path(str(run_config["config"].get("data_dir")))
     try:
-        manifest = Manifest.load(Path(str(run_config["config"].get("data_dir"))))
-    except (DataError, OSError):  # it may be gone: only its words, and options other than the defaults, are missed
+        manifest = Manifest.load(data_dir)
+    except (DataError, OSError):
         manifest = None
-    if manifest and manifest.labels == names:
+    if manifest and manifest.sha256 == run_config["data_sha256"]:
         names = manifest.titles
         stored = {name: manifest.provenance[name] for name in ("exif", "max_side", "quality") if name in manifest.provenance}
         options = ImageOptions(**stored)
+    else:
+        text = f"{data_dir} is not the data set of the run as shardtune build left it: images are prepared as by its defaults."
+        print_on_root(world, f"{text} Name that data set with --data_dir.", sys.stderr)
     return _Trained(chosen[1], run_config["config"]["image_size"], [BACKGROUND, *names], options)
 
 
@@ -130,6 +137,8 @@ class _Writing:
         if not has_reader(self._output):
             return
         self._say_rate()
+        if not self._images:
+            raise DataError("There are no images in what was named.", "Name files or folders of images.")
         if self._unreadable:
             raise DataError(f"{self._unreadable} of {self._images} images could not be read.", "Their lines say why.")
 

@@ -26,6 +26,9 @@ class PredictConfig:
     """csv, jsonl or table (default: table on a terminal, else csv)."""
     output: Path | None = None
     """File for the predictions; it appears when all are made (default: stdout)."""
+    data_dir: Path | None = None
+    """The run's data set, which says how build made its images, and the words of ImageNet's classes (default: where the run had
+    it)."""
     subset: Split = "validation"
     """Split of a data directory."""
     checkpoint: str | None = None

@@ -1,13 +1,13 @@
 """How predictions are written."""
 
-import csv
-import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from shardtune.evaluate.predictions import csv_row
 from shardtune.predict.config import Format
 from shardtune.runtime.launcher import detect_launcher
 from shardtune.runtime.progress import escape_control_chars
@@ -50,7 +50,7 @@ class Formatter:
     def header(self) -> bytes:
         """What comes before the first prediction."""
         ranked = [f"{name}_{rank}" for rank in range(1, self._top_k + 1) for name in ("label", "class", "probability")]
-        return _csv_row(["file", "error", *ranked]) if self._format == "csv" else b""
+        return csv_row(["file", "error", *ranked]) if self._format == "csv" else b""
 
     def rows(self, prediction: Prediction) -> bytes:
         """The lines of a prediction.
@@ -65,22 +65,18 @@ class Formatter:
             (label, self._names[label], value) for label, value in zip(prediction.top, prediction.probabilities, strict=True)
         ]
         if self._format == "csv":
-            row = _csv_row([prediction.file, prediction.error, *(value for each in ranked for value in each)])
+            row = csv_row([prediction.file, prediction.error, *(value for each in ranked for value in each)])
             return row if ranked else row[:-1] + b"," * (3 * self._top_k) + row[-1:]
         if self._format == "jsonl":
             classes = [dict(zip(("label", "class", "probability"), each, strict=True)) for each in ranked]
             value = {"file": prediction.file, "error": prediction.error or None, "predictions": classes}
-            return (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+            # Terminals obey these characters, which JSON leaves as they are.
+            text = re.sub(r"[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
+            return f"{text}\n".encode("utf-8", "backslashreplace")
         lines = [prediction.file, *(f"  {value:.4f}  {name}" for _, name, value in ranked)]
         lines += [f"  {prediction.error}"] if prediction.error else []
         text = "".join(f"{_printable(line)}\n" for line in lines)
         return text.encode(sys.stdout.encoding, "backslashreplace")
-
-
-def _csv_row(values: Sequence[object]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerow(values)
-    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _printable(line: str) -> str:

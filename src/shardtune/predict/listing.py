@@ -1,21 +1,22 @@
 """The images to predict, in the order in which they are named."""
 
-import glob
 import os
 import queue
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, Split
+from shardtune.dataset.manifest import MANIFEST_NAME, RECORDS_NAME, Manifest, Split
+from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.files import exists
 
 STDIN = "-"
 ITEMS_AHEAD = 10_000  # that are listed and not yet taken: a megabyte of paths
-PATIENCE_SECONDS = 0.2  # in which the next path comes, or those that are there are taken without it
+PATIENCE_SECONDS = 0.2  # in which more paths come, or those that are there are taken without them
 
 
 class Item(NamedTuple):
@@ -45,21 +46,35 @@ def list_items(paths: Iterable[str], subset: Split, stdin: IO[bytes]) -> Iterato
         if path == STDIN:
             yield from (Item(os.fsdecode(name)) for line in stdin if (name := line.rstrip(b"\n")))
         else:
-            for match in _matches(path):
+            for match in _matches(path, ignored):
                 yield from _below(match, subset, ignored)
 
 
-def _matches(path: str) -> list[str]:
-    """What a pattern matches; the path itself if it exists or nothing matches."""
-    matches = [] if exists(Path(path)) else sorted(glob.glob(path, recursive=True))  # noqa: PTH207 Path's takes no absolute ones
-    return matches or [path]
+def _matches(path: str, ignored: Ignored) -> list[str]:
+    """What a pattern matches, without what lies below another match; the path itself if it exists or nothing matches."""
+    pattern = Path(path)
+    if exists(pattern):
+        return [path]
+    try:
+        # Not the module glob: its ** follows links, and never ends where they lead in circles.
+        found = {str(match) for match in Path(pattern.anchor or ".").glob(str(pattern.relative_to(pattern.anchor)))}
+    except (ValueError, IndexError, NotImplementedError, OSError):  # no pattern
+        found = set()
+    typed = {part for part in pattern.parts if part.startswith(".")}  # who types a dot asks for hidden files
+    shown = (match for match in found if typed - {".."} or not any(map(ignored.covers, set(Path(match).parts) - typed)))
+    return sorted(match for match in shown if not any(str(folder) in found for folder in Path(match).parents)) or [path]
 
 
 def _below(path: str, subset: Split, ignored: Ignored) -> Iterator[Item]:
     folder = Path(path)
-    if exists(folder / MANIFEST_NAME):
+    if exists(folder / MANIFEST_NAME) and exists(folder / RECORDS_NAME):
         yield from (Item(path, number) for number in range(Manifest.load(folder).examples(subset)))
     elif _identity(folder):
+        if any(folder.glob(f"{subset}-?????-of-?????")):
+            raise DataError(
+                f"{path} has shards without a {MANIFEST_NAME}, as another tool leaves them.",
+                "Name the images they were made from.",
+            )
         yield from map(Item, _walk(path, ignored, frozenset(map(_identity, folder.resolve().parents))))
     else:
         yield Item(path)
@@ -112,6 +127,7 @@ class Listing:
 
     def __init__(self, items: Iterable[Item]) -> None:
         self.has_ended = False
+        self._error: Exception | None = None
         self._queue: queue.Queue[Item | Exception | None] = queue.Queue(ITEMS_AHEAD)
         threading.Thread(target=self._list, args=(items,), name="listing", daemon=True).start()
 
@@ -125,17 +141,24 @@ class Listing:
         Raises:
             DataError: see `list_items`.
         """
+        if self._error:
+            raise self._error
         items: list[Item] = []
+        until = time.monotonic() + PATIENCE_SECONDS
         while len(items) < count and not self.has_ended:
             try:
-                item = self._queue.get(timeout=PATIENCE_SECONDS)
+                item = self._queue.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 if items or not wait:
                     break
                 heartbeat()
+                until = time.monotonic() + PATIENCE_SECONDS
                 continue
             if isinstance(item, Exception):
-                raise item
+                self._error = item
+                if not items:
+                    raise item
+                break  # those before it come first
             if item is None:
                 self.has_ended = True
             else:

@@ -68,6 +68,8 @@ class PictureReader:
         except tf.errors.OpError as error:
             reason = str(error.message).partition("\n")[0]
             return Picture(file, error=f"damaged: TensorFlow cannot decode it ({reason})")
+        except OSError as error:
+            return Picture(file, error=f"unreadable: {error.strerror or error}")
         except Exception as error:  # a bug here or in a decoder: name the image that shows it
             raise RuntimeError(f"{item.path}: {error!r}") from error
 

@@ -47,7 +47,7 @@ class Predictor:
             CheckpointError: the network does not compute finite numbers.
         """
         rounds = deque[list[Future[Picture]]]()
-        has_ended, is_compiled = False, False
+        has_ended = False
         while rounds or not has_ended:
             items: list[Item] = []
             if not has_ended:
@@ -56,16 +56,15 @@ class Predictor:
                 begin = self.world.rank * self.batch_size
                 rounds.append([self.threads.submit(self.reader.read, item) for item in items[begin : begin + self.batch_size]])
             if rounds and (len(rounds) > ROUNDS_AHEAD or not items):
-                parts = self.world.allgather(self._predict(rounds.popleft(), compiles=not is_compiled))
-                is_compiled = True
+                parts = self.world.allgather(self._predict(rounds.popleft()))
                 yield [prediction for part in parts for prediction in part]
 
-    def _predict(self, batch: Sequence[Future[Picture]], *, compiles: bool) -> list[Prediction]:
+    def _predict(self, batch: Sequence[Future[Picture]]) -> list[Prediction]:
         pictures = []
         for future in batch:
             self.world.guard.heartbeat("reading images")
             pictures.append(future.result())
-        self.world.guard.heartbeat("predicting", compiles=compiles)
+        self.world.guard.heartbeat("predicting", compiles=True)  # with the first picture of this rank
         logits = self.evaluator.logits(np.array([each.pixels for each in pictures if each.pixels is not None]))
         if not np.isfinite(logits).all():
             raise CheckpointError("The network does not compute finite numbers.", "Choose another one: --checkpoint STEP.")

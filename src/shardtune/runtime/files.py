@@ -104,14 +104,10 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         OSError: `path` exists and is no empty directory, or something cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
         _remove_unless_locked(left)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    temporary.mkdir()
-    lock = os.open(temporary, os.O_RDONLY)
+    temporary, lock = _make_locked(path)
     try:
-        with suppress(OSError):  # a file system without locks: what is left there is for people to remove
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
         for written in temporary.rglob("*"):
             sync_path(written)
@@ -121,6 +117,22 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(lock)
+
+
+def _make_locked(path: Path) -> tuple[Path, int]:
+    """A new directory beside `path`, and a descriptor that holds a lock on it."""
+    while True:
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+        temporary.mkdir()
+        lock = os.open(temporary, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another job takes it for what a killed one left, and is removing it
+            os.close(lock)
+            continue
+        except OSError:
+            pass  # a file system without locks: what is left there is for people to remove
+        return temporary, lock
 
 
 def _remove_unless_locked(directory: Path) -> None:

@@ -68,7 +68,7 @@ def open_run(config: TrainConfig, manifest: Manifest, workers: int) -> RunInvari
         )
     run = {
         "version": RUN_VERSION,
-        "config": to_json_dict(config),
+        "config": {**to_json_dict(config), "data_dir": str(config.data_dir.absolute())},  # other commands start elsewhere
         "workers": workers,
         **RunInvariants.from_config(config, workers).to_json_dict(),
         "labels": manifest.labels,
