@@ -50,6 +50,7 @@ COMMANDS: dict[str, Any] = {
     "doctor": DoctorConfig,
     "supervise": SuperviseConfig,
 }
+RESUMING = (BuildConfig, FetchConfig, TrainConfig)
 POSITIONAL = ("fetch", "verify", "inspect", "supervise")  # commands whose required arguments are given without a flag
 ROOT_REPORT_SECONDS = 10  # until rank 0 has printed why it fails and has ended the job, on a busy machine
 Run = Callable[[Any, World], Any]
@@ -86,7 +87,7 @@ def run_command(
     for number in (signal.SIGTERM, signal.SIGINT):  # no Python code can run while the backend starts
         signal.signal(number, signal.SIG_DFL)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
-    guard, status = Guard(), 0
+    guard, status, config = Guard(), 0, None
     world = World(guard=guard)
     guard.start()
     try:
@@ -105,7 +106,8 @@ def run_command(
         _exit_with_error(error, world, debug)
     except KeyboardInterrupt:
         if world.is_root:
-            _print_error("Stopped by a signal. The same command resumes from what is finished.")
+            resumes = " The same command resumes from what is finished." if isinstance(config, RESUMING) else ""
+            _print_error(f"Stopped by a signal.{resumes}")
         world.abort(StoppedError.exit_status)
     world.exit(status)
 

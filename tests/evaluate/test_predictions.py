@@ -58,7 +58,7 @@ def test_parts_are_put_into_the_order_of_the_examples() -> None:
     assert predictions.counts == sum((part.counts for part in parts), TopKCounts())
 
 
-def test_no_predictions_are_a_table_of_no_lines(tmp_path: Path) -> None:
+def test_no_predictions_have_no_counts() -> None:
     none = Predictions.none(len(NAMES))
     assert (len(none), none.top.shape, none.counts) == (0, (0, 5), TopKCounts())
 

@@ -78,7 +78,7 @@ def test_a_file_gets_whole_plain_lines(tmp_path: Path, capsys: pytest.CaptureFix
     build(BuildConfig(tmp_path / "images", tmp_path / "data", train_shards=1), World())
     inspect(InspectConfig(tmp_path / "data", tmp_path / "contact.png"), World())
     output = capsys.readouterr().out
-    assert repr(name) in output
+    assert f"{name[:-5]}\\x1b[31m" in output
     assert "\x1b" not in output
 
 

@@ -10,7 +10,7 @@ from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.model import checkpoint_file
-from shardtune.predict.command import _find_trained, predict
+from shardtune.predict.command import _find_trained
 from shardtune.predict.config import PredictConfig
 from shardtune.runtime.world import World
 
@@ -78,7 +78,7 @@ def test_only_a_regular_file_is_written(small_data: Path, tmp_path: Path) -> Non
     config = run_of(tmp_path / "run", small_data, 1)
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(UsageError, match=rf"^--output {path} is no regular file\. Leave it out: predictions then go to"):
-            predict(replace(config, output=path), World())
+            _find_trained(replace(config, output=path), World())
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_a_damaged_data_directory_is_an_error(small_data: Path, tmp_path: Path) 
     waiting = Listing(list_items(["a.jpg", str(tmp_path)], "train", io.BytesIO()))
     assert waiting.take(10, lambda: None, wait=True) == [Item("a.jpg")]
     for _ in range(2):
+        assert waiting.take(10, lambda: None, wait=False) == []  # while a.jpg is predicted
         with pytest.raises(DataError, match="is not a data set manifest"):
             waiting.take(10, lambda: None, wait=True)
 

@@ -1,7 +1,6 @@
 """Directories that appear whole or not at all."""
 
 import random
-import shutil
 import subprocess
 import sys
 import time
@@ -65,16 +64,3 @@ def test_a_killed_process_leaves_no_half_directory_under_its_name(tmp_path: Path
     for path in tmp_path.iterdir():
         if not path.name.startswith("."):
             assert {file.name: file.stat().st_size for file in path.iterdir()} == dict.fromkeys("abcd", 10_000)
-
-
-def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
-    left, others = tmp_path / f".a.{16 * '7'}.tmp", tmp_path / f".b.{16 * '7'}.tmp"
-    for folder in (left, others):
-        folder.mkdir()
-        (folder / "file").touch()
-    with atomic_directory(tmp_path / "a") as first:
-        assert not left.exists()
-        with atomic_directory(tmp_path / "a"):
-            assert first.exists()
-        shutil.rmtree(tmp_path / "a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [others.name, "a"]

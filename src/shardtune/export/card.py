@@ -46,8 +46,8 @@ def render(trained: TrainedModel, checks: Mapping[str, Comparison]) -> str:
         _details(trained),
         "## Uses",
         "For pictures like those that it was trained on, and for these classes alone: it always names one of them, also for a "
-        "picture of none. Probabilities are those of the network; look at the calibration in eval.json before they decide "
-        "anything that matters. Do not use it to decide about people.",
+        "picture of none. Before probabilities decide anything that matters, look at how well they are calibrated: `shardtune "
+        "eval` measures it. Do not use it to decide about people.",
         "## How to run it",
         usage.render(list(checks), trained.image_size),
         "## Training data",

@@ -154,9 +154,11 @@ def read_evaluation(folders: list[Path], measured: Mapping[str, Any], digests: M
     for folder in folders:
         try:
             result = dict(json.loads((folder / "eval.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            found = {**result, **result["provenance"]}
+        except (OSError, ValueError, TypeError, KeyError):
             continue
-        found, wanted = {**result, **result.get("provenance", {})}, {**measured, **digests, "subset": "validation"}
+        # Not that of config.json: flags may change after an evaluation, and these weights stay.
+        wanted = {**measured, "subset": "validation", **{name: digests[name] for name in ("checkpoint_sha256", "data_sha256")}}
         if wanted.items() <= found.items() and {"examples", "top_1"} <= result.keys():
             return result
     return None

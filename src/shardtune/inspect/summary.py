@@ -17,7 +17,7 @@ from shardtune.dataset.manifest import SPLITS, Manifest, load_record_index
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig
 from shardtune.inspect.picture import write_png
-from shardtune.runtime.progress import print_on_root
+from shardtune.runtime.progress import escape_line, print_on_root
 from shardtune.runtime.world import World
 
 EXAMPLES_PER_CLASS = 8
@@ -103,7 +103,7 @@ def _class_table(manifest: Manifest) -> Table:
     counts = [manifest.class_counts[split] for split in SPLITS]
     table = _table("label", "class", *SPLITS)
     for label, (title, *numbers) in enumerate(zip(manifest.titles, *counts, strict=True), start=1):
-        table.add_row(str(label), _printable(title), *map(str, numbers))
+        table.add_row(str(label), escape_line(title), *map(str, numbers))
     ratios = [f"{max(numbers) / min(numbers):.2f}" if min(numbers) else "-" for numbers in counts]
     table.add_row("", "largest / smallest", *ratios)
     return table
@@ -112,7 +112,7 @@ def _class_table(manifest: Manifest) -> Table:
 def _provenance_table(manifest: Manifest) -> Table:
     table = _table("made with", "")
     for name, value in manifest.provenance.items():
-        table.add_row(name, _printable(_format_value(value)))
+        table.add_row(name, escape_line(_format_value(value)))
     return table
 
 
@@ -128,8 +128,3 @@ def _format_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_format_value(item)}" for name, item in value.items()) or "none"
     return str(len(value)) if isinstance(value, list) else str(value)
-
-
-def _printable(text: str) -> str:
-    """Text from a manifest, with control characters escaped: a terminal would obey them."""
-    return text if text.isprintable() else repr(text)

@@ -40,8 +40,6 @@ def predict(config: PredictConfig, world: World, build_model: Callable[[int, int
         CheckpointError: there is no run, it has no such checkpoint, or its network does not compute finite numbers.
         DataError: a data directory is damaged; or, when all is written, images could not be read.
     """
-    if config.output and exists(config.output) and not config.output.is_file():
-        raise UsageError(f"--output {config.output} is no regular file.", "Leave it out: predictions then go to stdout.")
     num_threads = devices.configure_devices(world)
     trained = world.broadcast_from_root(lambda: _find_trained(config, world))
     with ExitStack() as stack:
@@ -77,6 +75,8 @@ class _Trained:
 
 
 def _find_trained(config: PredictConfig, world: World) -> _Trained:
+    if config.output and exists(config.output) and not config.output.is_file():
+        raise UsageError(f"--output {config.output} is no regular file.", "Leave it out: predictions then go to stdout.")
     run = checkpoint_file.run_directory(config.checkpoint_dir)
     run_config = checkpoint_file.load_run_config(run)
     chosen = choose_checkpoint(run, config.checkpoint, lambda text: print_on_root(world, text, sys.stderr))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from shardtune.evaluate.predictions import csv_row
 from shardtune.predict.config import Format
 from shardtune.runtime.launcher import detect_launcher
-from shardtune.runtime.progress import escape_control_chars
+from shardtune.runtime.progress import escape_line
 
 
 class Prediction(NamedTuple):
@@ -75,9 +75,5 @@ class Formatter:
             return f"{text}\n".encode("utf-8", "backslashreplace")
         lines = [prediction.file, *(f"  {value:.4f}  {name}" for _, name, value in ranked)]
         lines += [f"  {prediction.error}"] if prediction.error else []
-        text = "".join(f"{_printable(line)}\n" for line in lines)
+        text = "".join(f"{escape_line(line)}\n" for line in lines)
         return text.encode(sys.stdout.encoding, "backslashreplace")
-
-
-def _printable(line: str) -> str:
-    return escape_control_chars(line).replace("\n", "\\n")

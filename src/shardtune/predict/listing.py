@@ -136,16 +136,14 @@ class Listing:
 
         Args:
             heartbeat: called while it waits.
-            wait: for the first item, however long it takes.
+            wait: for the first item, however long it takes: nothing else is to be done.
 
         Raises:
-            DataError: see `list_items`.
+            DataError: see `list_items`; when `wait`, so that all that was listed before is written first.
         """
-        if self._error:
-            raise self._error
         items: list[Item] = []
         until = time.monotonic() + PATIENCE_SECONDS
-        while len(items) < count and not self.has_ended:
+        while len(items) < count and not self.has_ended and not self._error:
             try:
                 item = self._queue.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
@@ -156,13 +154,12 @@ class Listing:
                 continue
             if isinstance(item, Exception):
                 self._error = item
-                if not items:
-                    raise item
-                break  # those before it come first
-            if item is None:
+            elif item is None:
                 self.has_ended = True
             else:
                 items.append(item)
+        if self._error and wait and not items:
+            raise self._error
         return items
 
     def _list(self, items: Iterable[Item]) -> None:

@@ -1,8 +1,6 @@
 """Write files so that a crash leaves the old content or the new, never half of it."""
 
 import errno
-import fcntl
-import glob
 import hashlib
 import json
 import os
@@ -97,16 +95,14 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """A new directory that is renamed to `path` when the block ends without an error, with all that it holds on disk.
 
-    What killed processes have left of the same `path` is removed first. A lock on the directory, which ends with its process,
-    tells that from what others are writing.
+    A killed process leaves it beside `path`, under a name that begins with a dot and ends in .tmp.
 
     Raises:
         OSError: `path` exists and is no empty directory, or something cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
-        _remove_unless_locked(left)
-    temporary, lock = _make_locked(path)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    temporary.mkdir()
     try:
         yield temporary
         for written in temporary.rglob("*"):
@@ -116,33 +112,6 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         sync_path(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(lock)
-
-
-def _make_locked(path: Path) -> tuple[Path, int]:
-    """A new directory beside `path`, and a descriptor that holds a lock on it."""
-    while True:
-        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
-        temporary.mkdir()
-        lock = os.open(temporary, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # another job takes it for what a killed one left, and is removing it
-            os.close(lock)
-            continue
-        except OSError:
-            pass  # a file system without locks: what is left there is for people to remove
-        return temporary, lock
-
-
-def _remove_unless_locked(directory: Path) -> None:
-    with suppress(OSError):
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(directory, ignore_errors=True)
-        finally:
-            os.close(lock)
 
 
 def exists(path: Path) -> bool:

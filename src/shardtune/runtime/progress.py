@@ -24,6 +24,11 @@ def escape_control_chars(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
+def escape_line(text: str) -> str:
+    """The same on one line."""
+    return escape_control_chars(text).replace("\n", "\\n")
+
+
 def _write(text: str, file: TextIO) -> None:
     # In one call: launchers run Python unbuffered and put a mark in front of the output of every call.
     file.write(f"{escape_control_chars(text)}\n")
