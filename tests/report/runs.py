@@ -72,12 +72,12 @@ def write_run(
             shares = {"step_seconds": 0.4, "input_share": 0.1, "communication_share": 0.05}
             noise = 0.3 * math.sin(step * 1.7) * math.exp(-step / 150)
             line = {"step": step, "loss": 0.4 + 2 * math.exp(-step / 80) + noise, "learning_rate": 0.002 * (1 - step / steps)}
-            file.write(json.dumps({**line, "gradient_norm": 3.1 - step / steps, "images_per_second": 150.0 + noise, **shares}) + "\n")
+            file.write(
+                json.dumps({**line, "gradient_norm": 3.1 - step / steps, "images_per_second": 150.0 + noise, **shares}) + "\n"
+            )
             if is_validated and step % 60 == 0:
                 share = 1 - math.exp(-step / 90)
-                file.write(
-                    json.dumps({"step": step, "validation_precision_at_1": share, "validation_recall_at_5": 1.0}) + "\n"
-                )
+                file.write(json.dumps({"step": step, "validation_precision_at_1": share, "validation_recall_at_5": 1.0}) + "\n")
     if is_validated:
         (directory / "checkpoints").mkdir()
         (directory / "checkpoints" / "best.json").write_text(json.dumps({"step": steps, "precision_at_1": 0.875}))
@@ -92,7 +92,7 @@ def write_run(
 
 
 def write_evaluation(directory: Path, data: Path, *, skill: float = 2.0, seed: int = 0) -> Predictions:
-    """Write what `shardtune eval` would leave of a network that likes the right class by `skill`, and return the predictions."""
+    """Write what `shardtune eval` leaves of a network whose logit of the right class is higher by `skill`."""
     manifest = Manifest.load(data)
     reader = RecordReader(data, manifest, "validation", load_record_index(data, manifest)["validation"])
     records = reader.read(np.arange(len(reader)))

@@ -18,7 +18,7 @@ class ReportConfig:
     """File for the page (default: report.html in the first train_dir). Beside it, as ….labels.csv: labels that are probably
     wrong."""
     eval_dir: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Directory with eval.json and predictions.csv; one for each train_dir (default: eval in the train_dir, or the train_dir)."""
+    """Directory with eval.json and predictions.csv; one for each train_dir (default: eval in the train_dir, or that itself)."""
     data_dir: Path | None = None
     """Data directory with the photographs (default: that of each run)."""
     augmented: bool = False

@@ -81,7 +81,9 @@ def _augmented_sheet(directory: Path) -> Picture:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "augmented.png")
         command = [sys.executable, "-m", "shardtune", "inspect", str(directory), "--augmented", "--output", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        )
         if done.returncode:
             raise DataError(
                 f"shardtune inspect --augmented fails: {done.stderr.strip()}", "Make the report without --augmented."

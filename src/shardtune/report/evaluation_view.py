@@ -120,9 +120,7 @@ def view_evaluation(run: Run, data_set: DataSet | str, limit: int) -> Evaluation
     return EvaluationView(run.evaluation, confusion, exhibits, suspects(predictions), note)
 
 
-def _pictures(
-    evaluation: Evaluation, data_set: DataSet | str, examples: Sequence[int]
-) -> tuple[Mapping[int, Picture], str]:
+def _pictures(evaluation: Evaluation, data_set: DataSet | str, examples: Sequence[int]) -> tuple[Mapping[int, Picture], str]:
     """Pictures by example, and why there are none."""
     if isinstance(data_set, str):
         return {}, data_set

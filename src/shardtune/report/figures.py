@@ -55,7 +55,7 @@ def calibration(bins: Sequence[Mapping[str, Any]]) -> Markup:
     most = max((each["examples"] for each in bins), default=0) or 1
     used = [each for each in bins if each["examples"]]
     words = [
-        f"{each['examples']} answers with a probability of {each['confidence']:.2f} on average are right in {each['precision']:.0%}"
+        f"{each['examples']} answers of probability {each['confidence']:.2f} on average, {each['precision']:.0%} of them right"
         for each in used
     ]
     bars = [

@@ -86,5 +86,3 @@ def _policy(style: str, script: str) -> str:
 
 def _read(name: str) -> str:
     return (files("shardtune.report") / "templates" / name).read_text(encoding="utf-8")
-
-

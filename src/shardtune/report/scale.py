@@ -33,7 +33,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers (1, 2 or 5 times a power of ten apart) that begin at or below `low` and end at or above `high`.
+    """About `count` round numbers, 1, 2 or 5 times a power of ten apart, from `low` or below to `high` or above.
 
     Both are finite. Where they are equal, or nearly so, there is room around them.
     """
