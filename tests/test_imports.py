@@ -24,7 +24,7 @@ FLOORS = (
     ("runtime",),
     ("errors",),
 )
-EXCEPTIONS = {("train", "evaluate"), ("predict", "evaluate"), ("export", "evaluate"), ("report", "evaluate"), ("fetch", "builder")}
+EXCEPTIONS = {*((stage, "evaluate") for stage in ("train", "predict", "export", "report")), ("fetch", "builder")}
 DEPTH = {name: depth for depth, floor in enumerate(FLOORS) for name in floor}
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
 

@@ -1,6 +1,8 @@
+import random
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -154,6 +156,33 @@ def test_the_page_of_1000_classes_is_below_10_mb(tmp_path: Path) -> None:
     assert 100 < len(pictures) <= 600
     assert sum(len(str(image["src"])) for image in pictures) / len(pictures) * 600 < 8e6  # where there are all 600
     assert page.text.count("class 999") >= 2
+
+
+@pytest.mark.exhaustive
+def test_a_killed_report_leaves_whole_files_only(tmp_path: Path, reported: Reported) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "shardtune",
+        "report",
+        "--train_dir",
+        str(reported.run),
+        "--output",
+        str(tmp_path / "page.html"),
+    ]
+    started = time.monotonic()
+    subprocess.run(command, env=ENVIRONMENT, check=True)
+    seconds, generator = time.monotonic() - started, random.Random(0)
+    whole = (tmp_path / "page.labels.csv").read_bytes()
+    for _ in range(20):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        with subprocess.Popen(command, env=ENVIRONMENT) as process:
+            time.sleep(generator.uniform(0.3, 1.1) * seconds)
+            process.kill()
+        page, labels = tmp_path / "page.html", tmp_path / "page.labels.csv"
+        assert not page.exists() or page.read_text().endswith("</html>")
+        assert not labels.exists() or labels.read_bytes() == whole
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:

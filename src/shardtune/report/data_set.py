@@ -52,10 +52,10 @@ class DataSet:
         counts = self.manifest.class_counts
         return list(zip(self.manifest.titles, counts["train"], counts["validation"], strict=True))
 
-    def count(self, name: str) -> dict[str, int]:
-        """Counts in the provenance: "rejected" by reason, "duplicates", "reencoded", "boxes"; empty for other tools' shards."""
+    def count(self, name: str) -> dict[str, int] | None:
+        """What `build` has counted: "rejected" and "reencoded" by reason, "duplicates". None for another tool's shards."""
         value = self.manifest.provenance.get(name)
-        return dict(value) if isinstance(value, dict) else {}
+        return dict(value) if isinstance(value, dict) else None
 
 
 def open_for_report(directory: Path, world: World, *, augmented: bool) -> DataSet:
@@ -65,12 +65,12 @@ def open_for_report(directory: Path, world: World, *, augmented: bool) -> DataSe
         DataError: it is not there, is damaged, or `inspect --augmented` fails.
     """
     manifest, records = open_data_set(directory, world)
-    groups = [line.get("identical") for line in read_lines(directory / "duplicates.jsonl")[:LINES]]
+    groups = [line.get("identical") for line in read_lines(directory / "duplicates.jsonl", LINES)]
     return DataSet(
         directory,
         manifest,
         records,
-        read_lines(directory / "rejects.jsonl")[:LINES],
+        read_lines(directory / "rejects.jsonl", LINES),
         [group for group in groups if isinstance(group, list)],
         _augmented_sheet(directory) if augmented else None,
     )

@@ -2,13 +2,13 @@
 
 import ast
 import json
-import os
 import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from shardtune.evaluate.result import RESULT_NAME, Result, read_result
 from shardtune.model import checkpoint_file
 from shardtune.report.scale import format_seconds
 from shardtune.runtime.outcome import read_outcome
+from shardtune.runtime.processes import read_status
 
 ATTEMPT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) Attempt (\d+), rank (\d+) of (\d+) on (.*): (\{.*\})")
 SILENT_SECONDS = 600.0  # the default of --hang_timeout: a run that is silent for longer has probably been killed
@@ -101,10 +102,8 @@ class Run:
     @property
     def _is_gone(self) -> bool:
         if self.outcome.get("host") == socket.gethostname():
-            with suppress(OSError, TypeError, ValueError, OverflowError):
-                os.kill(int(self.outcome["pid"]), 0)
-                return False
-            return True
+            process = read_status(self.outcome.get("pid", 0))
+            return process is None or process.state in "ZX"
         return self.silent_seconds is None or self.silent_seconds > SILENT_SECONDS
 
     @property
@@ -170,11 +169,11 @@ def read_run(directory: Path, name: str, eval_dir: Path | None) -> Run:
     )
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines; lines that are cut off are left out, and there are none without a file."""
+def read_lines(path: Path, limit: int | None = None) -> list[dict[str, Any]]:
+    """The objects in the first lines of a file of JSON lines; a line that is cut off is left out. None without a file."""
     lines = []
     with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
+        for text in islice(file, limit):
             with suppress(ValueError, RecursionError):
                 value = json.loads(text)
                 if isinstance(value, dict):
