@@ -1,4 +1,4 @@
-"""The model card: README.md of an export, made from the run alone.
+"""The model card: README.md of an export, and of a run that has been evaluated, made from the run alone.
 
 Its parts are those of the template of Hugging Face's hub (huggingface_hub/templates/modelcard_template.md). Texts in its head,
 which is YAML, are written as JSON, which YAML contains.
@@ -6,13 +6,12 @@ which is YAML, are written as JSON, which YAML contains.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shardtune.evaluate.statistics import wilson_interval
 from shardtune.export import usage
-from shardtune.export.check import Comparison
-from shardtune.export.trained import TrainedModel
+from shardtune.export.facts import Comparison, ModelFacts
 
 CLASSES_LISTED = 100
 PREPROCESSING = (
@@ -35,49 +34,54 @@ _PROCEDURE = {  # flags of `train` that the card tells, if they are set
 }
 
 
-def render(trained: TrainedModel, checks: Mapping[str, Comparison]) -> str:
-    """The whole card as Markdown."""
+def render(trained: ModelFacts, checks: Mapping[str, Comparison]) -> str:
+    """The whole card as Markdown.
+
+    Args:
+        trained: with its evaluation where there are no checks.
+        checks: of the files of an export, by name; empty for the card of the run itself.
+    """
     name = trained.run.absolute().name
-    result, how = _result(trained, next(iter(checks.values())))
+    result, how = _result(trained, list(checks.values()))
     parts = [
         _head(name, trained, result),
         f"# {_escape(name)}",
         f"Sorts photographs into {len(trained.manifest.labels)} classes with Inception v3.",
         "## Model details",
-        _details(trained),
+        _details(trained, "model.json" if checks else "config.json and eval.json"),
         "## Uses",
         "For pictures like those that it was trained on, and for these classes alone: it always names one of them, also for a "
         "picture of none. Probabilities are those of the network; look at the calibration in eval.json before they decide "
         "anything that matters. Do not use it to decide about people.",
         "## How to run it",
-        usage.render(list(checks), trained.image_size),
+        usage.render(list(checks), trained.image_size) if checks else usage.OF_A_RUN,
         "## Training data",
         _data(trained),
         "## Training procedure",
         _procedure(trained),
         "## Evaluation",
         how,
-        _checks(checks, trained),
+        *([_checks(checks, trained)] if checks else []),
         "## Limits",
-        _limits(trained),
+        _limits(trained, usage.LIMITS if checks else []),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _result(trained: TrainedModel, check: Comparison) -> tuple[float, str]:
+def _result(trained: ModelFacts, checks: Sequence[Comparison]) -> tuple[float, str]:
     """Precision@1 of the head, and a paragraph about it: from eval.json, else from what the check of the export counted."""
     if trained.evaluation:
         examples, hits = int(trained.evaluation["examples"]), int(trained.evaluation["top_1"])
         source = f"`shardtune eval` counted on the {trained.evaluation['subset']} split. The background class competes there."
     else:
-        examples, hits = check.examples, round(check.precision_at_1_before * check.examples)
+        examples, hits = checks[0].examples, round(checks[0].precision_at_1_before * checks[0].examples)
         source = f"The check of this export counted on the first images of the {trained.check_split} split."
     low, high = wilson_interval(hits, examples)
     interval = f"95 % interval {low:.4f} to {high:.4f} (Wilson)"
     return hits / examples, f"precision@1 = **{hits / examples:.4f}** on {examples} images, {interval}. {source}"
 
 
-def _head(name: str, trained: TrainedModel, precision: float) -> str:
+def _head(name: str, trained: ModelFacts, precision: float) -> str:
     data_set = trained.data_dir.absolute().name
     split = trained.evaluation["subset"] if trained.evaluation else trained.check_split
     return "\n".join(
@@ -98,7 +102,7 @@ def _head(name: str, trained: TrainedModel, precision: float) -> str:
     )
 
 
-def _details(trained: TrainedModel) -> str:
+def _details(trained: ModelFacts, source: str) -> str:
     weights = "averaged weights" if trained.averaged else "weights of the last step"
     first = "The first output is the background class, which no training image has." if trained.background else (
         "The background class 0 of the network is left out: probabilities are those of the other classes, given that it is "
@@ -113,12 +117,12 @@ def _details(trained: TrainedModel) -> str:
             f"- Outputs: {first}",
             f"- Classes, in the order of labels.txt: {', '.join(listed)}" + (f" and {more} more" if more else ""),
             f"- Preprocessing: {PREPROCESSING}",
-            "- Where it comes from, with digests of checkpoint, configuration and data set: model.json",
+            f"- Where it comes from, with digests of checkpoint, configuration and data set: {source}",
         ]
     )
 
 
-def _data(trained: TrainedModel) -> str:
+def _data(trained: ModelFacts) -> str:
     manifest = trained.manifest
     counts = manifest.class_counts["train"]
     return (
@@ -128,7 +132,7 @@ def _data(trained: TrainedModel) -> str:
     )
 
 
-def _procedure(trained: TrainedModel) -> str:
+def _procedure(trained: ModelFacts) -> str:
     run, flags = trained.config, trained.config["config"]
     start = flags.get("pretrained_model_checkpoint_path")
     rows = [
@@ -139,7 +143,7 @@ def _procedure(trained: TrainedModel) -> str:
     return "\n".join(rows)
 
 
-def _checks(checks: Mapping[str, Comparison], trained: TrainedModel) -> str:
+def _checks(checks: Mapping[str, Comparison], trained: ModelFacts) -> str:
     some = next(iter(checks.values()))
     rows = [
         f"| {name} | {check.largest_difference:.2g} | {check.bound:g} | {check.precision_at_1_after:.4f} |"
@@ -158,13 +162,13 @@ def _checks(checks: Mapping[str, Comparison], trained: TrainedModel) -> str:
     )
 
 
-def _limits(trained: TrainedModel) -> str:
+def _limits(trained: ModelFacts, of_the_files: Sequence[str]) -> str:
     background = "- Where the background class wins, `shardtune eval` counts a mistake; this export names the best other class."
     lines = [
         *([] if trained.background else [background]),
         f"- The numbers above are for images like those of {_escape(trained.data_dir.absolute().name)}.",
         "- Nothing was measured about fairness between groups of people, or against images made to deceive.",
-        *usage.LIMITS,
+        *of_the_files,
     ]
     return "\n".join(lines)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from shardtune.errors import DataError
 from shardtune.export import card, formats, trained
-from shardtune.export.check import Comparison, Reference, compare
+from shardtune.export.check import Reference, compare
 from shardtune.export.config import ExportConfig
+from shardtune.export.facts import Comparison
 from shardtune.export.functions import Functions
 from shardtune.model.checkpoint_file import RUN_CONFIG_NAME
 from shardtune.runtime.files import atomic_directory, sha256_file, write_json

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Manifest, Split
+from shardtune.dataset.manifest import Split
 from shardtune.errors import CheckpointError, DataError
 from shardtune.evaluate.choice import choose_checkpoint
-from shardtune.evaluate.predictions import BACKGROUND
 from shardtune.export.config import ExportConfig
+from shardtune.export.facts import ModelFacts
 from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint_file, inception, pretrained
 from shardtune.runtime.progress import print_on_root
@@ -20,51 +20,17 @@ from shardtune.runtime.world import World
 
 
 @dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(ModelFacts):
     """What is exported.
 
     Attributes:
-        run: the run directory.
-        config: config.json of the run.
-        checkpoint, step: the file of its weights, and after how many steps it was written.
-        averaged: whether the network has the averaged weights.
-        background: whether the background class is given out.
+        checkpoint: the file of its weights.
         network: from `inception.build`, with these weights.
-        data_dir, manifest: the data set.
-        evaluation: eval.json of these weights; None if there is none.
     """
 
-    run: Path
-    config: Mapping[str, Any]
     checkpoint: Path
-    step: int
-    averaged: bool
-    background: bool
     network: Any
-    data_dir: Path
-    manifest: Manifest
     readers: Mapping[Split, RecordReader]
-    evaluation: Mapping[str, Any] | None
-
-    @property
-    def image_size(self) -> int:
-        """Side of the network's images in pixels."""
-        return int(self.network.input.shape[1])
-
-    @property
-    def first_class(self) -> int:
-        """The lowest label that is given out: output i stands for label i + first_class."""
-        return 0 if self.background else 1
-
-    @property
-    def classes(self) -> list[str]:
-        """The name of each output."""
-        return [*([BACKGROUND] if self.background else []), *self.manifest.labels]
-
-    @property
-    def check_split(self) -> Split:
-        """The split whose images check an export."""
-        return "validation" if self.manifest.examples("validation") else "train"
 
 
 def load(config: ExportConfig, world: World) -> TrainedModel:
@@ -97,7 +63,7 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
     folders = [config.eval_dir] if config.eval_dir else [run, run / "eval"]
     evaluation = read_evaluation(folders, step, averaged=config.ema)
     return TrainedModel(
-        run, run_config, checkpoint, step, config.ema, config.background, network, data_dir, manifest, readers, evaluation
+        run, run_config, step, config.ema, config.background, data_dir, manifest, evaluation, checkpoint, network, readers
     )
 
 

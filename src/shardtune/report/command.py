@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shardtune.errors import DataError
+from shardtune.evaluate.result import Result
+from shardtune.export import card
+from shardtune.export.facts import ModelFacts
 from shardtune.model import checkpoint_file
 from shardtune.report.config import ReportConfig
 from shardtune.report.data_set import DataSet, open_for_report
@@ -39,10 +42,29 @@ def report(config: ReportConfig, world: World) -> None:
             file.write(suspects_csv([(name, found.predictions, found.names) for name, found in evaluated]))
     with atomic_write(output) as file:
         file.write(page.encode(errors="replace"))
+    for run, data_set in zip(runs, data_sets, strict=True):
+        if config.output is None and run.evaluation and isinstance(data_set, DataSet):
+            _write_card(run, run.evaluation.result, data_set)
     for run in runs:
         print_on_root(world, f"{run.name}: {run.status}")
     beside = f"; labels that are probably wrong: {labels_path}" if evaluated else ""
     print_on_root(world, f"The report is {output}{beside}.")
+
+
+def _write_card(run: Run, result: Result, data_set: DataSet) -> None:
+    """Write README.md of the run, the model card."""
+    facts = ModelFacts(
+        run=run.directory,
+        config=run.config,
+        step=result["step"],
+        averaged=result["averaged"],
+        background=True,  # which competes in the evaluation
+        data_dir=data_set.directory,
+        manifest=data_set.manifest,
+        evaluation=result,
+    )
+    with atomic_write(run.directory / "README.md") as file:
+        file.write(card.render(facts, {}).encode(errors="replace"))
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

@@ -15,8 +15,8 @@ class ReportConfig:
     train_dir: tyro.conf.UseAppendAction[tuple[Path, ...]]
     """Run directory, also of a run that is going. Repeated: several runs side by side."""
     output: Path | None = None
-    """File for the page (default: report.html in the first train_dir). Beside it, as ….labels.csv: labels that are probably
-    wrong."""
+    """File for the page. Beside it, as ….labels.csv: labels that are probably wrong. Default: report.html in the first
+    train_dir, and README.md, the model card, in each that was evaluated."""
     eval_dir: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Directory with eval.json and predictions.csv; one for each train_dir (default: eval in the train_dir, or that itself)."""
     data_dir: Path | None = None
