@@ -13,8 +13,8 @@ from tests.pictures import plant
 
 SOURCE = Path(shardtune.__file__).parent
 # A room (package, or module at the top) imports from those below its own, so no stage imports another; but training measures
-# itself with the evaluator, what is predicted, exported or reported is what evaluation computes, a report has the model card of an
-# export, and what is fetched is built.
+# itself with the evaluator, what is predicted, exported or reported is what evaluation computes, a report writes the model card
+# of an export, and what is fetched is built.
 FLOORS = (
     ("__main__",),
     ("cli",),
