@@ -83,7 +83,9 @@ def test_times_add_up(tmp_path: Path, reported: Reported) -> None:
     (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = read_run(directory, "run", None)
     assert run.seconds == 40
-    assert list(run.times.values()) == pytest.approx([0.7375, 0.2, 0.0625])
+    assert run.times == pytest.approx({"computing": 0.7375, "waiting for input": 0.2, "waiting for other workers": 0.0625})
+    (directory / "metrics.jsonl").write_text(json.dumps(lines[2]))
+    assert read_run(directory, "run", None).times == pytest.approx({"computing": 0.9, "waiting for input": 0.1})
 
 
 def test_a_start_is_read_from_the_logs_of_all_ranks(tmp_path: Path, reported: Reported) -> None:

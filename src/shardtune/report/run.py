@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from shardtune.runtime.processes import read_status
 
 ATTEMPT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) Attempt (\d+), rank (\d+) of (\d+) on (.*): (\{.*\})")
 SILENT_SECONDS = 600.0  # the default of --hang_timeout: a run that is silent for longer has probably been killed
-TIMES = ("computing", "waiting for input", "waiting for other workers")
+WAITS = {"input_share": "waiting for input", "communication_share": "waiting for other workers"}  # keys of metrics.jsonl
 
 
 @dataclass(frozen=True)
@@ -125,23 +125,27 @@ class Run:
         return sum(self._weights)
 
     @property
-    def _weights(self) -> list[float]:
-        """For each line with a time: seconds of its steps."""
-        timed = [line for line in self.metrics if isinstance(line.get("step_seconds"), int | float)]
-        steps = [0, *(line["step"] for line in timed)]
-        return [(end - start) * line["step_seconds"] for start, end, line in zip(steps, steps[1:], timed, strict=False)]
-
-    @property
     def times(self) -> dict[str, float]:
         """Where the time of a step goes: shares, 1 together; empty where nothing was measured."""
-        timed, total = [line for line in self.metrics if isinstance(line.get("step_seconds"), int | float)], self.seconds
-        if not total > 0:
+        seconds = self.seconds
+        if not seconds > 0:
             return {}
-        waits = [
-            sum(weight * line.get(key, 0.0) for weight, line in zip(self._weights, timed, strict=True)) / total
-            for key in ("input_share", "communication_share")
-        ]
-        return dict(zip(TIMES, [max(0.0, 1 - sum(waits)), *waits], strict=True))
+        waits = {
+            name: sum(weight * line.get(key, 0.0) for weight, line in zip(self._weights, self._timed, strict=True)) / seconds
+            for key, name in WAITS.items()
+            if any(key in line for line in self._timed)
+        }
+        return {"computing": max(0.0, 1 - sum(waits.values())), **waits}
+
+    @property
+    def _timed(self) -> list[Mapping[str, Any]]:
+        return [line for line in self.metrics if isinstance(line.get("step_seconds"), int | float)]
+
+    @property
+    def _weights(self) -> list[float]:
+        """For each line with a time: seconds of its steps."""
+        steps = [0, *(line["step"] for line in self._timed)]
+        return [(end - start) * line["step_seconds"] for (start, end), line in zip(pairwise(steps), self._timed, strict=True)]
 
 
 def read_run(directory: Path, name: str, eval_dir: Path | None) -> Run:
