@@ -43,16 +43,15 @@ def report(config: ReportConfig, world: World) -> None:
     with atomic_write(output) as file:
         file.write(page.encode(errors="replace"))
     for run, data_set in zip(runs, data_sets, strict=True):
-        if config.output is None and run.evaluation and isinstance(data_set, DataSet):
-            _write_card(run, run.evaluation.result, data_set)
-    for run in runs:
         print_on_root(world, f"{run.name}: {run.status}")
+        if config.output is None and run.evaluation and not isinstance(data_set, str) and data_set.is_of(run.evaluation.result):
+            print_on_root(world, f"Its model card is {_write_card(run, run.evaluation.result, data_set)}.")
     beside = f"; labels that are probably wrong: {labels_path}" if evaluated else ""
     print_on_root(world, f"The report is {output}{beside}.")
 
 
-def _write_card(run: Run, result: Result, data_set: DataSet) -> None:
-    """Write README.md of the run, the model card."""
+def _write_card(run: Run, result: Result, data_set: DataSet) -> Path:
+    """Write README.md of the run, the model card, and return its path."""
     facts = ModelFacts(
         run=run.directory,
         config=run.config,
@@ -63,8 +62,10 @@ def _write_card(run: Run, result: Result, data_set: DataSet) -> None:
         manifest=data_set.manifest,
         evaluation=result,
     )
-    with atomic_write(run.directory / "README.md") as file:
+    path = run.directory / "README.md"
+    with atomic_write(path) as file:
         file.write(card.render(facts, {}).encode(errors="replace"))
+    return path
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

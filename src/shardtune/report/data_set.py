@@ -12,6 +12,7 @@ from typing import Any
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
 from shardtune.errors import DataError
+from shardtune.evaluate.result import Result
 from shardtune.report.photographs import Picture, shrink
 from shardtune.report.run import read_lines
 from shardtune.runtime.world import World
@@ -51,6 +52,10 @@ class DataSet:
         """Name of each class, training and validation examples."""
         counts = self.manifest.class_counts
         return list(zip(self.manifest.titles, counts["train"], counts["validation"], strict=True))
+
+    def is_of(self, evaluation: Result) -> bool:
+        """Whether it is what was evaluated."""
+        return bool(evaluation["provenance"].get("data_sha256") == self.manifest.sha256)
 
     def count(self, name: str) -> dict[str, int] | None:
         """What `build` has counted: "rejected" and "reencoded" by reason, "duplicates". None for another tool's shards."""

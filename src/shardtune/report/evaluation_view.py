@@ -124,7 +124,7 @@ def _pictures(evaluation: Evaluation, data_set: DataSet | str, examples: Sequenc
     """Pictures by example, and why there are none."""
     if isinstance(data_set, str):
         return {}, data_set
-    if evaluation.result["provenance"].get("data_sha256") != data_set.manifest.sha256:
+    if not data_set.is_of(evaluation.result):
         return {}, f"{data_set.directory} is not the data set of the evaluation any more."
     split = evaluation.result["subset"]
     try:
