@@ -1,6 +1,7 @@
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -123,12 +124,15 @@ def test_several_runs_are_side_by_side(tmp_path: Path, reported: Reported) -> No
 
 
 def test_photographs_that_are_not_to_be_had_are_missed_with_a_reason(tmp_path: Path, reported: Reported) -> None:
-    run = write_run(tmp_path / "run", reported.data, flags={})
+    run = write_run(tmp_path / "run", reported.data)
     write_evaluation(run / "eval", reported.data)
-    manifest = Manifest.load(reported.data)
-    replace(manifest, provenance={}).save(tmp_path)  # no shards
-    page = make(tmp_path / "page.html", run, data_dir=reported.data)
-    assert len(page.all("img")) == 25
+    other = shutil.copytree(reported.data, tmp_path / "other")
+    assert len(make(tmp_path / "page.html", run, data_dir=other).all("img")) == 25
+    replace(Manifest.load(other), provenance={}).save(other)
+    page = make(tmp_path / "page.html", run, data_dir=other)
+    assert f"{other} is not the data set of the evaluation any more." in page.text
+    assert not page.all("img")
+    assert "Images rejected" not in page.text
     with pytest.raises(DataError, match=r"dataset\.json does not exist"):
         make(tmp_path / "page.html", run, data_dir=tmp_path / "nowhere")
     text = (run / "config.json").read_text()
