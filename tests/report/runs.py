@@ -97,18 +97,15 @@ def write_evaluation(directory: Path, data: Path, *, skill: float = 2.0, seed: i
     reader = RecordReader(data, manifest, "validation", load_record_index(data, manifest)["validation"])
     records = reader.read(np.arange(len(reader)))
     labels = np.array([decode_example(record)["image/class/label"][0] for record in records])
-    files = [source_name(record) for record in records]
-    return write_predictions_of(directory, labels, files, manifest, skill=skill, seed=seed)
-
-
-def write_predictions_of(
-    directory: Path, labels: Any, files: Sequence[str], manifest: Manifest, *, skill: float, seed: int = 0
-) -> Predictions:
-    """Write an evaluation of examples with these labels and files."""
-    names = [BACKGROUND, *manifest.labels]
-    logits = np.random.default_rng(seed).normal(size=(len(labels), len(names))).astype(np.float32)
+    logits = np.random.default_rng(seed).normal(size=(len(labels), manifest.num_classes)).astype(np.float32)
     logits[np.arange(len(labels)), labels] += skill
     logits[:, 0] -= 8
+    return write_predictions_of(directory, logits, labels, [source_name(record) for record in records], manifest)
+
+
+def write_predictions_of(directory: Path, logits: Any, labels: Any, files: Sequence[str], manifest: Manifest) -> Predictions:
+    """Write an evaluation of examples with these logits, labels and files."""
+    names = [BACKGROUND, *manifest.labels]
     predictions = Predictions.from_logits(np.arange(len(labels)), files, labels, logits)
     directory.mkdir(parents=True, exist_ok=True)
     path = write_predictions(directory, predictions, names)

@@ -57,6 +57,15 @@ def test_points_lie_within_the_drawing_and_higher_values_are_above() -> None:
     assert points[0][0] < points[1][0] < points[3][0] < points[2][0]
 
 
+def test_the_axis_of_shares_ends_at_1() -> None:
+    def numbers(is_share: bool) -> list[str | None]:
+        svg = parse(line_chart("Recall", [line(1.0, 1.0)], is_share=is_share))
+        return [text.text for text in svg.iter("text") if text.get("class") == "end"]
+
+    assert numbers(True)[-2] == "1"
+    assert numbers(False)[-2] == "1.5"
+
+
 def test_a_chart_says_what_it_shows() -> None:
     label = parse(line_chart("Loss", [line(5.0, 1.0, 3.0, name="<b>"), line(2.0, name="two")])).get("aria-label")
     assert label == "Loss by step. <b>: 5 at step 10, 3 at step 30; between 1 and 5. two: 2 at step 10."

@@ -37,9 +37,15 @@ def test_ticks_hold_every_value(first: float, second: float) -> None:
 
 def test_a_scale_ignores_what_is_not_finite() -> None:
     scale = Scale.over([math.nan, 3.0, math.inf, 1.0], 0, 100)
-    assert (scale.ticks[0], scale.ticks[-1]) == (1.0, 3.0)
+    assert (scale.low, scale.high, scale.ticks[0], scale.ticks[-1]) == (1.0, 3.0, 1.0, 3.0)
     assert [scale(1.0), scale(2.0), scale(3.0)] == [0, 50, 100]
     assert Scale.over([math.nan], 100, 0)(0.5) == 50
+
+
+def test_a_scale_from_zero_ends_at_the_last_value() -> None:
+    scale = Scale.from_zero(240, 0, 480)
+    assert (scale.ticks, scale(240)) == ((0, 100, 200), 480)
+    assert Scale.from_zero(1, 0, 10).ticks == (0, 0.5, 1)
 
 
 @pytest.mark.parametrize(

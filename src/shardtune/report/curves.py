@@ -11,7 +11,8 @@ from markupsafe import Markup
 from shardtune.report.scale import Scale, format_number
 
 WIDTH, HEIGHT = 420, 230  # of the drawing; the page scales it, and its text stays readable on a phone
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 54, 12, 8, 22
+LABEL_WIDTH = 80  # of the last step, right of which there is no place for another number
 MAX_POINTS = 600  # of a line: two for each pixel of its width are enough
 MAX_MARKS = 40  # a line of more points is drawn without marks
 COLORS = 8  # that the style has
@@ -66,13 +67,18 @@ def thin(points: tuple[tuple[int, float], ...], limit: int = MAX_POINTS) -> tupl
     return tuple(kept[number] for number in sorted(kept))
 
 
-def line_chart(title: str, lines: Sequence[Line]) -> Markup | None:
-    """The lines over one another; None where no line has a finite value."""
+def line_chart(title: str, lines: Sequence[Line], *, is_share: bool = False) -> Markup | None:
+    """The lines over one another; None where no line has a finite value.
+
+    Args:
+        is_share: whether values are from 0 to 1; then the axis ends there.
+    """
     lines = [line for line in lines if line.finite]
     if not lines:
         return None
-    x = Scale.over((step for line in lines for step, _ in line.finite), LEFT, WIDTH - RIGHT)
-    y = Scale.over((value for line in lines for _, value in line.finite), HEIGHT - BOTTOM, TOP)
+    x = Scale.from_zero(max(1, *(step for line in lines for step, _ in line.finite)), LEFT, WIDTH - RIGHT)
+    shares = (0.9, 1.0) if is_share else ()
+    y = Scale.over([*shares, *(value for line in lines for _, value in line.finite)], HEIGHT - BOTTOM, TOP)
     text = f"{title} by step. {' '.join(line.describe() for line in lines)}"
     parts = [_axes(x, y), *(_draw(line, x, y) for line in lines)]
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
@@ -89,11 +95,11 @@ def _axes(x: Scale, y: Scale) -> Markup:
     ]
     steps = [
         Markup('<text class="middle" x="{}" y="{}">{}</text>').format(x(tick), HEIGHT - BOTTOM + 16, format_number(tick))
-        for tick in x.ticks[:-1]
-        if tick >= 0
+        for tick in x.ticks
+        if x(tick) < WIDTH - RIGHT - LABEL_WIDTH
     ]
     name = Markup('<text class="end" x="{}" y="{}">step {}</text>').format(
-        WIDTH - RIGHT, HEIGHT - BOTTOM + 16, format_number(x.ticks[-1])
+        WIDTH - RIGHT, HEIGHT - BOTTOM + 16, format_number(x.high)
     )
     return Markup("").join([*grid, *steps, name])
 

@@ -24,12 +24,12 @@ def bar(share: float | None, name: str) -> Markup:
 def interval(share: float, low: float, high: float, name: str) -> Markup:
     """A share of 0 to 1 with its interval, on a line from 0 to 1."""
     text = f"{name}: {share:.4f}, 95 % interval {low:.4f} to {high:.4f}, on a line from 0 to 1"
-    at = Scale((0.0, 1.0), 4, BAR_WIDTH - 4)
+    at = Scale(0.0, 1.0, 5, BAR_WIDTH - 5)
     return Markup(
         '<svg class="interval" viewBox="0 0 {0} 16" width="{0}" height="16" role="img" aria-label="{1}">'
-        '<line class="grid" x1="4" x2="{2}" y1="8" y2="8"/><line class="whisker" x1="{3}" x2="{4}" y1="8" y2="8"/>'
-        '<circle class="dot" cx="{5}" cy="8" r="4"/></svg>'
-    ).format(BAR_WIDTH, text, BAR_WIDTH - 4, at(low), at(high), at(share))
+        '<line class="grid" x1="5" x2="{2}" y1="8" y2="8"/><line class="whisker" x1="{3}" x2="{4}" y1="8" y2="8"/>'
+        '<circle class="dot" cx="{5}" cy="8" r="3"/></svg>'
+    ).format(BAR_WIDTH, text, BAR_WIDTH - 5, at(low), at(high), at(share))
 
 
 def time_bar(shares: Mapping[str, float], name: str) -> Markup:
@@ -50,8 +50,7 @@ def time_bar(shares: Mapping[str, float], name: str) -> Markup:
 
 def calibration(bins: Sequence[Mapping[str, Any]]) -> Markup:
     """The share of right answers over the probability of the answer, by bins of that; below, the examples of each bin."""
-    x = Scale((0.0, 0.25, 0.5, 0.75, 1.0), LEFT, LEFT + SIDE)
-    y = Scale((0.0, 0.25, 0.5, 0.75, 1.0), TOP + SIDE, TOP)
+    x, y = Scale(0.0, 1.0, LEFT, LEFT + SIDE), Scale(0.0, 1.0, TOP + SIDE, TOP)
     most = max((each["examples"] for each in bins), default=0) or 1
     used = [each for each in bins if each["examples"]]
     words = [
@@ -81,7 +80,7 @@ def calibration(bins: Sequence[Mapping[str, Any]]) -> Markup:
             '<line class="grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/><text class="end" x="{3}" y="{4}">{5}</text>'
             '<text class="middle" x="{6}" y="{7}">{5}</text>'
         ).format(LEFT, LEFT + SIDE, y(tick), LEFT - 6, y(tick) + 4, format_number(tick), x(tick), TOP + SIDE + 16)
-        for tick in y.ticks
+        for tick in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     diagonal = Markup('<line class="diagonal" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(x(0), x(1), y(0), y(1))
     below = Markup('<text class="middle" x="{}" y="{}">probability of the answer</text>').format(x(0.5), TOP + SIDE + 32)

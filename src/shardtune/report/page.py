@@ -58,7 +58,7 @@ def render(runs: Sequence[Run], data_sets: Sequence[DataSet | str], labels_name:
         "runs": list(zip(runs, views, range(len(runs)), strict=True)),
         "colors": COLORS,
         "differences": differences(runs),
-        "curves": [(name, line_chart(name, _lines(runs, key))) for key, name in CURVES.items()],
+        "curves": [(name, line_chart(name, _lines(runs, key), is_share="validation" in key)) for key, name in CURVES.items()],
         "data_sets": _distinct(data_sets),
         "labels_name": labels_name,
         "figures": figures,

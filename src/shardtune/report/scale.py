@@ -50,19 +50,26 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values from the first tick to the last to pixels from `start` to `end`."""
+    """Maps values from `low` to `high` to pixels from `start` to `end`."""
 
-    ticks: tuple[float, ...]
+    low: float
+    high: float
     start: float
     end: float
+    ticks: tuple[float, ...] = ()
 
     @staticmethod
-    def over(values: Iterable[float], start: float, end: float, count: int = 5) -> "Scale":
-        """A scale that holds all finite ones of `values`; from 0 to 1 where there are none."""
+    def over(values: Iterable[float], start: float, end: float) -> "Scale":
+        """From tick to tick, so that all finite ones of `values` are between; from 0 to 1 where there are none."""
         finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-        return Scale(tuple(ticks(min(finite), max(finite), count)), start, end)
+        found = ticks(min(finite), max(finite))
+        return Scale(found[0], found[-1], start, end, tuple(found))
+
+    @staticmethod
+    def from_zero(last: float, start: float, end: float) -> "Scale":
+        """From 0 to just `last`, above 0, with ticks between."""
+        return Scale(0.0, last, start, end, tuple(tick for tick in ticks(0.0, last) if tick <= last))
 
     def __call__(self, value: float) -> float:
         """The pixel of a value, rounded to a tenth: more would only make the page larger."""
-        low, high = self.ticks[0], self.ticks[-1]
-        return round(self.start + (value - low) / (high - low) * (self.end - self.start), 1)
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
