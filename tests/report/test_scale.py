@@ -44,8 +44,8 @@ def test_a_scale_ignores_what_is_not_finite() -> None:
 
 def test_a_scale_from_zero_ends_at_the_last_value() -> None:
     scale = Scale.from_zero(240, 0, 480)
-    assert (scale.ticks, scale(240)) == ((0, 100, 200), 480)
-    assert Scale.from_zero(1, 0, 10).ticks == (0, 0.5, 1)
+    assert (scale.ticks, scale(240)) == ((0, 50, 100, 150, 200), 480)
+    assert Scale.from_zero(1, 0, 10).ticks == (0, 0.2, 0.4, 0.6, 0.8, 1)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "starts": len(run.attempts),
     }
     flags = {f"--{name}": value for name, value in run.flags.items() if name not in _NEVER_TOLD}
-    return {**flags, **own, **{f"version of {name}": version for name, version in versions.items()}}
+    return {**flags, **own, **{f"version of {name}": version for name, version in versions.items() if version != "missing"}}
 
 
 def _text(value: Any) -> str:

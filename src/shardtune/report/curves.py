@@ -12,7 +12,7 @@ from shardtune.report.scale import Scale, format_number
 
 WIDTH, HEIGHT = 420, 230  # of the drawing; the page scales it, and its text stays readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 8, 22
-LABEL_WIDTH = 80  # of the last step, right of which there is no place for another number
+LABEL_WIDTH = 105  # of the last step, right of which there is no place for another number
 MAX_POINTS = 600  # of a line: two for each pixel of its width are enough
 MAX_MARKS = 40  # a line of more points is drawn without marks
 COLORS = 8  # that the style has

@@ -43,9 +43,9 @@ def time_bar(shares: Mapping[str, float], name: str) -> Markup:
     for number, share in enumerate(shares.values()):
         parts.append(Markup('<rect class="part{}" x="{:.1f}" width="{:.1f}" height="24"/>').format(number, start, 420 * share))
         start += 420 * share
-    return Markup('<svg class="chart" viewBox="0 0 420 24" role="img" aria-label="{}">{}</svg>').format(
-        text, Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="times" viewBox="0 0 420 24" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
+    ).format(text, Markup("").join(parts))
 
 
 def calibration(bins: Sequence[Mapping[str, Any]]) -> Markup:

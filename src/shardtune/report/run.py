@@ -92,7 +92,7 @@ class Run:
     @property
     def step(self) -> int:
         """The last step that is known."""
-        return max(int(self.outcome.get("step") or 0), *(line["step"] for line in self.metrics), 0)
+        return max(0, int(self.outcome.get("step") or 0), *(int(line["step"]) for line in self.metrics))
 
     @property
     def is_going(self) -> bool:

@@ -68,7 +68,7 @@ class Scale:
     @staticmethod
     def from_zero(last: float, start: float, end: float) -> "Scale":
         """From 0 to just `last`, above 0, with ticks between."""
-        return Scale(0.0, last, start, end, tuple(tick for tick in ticks(0.0, last) if tick <= last))
+        return Scale(0.0, last, start, end, tuple(tick for tick in ticks(0.0, last, 7) if tick <= last))
 
     def __call__(self, value: float) -> float:
         """The pixel of a value, rounded to a tenth: more would only make the page larger."""
