@@ -74,6 +74,8 @@ def test_every_figure_has_a_size_and_fits(opened: Opened) -> None:
     assert len(sizes) > 30
     assert all(width >= 5 and height >= 5 for width, height in sizes)
     assert page.eval_on_selector_all("img", "all => all.every(each => each.complete && each.naturalWidth > 0)")
+    overfull = "all => all.filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.outerHTML)"
+    assert page.eval_on_selector_all("td", overfull) == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")  # only tables scroll sideways
 
 
