@@ -13,18 +13,22 @@ from tests.pictures import plant
 
 SOURCE = Path(shardtune.__file__).parent
 # A room (package, or module at the top) imports from those below its own, so no stage imports another; but training measures
-# itself with the evaluator, what is predicted or exported is what evaluation computes, and what is fetched is built.
+# itself with the evaluator, what is predicted, exported or reported is what evaluation computes, a report writes the model card
+# of an export, and what is fetched is built.
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("builder", "doctor", "evaluate", "export", "fetch", "inspect", "predict", "supervise", "train"),
+    ("builder", "doctor", "evaluate", "export", "fetch", "inspect", "predict", "report", "supervise", "train"),
     ("input", "model"),
     ("dataset", "download", "images"),
     ("config", "flags"),
     ("runtime",),
     ("errors",),
 )
-EXCEPTIONS = {("train", "evaluate"), ("predict", "evaluate"), ("export", "evaluate"), ("fetch", "builder")}
+EXCEPTIONS = {
+    *((stage, "evaluate") for stage in ("train", "predict", "export", "report")),
+    *{("report", "export"), ("fetch", "builder")},
+}
 DEPTH = {name: depth for depth, floor in enumerate(FLOORS) for name in floor}
 MODULES = [path for path in sorted(SOURCE.rglob("*.py")) if path != SOURCE / "__init__.py"]
 

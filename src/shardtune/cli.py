@@ -21,6 +21,7 @@ from shardtune.fetch.config import FetchConfig
 from shardtune.flags.parser import parse_flags, suggest
 from shardtune.inspect.config import InspectConfig, VerifyConfig
 from shardtune.predict.config import PredictConfig
+from shardtune.report.config import ReportConfig
 from shardtune.runtime.backends import Backend, enable_timeline
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.progress import escape_control_chars
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Any] = {
     "eval": EvalConfig,
     "predict": PredictConfig,
     "export": ExportConfig,
+    "report": ReportConfig,
     "doctor": DoctorConfig,
     "supervise": SuperviseConfig,
 }
@@ -145,6 +147,10 @@ def _select_command(config: Any) -> tuple[Backend | None, Run]:
         from shardtune.doctor.doctor import run_doctor
 
         return None, run_doctor  # it checks by itself whether the ranks reach each other
+    if isinstance(config, ReportConfig):
+        from shardtune.report.command import report
+
+        return None, report  # one process is enough
     if isinstance(config, SuperviseConfig):
         from shardtune.supervise.command import supervise
 

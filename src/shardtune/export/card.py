@@ -1,16 +1,15 @@
-"""The model card: README.md of an export, made from the run alone.
+"""The model card: README.md of an export, and of a run that has been evaluated, made from the run alone.
 
 Its parts are those of the template of Hugging Face's hub (huggingface_hub/templates/modelcard_template.md).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shardtune.evaluate.statistics import wilson_interval
 from shardtune.export import usage
-from shardtune.export.check import Comparison
-from shardtune.export.trained import TrainedModel
+from shardtune.export.facts import Comparison, ModelFacts
 
 CLASSES_LISTED = 100
 PREPROCESSING = (
@@ -34,42 +33,47 @@ _PROCEDURE = {  # flags of `train` that the card tells, if they are set
 }
 
 
-def render(trained: TrainedModel, checks: Mapping[str, Comparison]) -> str:
-    """The whole card as Markdown."""
+def render(trained: ModelFacts, checks: Mapping[str, Comparison]) -> str:
+    """The whole card as Markdown.
+
+    Args:
+        trained: with its evaluation where there are no checks.
+        checks: of the files of an export, by name; empty for the card of the run itself.
+    """
     name = trained.name
-    result, how = _result(trained, next(iter(checks.values())))
+    result, how = _result(trained, list(checks.values()))
     parts = [
         _head(name, trained, result),
         f"# {_escape(name)}",
         f"Sorts photographs into {len(trained.manifest.labels)} classes with Inception v3.",
         "## Model details",
-        _details(trained),
+        _details(trained, "model.json" if checks else "config.json and eval.json"),
         "## Uses",
         "For pictures like those that it was trained on, and for these classes alone: it always names one of them, also for a "
         "picture of none. Before probabilities decide anything that matters, look at how well they are calibrated: `shardtune "
         "eval` measures it. Do not use it to decide about people.",
         "## How to run it",
-        usage.render(list(checks), trained.image_size),
+        usage.render(list(checks), trained.image_size) if checks else usage.OF_A_RUN,
         "## Training data",
         _data(trained),
         "## Training procedure",
         _procedure(trained),
         "## Evaluation",
         how,
-        _checks(checks, trained),
+        *([_checks(checks, trained)] if checks else []),
         "## Limits",
-        _limits(trained),
+        "\n".join([_limits(trained), *([_limits_of_files(trained)] if checks else [])]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _result(trained: TrainedModel, check: Comparison) -> tuple[float, str]:
+def _result(trained: ModelFacts, checks: Sequence[Comparison]) -> tuple[float, str]:
     """Precision@1 of the head, and a paragraph about it: from eval.json, else from what the check of the export counted."""
     if trained.evaluation:
         examples, hits = int(trained.evaluation["examples"]), int(trained.evaluation["top_1"])
         source = f"`shardtune eval` counted on the {trained.evaluation['subset']} split. The background class competes there."
     else:
-        examples, hits = check.examples, round(check.precision_at_1_before * check.examples)
+        examples, hits = checks[0].examples, round(checks[0].precision_at_1_before * checks[0].examples)
         source = f"The check of this export counted on the first images of the {trained.check_split} split."
     low, high = wilson_interval(hits, examples)
     interval = f"95 % interval {low:.4f} to {high:.4f} (Wilson)"
@@ -78,7 +82,7 @@ def _result(trained: TrainedModel, check: Comparison) -> tuple[float, str]:
     return hits / examples, f"precision@1 = **{hits / examples:.4f}** on {examples} images, {interval}. {source}"
 
 
-def _head(name: str, trained: TrainedModel, precision: float) -> str:
+def _head(name: str, trained: ModelFacts, precision: float) -> str:
     data_set = trained.data_name
     split = trained.evaluation["subset"] if trained.evaluation else trained.check_split
     return "\n".join(
@@ -99,7 +103,7 @@ def _head(name: str, trained: TrainedModel, precision: float) -> str:
     )
 
 
-def _details(trained: TrainedModel) -> str:
+def _details(trained: ModelFacts, source: str) -> str:
     weights = "averaged weights" if trained.averaged else "weights of the last step"
     first = "The first output is the background class, which no training image has." if trained.background else (
         "The background class 0 of the network is left out: probabilities are those of the other classes, given that it is "
@@ -114,12 +118,12 @@ def _details(trained: TrainedModel) -> str:
             f"- Outputs: {first}",
             f"- Classes, in the order of labels.txt: {', '.join(listed)}" + (f" and {more} more" if more else ""),
             f"- Preprocessing: {PREPROCESSING}",
-            "- Where it comes from, with digests of checkpoint, configuration and data set: model.json",
+            f"- Where it comes from, with digests of checkpoint, configuration and data set: {source}",
         ]
     )
 
 
-def _data(trained: TrainedModel) -> str:
+def _data(trained: ModelFacts) -> str:
     manifest = trained.manifest
     counts = manifest.class_counts["train"]
     return (
@@ -129,7 +133,7 @@ def _data(trained: TrainedModel) -> str:
     )
 
 
-def _procedure(trained: TrainedModel) -> str:
+def _procedure(trained: ModelFacts) -> str:
     run, flags = trained.config, trained.config["config"]
     start = flags.get("pretrained_model_checkpoint_path")
     rows = [
@@ -144,7 +148,7 @@ def _procedure(trained: TrainedModel) -> str:
     return "\n".join(rows)
 
 
-def _checks(checks: Mapping[str, Comparison], trained: TrainedModel) -> str:
+def _checks(checks: Mapping[str, Comparison], trained: ModelFacts) -> str:
     some = next(iter(checks.values()))
     rows = [
         f"| {name} | {check.largest_difference:.2g} | {check.bound:g} | {check.precision_at_1_after:.4f} |"
@@ -163,7 +167,16 @@ def _checks(checks: Mapping[str, Comparison], trained: TrainedModel) -> str:
     )
 
 
-def _limits(trained: TrainedModel) -> str:
+def _limits(trained: ModelFacts) -> str:
+    lines = [
+        f"- The numbers above are for images like those of {_escape(trained.data_name)}.",
+        "- Nothing was measured about fairness between groups of people, or against images made to deceive.",
+    ]
+    return "\n".join(lines)
+
+
+def _limits_of_files(trained: ModelFacts) -> str:
+    """What the files of an export leave to those who run them."""
     background = "- Where the background class wins, `shardtune eval` counts a mistake; this export names the best other class."
     side, exif = trained.conversion.get("max_side"), trained.conversion.get("exif")
     small = f"- Training images were scaled down to at most {side} pixels a side (by Pillow, Lanczos): do so first."
@@ -172,8 +185,6 @@ def _limits(trained: TrainedModel) -> str:
         *([] if trained.background else [background]),
         *([small] if side else []),
         *([turned] if exif == "keep" else []),
-        f"- The numbers above are for images like those of {_escape(trained.data_name)}.",
-        "- Nothing was measured about fairness between groups of people, or against images made to deceive.",
         *usage.LIMITS,
     ]
     return "\n".join(lines)

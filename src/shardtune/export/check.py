@@ -6,14 +6,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shardtune.errors import ExportError
+from shardtune.export.facts import Comparison
 from shardtune.export.functions import TOP, Functions
 from shardtune.export.predictors import Probabilities
 from shardtune.export.trained import TrainedModel
@@ -52,31 +52,6 @@ class Reference:
 
     def precision_at_1(self, probabilities: Probabilities) -> float:
         return float(np.mean(np.nanargmax(probabilities, axis=1) == self.labels))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """An export beside the trained model.
-
-    Attributes:
-        largest_difference: of a probability that the export gives out.
-        bound: above which that is an error.
-    """
-
-    examples: int
-    largest_difference: float
-    bound: float
-    precision_at_1_before: float
-    precision_at_1_after: float
-
-    def __str__(self) -> str:
-        return (
-            f"probabilities differ by at most {self.largest_difference:.2g} (bound {self.bound:g}), precision @ 1 = "
-            f"{self.precision_at_1_after:.4f}, before {self.precision_at_1_before:.4f} [{self.examples} examples]"
-        )
-
-    def to_json_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def compare(path: Path, bound: float, trained: TrainedModel, reference: Reference, heartbeat: Callable[[], None]) -> Comparison:

@@ -7,8 +7,9 @@ from typing import Any
 from shardtune.errors import DataError
 from shardtune.evaluate.result import MATRIX
 from shardtune.export import card, formats, trained
-from shardtune.export.check import Comparison, Reference, compare
+from shardtune.export.check import Reference, compare
 from shardtune.export.config import ExportConfig
+from shardtune.export.facts import Comparison
 from shardtune.export.functions import Functions
 from shardtune.runtime.files import atomic_directory, write_json
 from shardtune.runtime.frameworks import tf

@@ -1,7 +1,6 @@
 """A checkpoint of a run, and all that is known about it."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Manifest, Split
+from shardtune.dataset.manifest import Split
 from shardtune.errors import CheckpointError, DataError
 from shardtune.evaluate.choice import best_step, choose_checkpoint
-from shardtune.evaluate.predictions import BACKGROUND
 from shardtune.export.config import ExportConfig
+from shardtune.export.facts import ModelFacts
 from shardtune.input.reader import RecordReader
 from shardtune.model import checkpoint_file, inception, pretrained
 from shardtune.runtime.files import sha256_file
@@ -22,75 +21,19 @@ from shardtune.runtime.world import World
 
 
 @dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(ModelFacts):
     """What is exported.
 
     Attributes:
-        run: the run directory.
-        config: config.json of the run.
-        checkpoint, step: the file of its weights, and after how many steps it was written.
-        is_best: whether it was chosen by validation.
-        averaged: whether the network has the averaged weights.
-        background: whether the background class is given out.
+        checkpoint: the file of its weights.
         network: from `inception.build`, with these weights.
-        data_dir, manifest: the data set.
-        evaluation: eval.json of these weights on this data set; None if there is none.
         digests: SHA-256 of the checkpoint, of config.json and of the manifest.
     """
 
-    run: Path
-    config: Mapping[str, Any]
     checkpoint: Path
-    step: int
-    is_best: bool
-    averaged: bool
-    background: bool
     network: Any
-    data_dir: Path
-    manifest: Manifest
     readers: Mapping[Split, RecordReader]
-    evaluation: Mapping[str, Any] | None
     digests: Mapping[str, str]
-
-    @property
-    def name(self) -> str:
-        """That of the run directory."""
-        return printable(self.run.absolute().name)
-
-    @property
-    def data_name(self) -> str:
-        """That of the data directory."""
-        return printable(self.data_dir.absolute().name)
-
-    @property
-    def conversion(self) -> dict[str, Any]:
-        """The options of `build` that decide the pixels of its images; empty where another tool wrote the shards."""
-        options = self.manifest.provenance
-        return {name: options[name] for name in ("exif", "max_side") if name in options}
-
-    @property
-    def image_size(self) -> int:
-        """Side of the network's images in pixels."""
-        return int(self.network.input.shape[1])
-
-    @property
-    def first_class(self) -> int:
-        """The lowest label that is given out: output i stands for label i + first_class."""
-        return 0 if self.background else 1
-
-    @property
-    def classes(self) -> list[str]:
-        """The name of each output, on one line. To names that several classes have, their label is added."""
-        titles = [" ".join(title.split()) for title in [BACKGROUND, *self.manifest.titles][self.first_class :]]
-        count = Counter(titles)
-        return [
-            title if count[title] == 1 else f"{title} ({label})" for label, title in enumerate(titles, start=self.first_class)
-        ]
-
-    @property
-    def check_split(self) -> Split:
-        """The split whose images check an export."""
-        return "validation" if self.manifest.examples("validation") else "train"
 
 
 def load(config: ExportConfig, world: World) -> TrainedModel:
@@ -118,7 +61,8 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
     if not any(map(len, readers.values())):
         raise DataError(f"{data_dir} has no image by which the export could be checked.", "Give another --data_dir.")
     step, checkpoint = chosen
-    network = inception.build(manifest.num_classes, run_config["config"]["image_size"])
+    image_size = int(run_config["config"]["image_size"])
+    network = inception.build(manifest.num_classes, image_size)
     pretrained.restore(network, checkpoint, averaged=config.ema)
     # Not later: training deletes old checkpoints meanwhile.
     digests = {
@@ -126,7 +70,7 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
         "config_sha256": sha256_file(run / checkpoint_file.RUN_CONFIG_NAME),
         "data_sha256": manifest.sha256,
     }
-    measured = {"averaged": config.ema, "image_size": run_config["config"]["image_size"]}
+    measured = {"averaged": config.ema, "image_size": image_size}
     return TrainedModel(
         run=run,
         config=run_config,
@@ -134,6 +78,7 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
         step=step,
         is_best=best_step(run) == step,
         averaged=config.ema,
+        image_size=image_size,
         background=config.background,
         network=network,
         data_dir=data_dir,
@@ -162,8 +107,3 @@ def read_evaluation(folders: list[Path], measured: Mapping[str, Any], digests: M
         if wanted.items() <= found.items() and {"examples", "top_1"} <= result.keys():
             return result
     return None
-
-
-def printable(name: str) -> str:
-    """The name of a file with ? for what is not UTF-8."""
-    return name.encode(errors="replace").decode()

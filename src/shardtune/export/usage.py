@@ -79,6 +79,13 @@ probabilities = run(crops=crops)["probabilities"][0]
 {_SHOW}
 ```"""
 _TEXTS = {"saved_model": _SAVED_MODEL, "model.keras": _KERAS, "model.onnx": _ONNX, "model.float32.tflite": _TFLITE}
+OF_A_RUN = """\
+In the directory of this card, with shardtune:
+
+```sh
+shardtune predict photo.jpg --checkpoint_dir .
+shardtune export --checkpoint_dir . --output_directory ../export  # a SavedModel, for those who have only TensorFlow
+```"""
 LIMITS = [
     "- saved_model reads JPEG, PNG, BMP, the first frame of a GIF and, from TensorFlow 2.21 on, WebP that does not move; one "
     "file that it cannot read fails the whole batch. It knows no EXIF: turn pictures upright before "

@@ -16,6 +16,7 @@ from shardtune.errors import CheckpointError
 from shardtune.runtime.files import atomic_write
 
 RUN_CONFIG_NAME = "config.json"
+METRICS_NAME = "metrics.jsonl"
 RUN_VERSION = 1
 MAX_NAMES_LISTED = 5
 Tensors = dict[str, npt.NDArray[Any]]

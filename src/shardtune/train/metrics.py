@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from shardtune.model.checkpoint_file import METRICS_NAME
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.frameworks import tf
 
-METRICS_NAME = "metrics.jsonl"
 EVENTS_PREFIX = "events.out.tfevents"  # of the names that TensorFlow gives its files
 
 

@@ -1,0 +1,1 @@
+"""`shardtune report`: a run, or several, as one HTML page."""

@@ -1,0 +1,96 @@
+"""What a data set holds, and what was left out of it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shardtune.dataset.index import open_data_set
+from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
+from shardtune.errors import DataError
+from shardtune.evaluate.result import Result
+from shardtune.report.photographs import Picture, shrink
+from shardtune.report.run import read_lines
+from shardtune.runtime.world import World
+
+LINES = 20  # of rejected images, and groups of identical ones, that are listed
+SHEET_PIXELS = 1683  # width of the picture of `inspect --augmented`
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that is there.
+
+    Attributes:
+        rejects: the first lines of rejects.jsonl.
+        duplicates: the first groups of identical files.
+        augmented: the sheet of `inspect --augmented`, if it was asked for.
+    """
+
+    directory: Path
+    manifest: Manifest
+    records: Mapping[Split, RecordIndex]
+    rejects: Sequence[Mapping[str, Any]]
+    duplicates: Sequence[Sequence[Mapping[str, Any]]]
+    augmented: Picture | None
+
+    @property
+    def splits(self) -> list[tuple[Split, int, int, int]]:
+        """Split, examples, shards and bytes."""
+        manifest = self.manifest
+        return [
+            (split, manifest.examples(split), len(manifest.splits[split]), sum(shard.bytes for shard in manifest.splits[split]))
+            for split in SPLITS
+        ]
+
+    @property
+    def classes(self) -> list[tuple[str, int, int]]:
+        """Name of each class, training and validation examples."""
+        counts = self.manifest.class_counts
+        return list(zip(self.manifest.titles, counts["train"], counts["validation"], strict=True))
+
+    def is_of(self, evaluation: Result) -> bool:
+        """Whether it is what was evaluated."""
+        return bool(evaluation["provenance"].get("data_sha256") == self.manifest.sha256)
+
+    def count(self, name: str) -> dict[str, int] | None:
+        """What `build` has counted: "rejected" and "reencoded" by reason, "duplicates". None for another tool's shards."""
+        value = self.manifest.provenance.get(name)
+        return dict(value) if isinstance(value, dict) else None
+
+
+def open_for_report(directory: Path, world: World, *, augmented: bool) -> DataSet:
+    """The data set in `directory`.
+
+    Raises:
+        DataError: it is not there, is damaged, or `inspect --augmented` fails.
+    """
+    manifest, records = open_data_set(directory, world)
+    groups = [line.get("identical") for line in read_lines(directory / "duplicates.jsonl", LINES)]
+    return DataSet(
+        directory,
+        manifest,
+        records,
+        read_lines(directory / "rejects.jsonl", LINES),
+        [group for group in groups if isinstance(group, list)],
+        _augmented_sheet(directory) if augmented else None,
+    )
+
+
+def _augmented_sheet(directory: Path) -> Picture:
+    """What `shardtune inspect --augmented` draws; in another process, because it needs TensorFlow."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "augmented.png")
+        command = [sys.executable, "-m", "shardtune", "inspect", str(directory), "--augmented", "--output", str(path)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        )
+        if done.returncode:
+            raise DataError(
+                f"shardtune inspect --augmented fails: {done.stderr.strip()}", "Make the report without --augmented."
+            )
+        return shrink(path.read_bytes(), SHEET_PIXELS)
