@@ -50,6 +50,10 @@ unmarked() { (trap '' INT && exec sed -u 's/^\[1,0\]<std...>://'); }
 launch/train.sh --data_dir "$out/data" --train_dir "$out/run" --validate_epochs 0 "${train[@]}" | unmarked
 # Leaves eval.json in run.
 launch/eval.sh --data_dir "$out/data" --checkpoint_dir "$out/run" --eval_dir "$out/run" | unmarked
+# Leaves report.html, and README.md, the model card, in run.
+shardtune report --train_dir "$out/run"
+# Leaves the model, and how to run it, in export.
+shardtune export --checkpoint_dir "$out/run" --output_directory "$out/export" --overwrite
 
 python - "$out" <<'PYTHON'
 import json
@@ -65,5 +69,7 @@ recall@5         {result["recall_at_5"]:.4f}
 images/s         {outcome["images_per_second"]:.1f} in training, {result["images_per_second"]:.1f} in evaluation
 data set         {out}/data/dataset.json
 checkpoints      {out}/run/checkpoints
-figures          {out}/run/eval.json  {out}/run/metrics.jsonl""")
+figures          {out}/run/eval.json  {out}/run/metrics.jsonl
+report           {out}/run/report.html
+model            {out}/export""")
 PYTHON

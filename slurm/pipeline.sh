@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Submit building, training and evaluating as three jobs, each to start when the one before has succeeded.
+# Submit building, training, evaluating and reporting as four jobs, each to start when the one before has succeeded.
 #
 #   slurm/pipeline.sh [--dry_run] PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]
 #
 #   BUILD_OPTIONS="--partition=cpu --ntasks=64"       options of sbatch for each job
 #   TRAIN_OPTIONS="--partition=gpu --nodes=1 --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-task=8 --mem=0"
 #   EVAL_OPTIONS="--partition=gpu --gpus-per-node=1"
+#   REPORT_OPTIONS="--partition=cpu"
 #   SEEDS=0-2                                         a run for each of these seeds
 #
 # PHOTOS_DIR has one folder per class, or train/ and validation/ with one folder per class in each.
@@ -29,10 +30,11 @@ fi
 read -ra build_options <<<"${BUILD_OPTIONS:-}"
 read -ra train_options <<<"${TRAIN_OPTIONS:-}"
 read -ra eval_options <<<"${EVAL_OPTIONS:-}"
-run=$out/run after=afterok
+read -ra report_options <<<"${REPORT_OPTIONS:-}"
+run=$out/run export=$out/export after=afterok
 if [ -n "${SEEDS:-}" ]; then
-  run=$out/run-%a after=aftercorr # each evaluation after its own run
-  train_options+=("--array=$SEEDS") eval_options+=("--array=$SEEDS")
+  run=$out/run-%a export=$out/export-%a after=aftercorr # each evaluation after its own run
+  train_options+=("--array=$SEEDS") eval_options+=("--array=$SEEDS") report_options+=("--array=$SEEDS")
   set -- --seed %a "$@"
 fi
 submit=(sbatch --parsable --kill-on-invalid-dep=yes)
@@ -43,8 +45,11 @@ build=$("${submit[@]}" "${build_options[@]}" slurm/build.sbatch "${images[@]}" -
 train=$("${submit[@]}" --dependency="afterok:$build" "${train_options[@]}" slurm/train.sbatch --data_dir "$out/data" --train_dir "$run" "$@")
 # Leaves eval.json in the same directory.
 eval=$("${submit[@]}" --dependency="$after:$train" "${eval_options[@]}" slurm/eval.sbatch --data_dir "$out/data" --checkpoint_dir "$run" --eval_dir "$run")
+# Leaves report.html, and README.md, the model card, there too, and the model in OUTPUT_DIR/export, or in export-SEED.
+report=$("${submit[@]}" --dependency="$after:$eval" "${report_options[@]}" slurm/report.sbatch "$run" "$export")
 [ "$build" = JOB ] || cat <<EOF
-build $build, train $train, eval $eval
-watch:   squeue --jobs $build,$train,$eval; tail -F shardtune-*.log
-cancel:  scancel $build $train $eval
+build $build, train $train, eval $eval, report $report
+watch:   squeue --jobs $build,$train,$eval,$report; tail -F shardtune-*.log
+cancel:  scancel $build $train $eval $report
+then:    $run/report.html, $export/README.md
 EOF

@@ -150,7 +150,9 @@ def test_what_goes_wrong_is_one_line(images: Path, empty: Path, tmp_path: Path, 
 def test_a_data_set_without_a_run_cannot_be_evaluated(small_data: Path, tmp_path: Path) -> None:
     done = shardtune("eval", "--data_dir", small_data, "--checkpoint_dir", tmp_path / "run", "--eval_dir", tmp_path)
     assert done.returncode == 1
-    advice = "Give the --train_dir of a run, or a checkpoint of TensorFlow: its directory, or its path without the suffix."
+    advice = (
+        "Give the --train_dir of a run, an export, or a checkpoint of TensorFlow: its directory, or its path without suffix."
+    )
     assert done.stderr == f"shardtune: {tmp_path / 'run'} is no run directory: it has no config.json. {advice}\n"
 
 

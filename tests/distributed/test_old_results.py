@@ -1,5 +1,6 @@
 """What research/inception (2016) left is used as it is: its shards train and are evaluated, its checkpoints are evaluated."""
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from shardtune.runtime.world import World
 from tests.distributed.training import TRAIN
 from tests.launching import shardtune
 from tests.model.checkpoints import V1, V2, Arrays, auxiliary_head, in_release_layout, save, stand_in
-from tests.records import by_tensorflow
+from tests.records import by_tensorflow, fields, records
 from tests.research_inception import NAMES, image_example, imagenet_example, write_split
 
 
@@ -80,13 +81,28 @@ def test_its_checkpoint_counts_what_the_same_weights_count_in_a_run(tmp_path: Pa
     assert (found["step"], found["averaged"], found["examples"]) == (1999, True, 12)
     lines = (
         rf"Successfully loaded model from {prefix} at step=1999\.\n",
-        rf"It has no names of classes: its outputs are taken for the classes of {data} in their order\.\n",
+        r"It has no names of classes: its outputs are taken for the classes of the data set in their order\.\n",
         r": starting evaluation on \(validation\)\.\n",
         r": precision @ 1 = \d\.\d{4} recall @ 5 = 1\.0000 \[12 examples\]",
     )
     positions = [[match.start() for match in re.finditer(line, output)] for line in lines]
     assert [len(found) for found in positions] == [1] * 4
     assert positions == sorted(positions)
+
+
+def test_its_checkpoint_predicts_what_it_is_evaluated_by(tmp_path: Path) -> None:
+    data, weights = shards_of_2016(tmp_path / "data", image_example), inception.build(5, 299)
+    tensors = {name: stand_in(name, variable.shape) for name, variable in named_variables(weights).items()}
+    prefix = save(tmp_path / "old" / "model.ckpt-1999", in_release_layout(tensors, tensors), V2)
+    evaluated(data, prefix.parent)
+    for number, record in enumerate(records(data, "validation")):
+        (tmp_path / f"{number:02}.jpg").write_bytes(fields(record)["image/encoded"])
+    output = tmp_path / "predictions.csv"
+    shardtune("predict", f"{tmp_path}/*.jpg", "--model", prefix, "--data_dir", data, "--output", output)
+    ours, its = ([*csv.DictReader(path.open())] for path in (output, prefix.parent / "eval" / "predictions.csv"))
+    columns = [f"{name}_{rank}" for rank in range(1, 6) for name in ("label", "class", "probability")]
+    assert [[row[column] for column in columns] for row in ours] == [[row[column] for column in columns] for row in its]
+    assert len({row["probability_1"] for row in ours}) > 1  # it tells images apart
 
 
 @pytest.mark.exhaustive
@@ -112,6 +128,6 @@ def test_the_released_trunk_with_other_logits_at_299_pixels(shared_data: Path, t
     named_elsewhere(prefix.parent)
     run = run_of(tmp_path / "run", tmp_path / "data", 299, weights)
     found, output = evaluated(tmp_path / "data", prefix.parent)
-    assert "It has no averaged weights: those of its last step are evaluated.\n" in output
+    assert "It has no averaged weights: those of its last step are taken.\n" in output
     assert found == evaluated(tmp_path / "data", run, "--no_ema")[0]
     assert found["examples"] == 10

@@ -42,9 +42,10 @@ def test_the_newest_checkpoint_of_the_run_is_evaluated(tmp_path: Path) -> None:
         manifest, records, newest = load(data, directory)
         assert (manifest.examples("validation"), len(records)) == (3, 3)
         assert newest.notes == ("Taking the last checkpoint, of step 7: the run was not validated.",)
-        assert replace(newest, directory=run) == Checkpoint(
-            run, run / "checkpoints" / "step-00000007.safetensors", 7, image_size=75, averaged=True, notes=newest.notes
-        )
+        path = run / "checkpoints" / "step-00000007.safetensors"
+        labels, run_config = ["n1", "n2", "n3"], checkpoint_file.load_run_config(run)
+        expected = Checkpoint(run, path, 7, 75, True, 4, labels, run_config, notes=newest.notes)
+        assert replace(newest, directory=run) == expected
     assert load(data, run, image_size=107, ema=False)[2] == replace(newest, directory=run, image_size=107, averaged=False)
 
 
@@ -75,7 +76,8 @@ def test_a_run_of_other_classes_and_a_run_without_a_checkpoint_are_refused(tmp_p
     data = write(tmp_path / "data", [1], "validation")
     other, new = run_of(tmp_path / "other", ["rose"], 1), run_of(tmp_path / "new", ["n1"])
     with pytest.raises(
-        CheckpointError, match=rf"{other} was trained on the classes \['rose'\], but {data} has \['n1'\]\. Choose the data set"
+        CheckpointError,
+        match=rf"{other}/.* was trained on the classes \['rose'\], but {data} has \['n1'\]\. Choose the data set",
     ):
         load(data, other)
     with pytest.raises(CheckpointError, match=rf"The run in {new} has no checkpoint yet\. Run shardtune train first\.$"):
@@ -110,16 +112,16 @@ def test_the_data_set_is_that_of_the_run(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=rf"^The run in {run} was trained on {data}, which is not there\. Name its data set with --data_dir\.$"
     ):
-        find_data_directory(EvalConfig(run / "checkpoints"))
+        find_data_directory(run / "checkpoints")
     data.mkdir()
-    assert find_data_directory(EvalConfig(run / "checkpoints")) == data
+    assert find_data_directory(run / "checkpoints") == data
 
 
 def test_the_data_set_of_a_run_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
     run = tmp_path / "run"
     config = EvalConfig(run, run_once=False, eval_interval_secs=1)
     with ThreadPoolExecutor() as threads:
-        finding = threads.submit(_wait_for, config, World(), partial(find_data_directory, config))
+        finding = threads.submit(_wait_for, config, World(), partial(find_data_directory, config.checkpoint_dir))
         assert not wait([finding], timeout=1.5).done
         (tmp_path / "new").mkdir()
         run_config = {"config": {"image_size": 75, "data_dir": str(tmp_path)}, "workers": 1, "labels": ["n1"]}

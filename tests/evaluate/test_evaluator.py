@@ -8,6 +8,7 @@ import pytest
 
 from shardtune.evaluate.counts import TopKCounts
 from shardtune.evaluate.evaluator import BATCHES_PER_STOP_CHECK, Evaluator
+from shardtune.evaluate.network import InceptionNetwork
 from shardtune.model import inception
 from shardtune.runtime.world import World
 
@@ -43,12 +44,12 @@ def test_counts_are_numpy_s_for_any_batches(sizes: list[int]) -> None:
     model = network()
     expected = by_numpy(model, LABELS)
     assert 0 < expected.top_1 < expected.top_5 < expected.examples  # else this test would show little
-    assert Evaluator(model, 50).count(batches(*sizes), World()) == expected
+    assert Evaluator(InceptionNetwork(model, 50)).count(batches(*sizes), World()) == expected
 
 
 def test_the_background_class_competes() -> None:
     model = network()
-    dense, evaluator = model.layers[-1], Evaluator(model, 50)
+    dense, evaluator = model.layers[-1], Evaluator(InceptionNetwork(model, 50))
     before = evaluator.count(batches(50), World())
     dense.bias.assign(np.eye(CLASSES)[0] * 1000.0)  # class 0 comes first for every image, and is nobody's label
     after = evaluator.count(batches(50), World())
@@ -59,7 +60,7 @@ def test_the_background_class_competes() -> None:
 
 def test_with_fewer_than_five_classes_all_are_among_the_first_five() -> None:
     images, labels = IMAGES, LABELS % 3
-    assert Evaluator(network(3), 50).count([(np.arange(50), images, labels)], World()).top_5 == 50
+    assert Evaluator(InceptionNetwork(network(3), 50)).count([(np.arange(50), images, labels)], World()).top_5 == 50
 
 
 @pytest.mark.parametrize("moment", [0, BATCHES_PER_STOP_CHECK])
@@ -71,29 +72,29 @@ def test_a_rank_that_should_stop_counts_no_further(moment: int) -> None:
             seen.append(batch)
             yield batch
 
-    assert Evaluator(network(), 1).count(watched(), World(), should_stop=lambda: len(seen) > moment) is None
+    assert Evaluator(InceptionNetwork(network(), 1)).count(watched(), World(), should_stop=lambda: len(seen) > moment) is None
     assert len(seen) == moment + 1
 
 
 def test_empty_batches_count_nothing() -> None:
     model = network()
-    assert Evaluator(model, 50).count([*batches(50, 0)], World()) == by_numpy(model, LABELS)
+    assert Evaluator(InceptionNetwork(model, 50)).count([*batches(50, 0)], World()) == by_numpy(model, LABELS)
 
 
 def test_a_rank_without_batches_counts_nothing() -> None:
-    assert Evaluator(network(), 1).count(batches(), World()) == TopKCounts()
+    assert Evaluator(InceptionNetwork(network(), 1)).count(batches(), World()) == TopKCounts()
 
 
 def test_an_example_has_the_same_bits_in_any_batch() -> None:
-    evaluator = Evaluator(inception.build(6, 75), 16)
+    network = InceptionNetwork(inception.build(6, 75), 16)
     images = GENERATOR.uniform(-1, 1, (16, 75, 75, 3)).astype(np.float32)
-    full, order = evaluator.logits(images), GENERATOR.permutation(16)
+    full, order = network.logits(images), GENERATOR.permutation(16)
     for count in (1, 7, 13):
-        assert np.array_equal(evaluator.logits(images[:count]), full[:count])
-    assert np.array_equal(evaluator.logits(images[order]), full[order])
+        assert np.array_equal(network.logits(images[:count]), full[:count])
+    assert np.array_equal(network.logits(images[order]), full[order])
 
 
 def test_an_example_without_a_number_is_no_hit() -> None:
     model = network()
     model.layers[-1].bias.assign(np.full(CLASSES, np.nan))
-    assert Evaluator(model, 50).count(batches(50), World()) == TopKCounts(50, 0, 0)
+    assert Evaluator(InceptionNetwork(model, 50)).count(batches(50), World()) == TopKCounts(50, 0, 0)

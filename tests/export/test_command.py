@@ -8,7 +8,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from shardtune.export.command import export
 from shardtune.export.config import ExportConfig
 from shardtune.export.predictors import load
 from shardtune.export.trained import load as load_trained
-from shardtune.export.trained import read_evaluation
 from shardtune.model.checkpoint_file import checkpoint_path
 from shardtune.runtime.files import sha256_file
 from shardtune.runtime.world import World
@@ -36,14 +34,6 @@ FILES = {
     "tflite": ["model.float16.tflite", "model.float32.tflite", "model.int8.tflite"],
     "onnx": ["model.onnx"],
 }
-MEASURED = {"averaged": True, "image_size": 75}
-DIGESTS = {"checkpoint_sha256": "c", "config_sha256": "f", "data_sha256": "d"}
-EVALUATION = {"examples": 400, "top_1": 300, "subset": "validation", **MEASURED, "provenance": DIGESTS}
-OTHERS: list[dict[str, Any]] = [
-    *({"averaged": False}, {"subset": "train"}, {"image_size": 150}, {"provenance": {}}),
-    *({"provenance": {**DIGESTS, name: "other"}} for name in ("checkpoint_sha256", "data_sha256")),
-    {"provenance": None},
-]
 HEAD = re.compile(r"---\n(.*?)---\n", re.DOTALL)
 
 
@@ -89,36 +79,6 @@ def test_the_model_card_has_a_head_that_the_hub_reads(exported: Exported) -> Non
     assert "<b>" not in HEAD.sub("", card, 1)
     for text in ("60 images of 3 classes", "optimizer: adam", "started from random weights", "21 images, 95 % interval"):
         assert text in card
-
-
-def test_the_result_of_eval_is_shown(exported: Exported, tmp_path: Path) -> None:
-    run = shutil.copytree(exported.run, tmp_path / "run")
-    (run / "eval").mkdir()
-    provenance = {
-        "checkpoint_sha256": sha256_file(checkpoint_path(run, 6)),
-        "config_sha256": sha256_file(run / "config.json"),
-        "data_sha256": json.loads((exported.data / "dataset.json").read_text())["manifest_sha256"],
-        "data_dir": "/home/alice/photos",
-    }
-    (run / "eval" / "eval.json").write_text(json.dumps({**EVALUATION, "provenance": provenance, "confusion_matrix": [[1]]}))
-    (run / "checkpoints" / "best.json").write_text('{"step": 6}')
-    export(ExportConfig(run, tmp_path / "out", ("keras",)), World())
-    described = (tmp_path / "out" / "model.json").read_text()
-    assert json.loads(described)["precision_at_1"] == 0.75
-    assert not [text for text in ("alice", "confusion_matrix") if text in described]
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert "**0.7500** on 400 images, 95 % interval 0.7053 to 0.7899" in card
-    assert "The checkpoint was chosen by its precision on the validation split, so a figure on that split flatters." in card
-
-
-@pytest.mark.parametrize("text", [None, "{", "[]", *(json.dumps({**EVALUATION, **other}) for other in OTHERS)])
-def test_a_result_of_other_weights_or_none_is_not_shown(tmp_path: Path, text: str | None) -> None:
-    (tmp_path / "a").mkdir()
-    if text is not None:
-        (tmp_path / "a" / "eval.json").write_text(text)
-    assert read_evaluation([tmp_path / "a"], MEASURED, DIGESTS) is None
-    (tmp_path / "eval.json").write_text(json.dumps(EVALUATION))
-    assert read_evaluation([tmp_path / "a", tmp_path], MEASURED, DIGESTS) == EVALUATION
 
 
 def test_the_background_class_is_given_out_on_request_and_training_images_check_where_there_are_no_others(
@@ -167,10 +127,10 @@ def test_names_that_several_classes_have_are_told_apart_and_stand_on_one_line(ex
     words = replace(names, labels=["n1", "n2", "background"], words=["crane", "heron", "x"])
     assert replace(trained, manifest=words, background=True).classes == ["background", "n1 crane", "n2 heron", "background x"]
     sizes = replace(trained.manifest, provenance={**trained.manifest.provenance, "max_side": 400, "exif": "keep"})
-    limits = card._limits(replace(trained, manifest=sizes))
+    limits = card._limits_of_files(replace(trained, manifest=sizes))
     assert "at most 400 pixels a side" in limits
     assert "leave out what the programs above do about EXIF" in limits
-    assert "pixels a side" not in card._limits(trained)
+    assert "pixels a side" not in card._limits_of_files(trained)
     weird = replace(trained, run=Path('/tmp/\U0001f33c "run"\x85\udce9'))
     head = yaml.safe_load(card._head(weird.name, weird, 0.5).strip("-"))
     assert head["model-index"][0]["name"] == '\U0001f33c "run"\x85?'
@@ -196,8 +156,22 @@ def test_what_computes_nonsense_within_the_bound_is_an_error(
 def test_what_exists_is_not_overwritten(exported: Exported, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for output in (tmp_path, tmp_path / "file"):
-        with pytest.raises(DataError, match=rf"^{output} exists already\. Remove it"):
+        with pytest.raises(DataError, match=rf"^{output} exists already\. Choose another --output_directory, or pass --ov"):
             export(ExportConfig(exported.run, output), World())
+        with pytest.raises(DataError, match=rf"^{output} is no export that could be replaced\. Choose another"):
+            export(ExportConfig(exported.run, output, overwrite=True), World())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_export_is_overwritten_on_request(exported: Exported, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    for name in ("model.json", "old"):
+        (output / name).write_text("{")
+    export(ExportConfig(exported.run, output, ("keras",), overwrite=True), World())
+    assert sorted(path.name for path in output.iterdir()) == ["README.md", "labels.txt", "model.json", "model.keras"]
+    assert json.loads((output / "model.json").read_text())["labels"] == ["blue", "green", "red"]
+    assert [*tmp_path.iterdir()] == [output]
 
 
 def test_a_data_set_that_is_gone_or_another_is_refused(exported: Exported, tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def test_saved_model_cli_lists_the_signatures(exported: Exported) -> None:
         assert f"inputs['{argument}'] tensor_info:\n        dtype: {kind}" in part
         assert "outputs['classes'] tensor_info:\n        dtype: DT_STRING" in part
         assert "outputs['probabilities'] tensor_info:\n        dtype: DT_FLOAT" in part
+    part = done.stdout.partition("signature_def['crops']:")[2].partition("signature_def")[0]
+    assert "inputs['crops'] tensor_info:\n        dtype: DT_FLOAT" in part
+    assert "outputs['probabilities'] tensor_info:\n        dtype: DT_FLOAT" in part
 
 
 PICTURE = image_files.RGB

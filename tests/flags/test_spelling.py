@@ -4,8 +4,10 @@ import pytest
 
 from shardtune.builder.config import BuildConfig
 from shardtune.doctor.config import DoctorConfig
+from shardtune.evaluate.config import EvalConfig
 from shardtune.flags.spelling import rewrite
 from shardtune.inspect.config import InspectConfig
+from shardtune.predict.config import PredictConfig
 from shardtune.supervise.config import SuperviseConfig
 
 
@@ -15,6 +17,9 @@ from shardtune.supervise.config import SuperviseConfig
         # Booleans of our own have the spellings of 2016, too.
         ("build", BuildConfig, "--overwrite=True --noignore_unlisted", "--overwrite --no_ignore_unlisted"),
         ("doctor", DoctorConfig, "--json=1", "--json"),
+        # An export is no checkpoint, and has a flag of the better name.
+        ("eval", EvalConfig, "--model export --data_dir=d", "--checkpoint_dir export --data_dir=d"),
+        ("predict", PredictConfig, "--model=export a.jpg", "--checkpoint_dir=export a.jpg"),
         # What follows a boolean flag may be an argument of its own: here a data set called 1.
         ("inspect", InspectConfig, "--augmented 1", "--augmented 1"),
         ("inspect", InspectConfig, "--augmented=1 1", "--augmented 1"),

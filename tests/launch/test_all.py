@@ -20,6 +20,12 @@ def test_the_whole_story(small_images: Path, tmp_path: Path) -> None:
     assert "2 worker(s) × 4" in first.stdout
     evaluation = json.loads((out / "run" / "eval.json").read_text())
     assert evaluation["examples"] == 21
+    assert (out / "run" / "report.html").stat().st_size > 10_000
+    assert (out / "run" / "README.md").is_file()
+    assert {path.name for path in (out / "export").iterdir()} == {"saved_model", "labels.txt", "model.json", "README.md"}
+    assert [path.name for path in out.glob(".*")] == []
+    for place in (out / "run" / "report.html", out / "export"):
+        assert f"{place}" in first.stdout
     assert again.returncode == 0, again.stdout
     assert "was finished before: nothing to do" in again.stdout
     assert "This run has finished: all 2 steps" in again.stdout

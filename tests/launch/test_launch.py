@@ -10,6 +10,10 @@ import pytest
 BUILD = "{root}/.venv/bin/shardtune build --train_directory photos --validation_fraction 0.2 --output_directory out/data"
 TRAIN = "{root}/.venv/bin/shardtune train --data_dir out/data --train_dir out/run --epochs 3"
 EVAL = "{root}/.venv/bin/shardtune eval --data_dir out/data --checkpoint_dir out/run --eval_dir out/run"
+REPORT = [
+    "{root}/.venv/bin/shardtune report --train_dir out/run",
+    "{root}/.venv/bin/shardtune export --checkpoint_dir out/run --output_directory out/export --overwrite",
+]
 FETCH = "{root}/.venv/bin/shardtune fetch"
 TUTORIAL = (
     "{root}/.venv/bin/shardtune train --data_dir out/data --train_dir out/run "
@@ -64,7 +68,7 @@ CASES = [
     pytest.param(
         {"RANKS": "4", "WORKERS": "2"},
         ["launch/all.sh", "--dry_run", "photos", "out", "--epochs", "3"],
-        [f"{{mpirun}} -n 4 {BUILD}", f"horovodrun -np 2 {TRAIN}", f"horovodrun -np 2 {EVAL}"],
+        [f"{{mpirun}} -n 4 {BUILD}", f"horovodrun -np 2 {TRAIN}", f"horovodrun -np 2 {EVAL}", *REPORT],
         id="all",
     ),
     pytest.param(
@@ -74,6 +78,7 @@ CASES = [
             f"{{mpirun}} -n 7 -H a:4,b:3 --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 {BUILD}",
             f"{TWO_HOSTS} {TRAIN}",
             f"{TWO_HOSTS} {EVAL}",
+            *REPORT,
         ],
         id="all-hosts",
     ),
@@ -100,7 +105,12 @@ CASES = [
         id="flowers-hosts",
     ),
     pytest.param(
-        {"BUILD_OPTIONS": "--ntasks=64", "TRAIN_OPTIONS": "--partition=gpu --ntasks=8", "EVAL_OPTIONS": "--partition=gpu"},
+        {
+            "BUILD_OPTIONS": "--ntasks=64",
+            "TRAIN_OPTIONS": "--partition=gpu --ntasks=8",
+            "EVAL_OPTIONS": "--partition=gpu",
+            "REPORT_OPTIONS": "--mem=8G",
+        },
         ["slurm/pipeline.sh", "--dry_run", "/split", "/out", "--epochs", "3"],
         [
             f"{SBATCH} --ntasks=64 slurm/build.sbatch --train_directory /split --validation_fraction 0.2 "
@@ -109,6 +119,7 @@ CASES = [
             "--train_dir /out/run --epochs 3",
             f"{SBATCH} --dependency=afterok:JOB --partition=gpu slurm/eval.sbatch --data_dir /out/data "
             "--checkpoint_dir /out/run --eval_dir /out/run",
+            f"{SBATCH} --dependency=afterok:JOB --mem=8G slurm/report.sbatch /out/run /out/export",
         ],
         id="pipeline",
     ),
@@ -122,6 +133,7 @@ CASES = [
             "--seed %a",
             f"{SBATCH} --dependency=aftercorr:JOB --array=0-2 slurm/eval.sbatch --data_dir /out/data "
             "--checkpoint_dir /out/run-%a --eval_dir /out/run-%a",
+            f"{SBATCH} --dependency=aftercorr:JOB --array=0-2 slurm/report.sbatch /out/run-%a /out/export-%a",
         ],
         id="pipeline-seeds",
     ),

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from shardtune.dataset.manifest import Manifest
-from shardtune.errors import CheckpointError, UsageError
+from shardtune.errors import CheckpointError, DataError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.model import checkpoint_file
+from shardtune.model.inception import LOGITS_BIASES
 from shardtune.predict.command import _find_trained
 from shardtune.predict.config import PredictConfig
 from shardtune.runtime.world import World
+from tests.model.checkpoints import V2, save
 
 LABELS = ["blue", "green", "red"]
 
@@ -36,10 +38,10 @@ def test_the_network_is_that_of_the_run(small_data: Path, tmp_path: Path, capsys
     config = run_of(tmp_path / "run", small_data, 3, 7)
     for each in (config, replace(config, checkpoint_dir=tmp_path / "run" / "checkpoints")):
         trained = _find_trained(each, World())
-        assert trained.checkpoint == checkpoint_file.checkpoint_path(tmp_path / "run", 7)
-        assert (trained.image_size, trained.class_names) == (75, ["background", *LABELS])
+        assert trained.checkpoint.path == checkpoint_file.checkpoint_path(tmp_path / "run", 7)
+        assert (trained.checkpoint.image_size, trained.class_names) == (75, ["background", *LABELS])
         assert trained.image_options == ImageOptions()
-    assert _find_trained(replace(config, checkpoint="3"), World()).checkpoint.name == "step-00000003.safetensors"
+    assert _find_trained(replace(config, checkpoint="3"), World()).checkpoint.path.name == "step-00000003.safetensors"
     said, chosen = capsys.readouterr()
     assert said == ""
     assert chosen.splitlines()[-1] == "Taking the checkpoint of step 3; the last is of step 7."
@@ -86,3 +88,35 @@ def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
         CheckpointError, match=rf"^The run in {tmp_path}/run has no checkpoint yet\. Run shardtune train first\.$"
     ):
         _find_trained(run_of(tmp_path / "run", tmp_path, data_sha256="0"), World())
+
+
+def export_of(folder: Path, **changes: object) -> PredictConfig:
+    description = {
+        **{"version": 1, "classes": ["sky", "grass"], "labels": ["n1", "n2"], "models": {"model.keras": {}}, "image_size": 75},
+        **{"conversion": {"max_side": 90}, "provenance": {"run": "flowers", "step": 7, "averaged": True}},
+        **changes,
+    }
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps(description))
+    return PredictConfig(folder, ("a.jpg",))
+
+
+def test_an_export_says_itself_what_its_classes_and_images_are(tmp_path: Path) -> None:
+    trained = _find_trained(export_of(tmp_path / "a"), World())
+    assert (trained.class_names, trained.num_outputs) == (["background", "sky", "grass"], 2)
+    assert trained.image_options == ImageOptions(max_side=90)
+    trained = _find_trained(export_of(tmp_path / "b", classes=["background", "sky", "grass"]), World())
+    assert (trained.class_names, trained.num_outputs) == (["background", "sky", "grass"], 3)
+
+
+def test_a_checkpoint_of_tensorflow_has_the_classes_of_a_data_set_that_is_named(small_data: Path, tmp_path: Path) -> None:
+    prefix = save(tmp_path / "model.ckpt-5", {LOGITS_BIASES: np.zeros(4, np.float32)}, V2)
+    config = PredictConfig(tmp_path, ("a.jpg",))
+    with pytest.raises(DataError, match=r"do not name their classes\. Name their data set with --data_dir\.$"):
+        _find_trained(config, World())
+    trained = _find_trained(replace(config, data_dir=small_data), World())
+    assert (trained.checkpoint.path, trained.checkpoint.step) == (prefix, 5)
+    assert (trained.class_names, trained.num_outputs) == (["background", *LABELS], 4)
+    save(tmp_path / "model.ckpt-6", {LOGITS_BIASES: np.zeros(6, np.float32)}, V2)
+    with pytest.raises(CheckpointError, match=r"model\.ckpt-6 has 6 outputs, but .* needs 4 \(3 classes and the background\)"):
+        _find_trained(replace(config, data_dir=small_data), World())

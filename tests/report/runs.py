@@ -112,7 +112,7 @@ def write_predictions_of(directory: Path, logits: Any, labels: Any, files: Seque
     result = {
         **measure(predictions, names),
         **{"temperature": 1.2, "corrupt_records": 0, "subset": "validation", "step": 240, "averaged": True},
-        "images_per_second": 90.0,
+        **{"image_size": 75, "images_per_second": 90.0},
         "provenance": {"data_sha256": manifest.sha256, "predictions_sha256": sha256_file(path)},
     }
     write_result(directory, result)

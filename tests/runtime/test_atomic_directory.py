@@ -42,6 +42,21 @@ def test_a_directory_that_holds_something_is_not_replaced(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "old"]
 
 
+def test_a_directory_is_replaced_on_request(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with atomic_directory(tmp_path / "a", replace=True) as folder:
+            (folder / name).touch()
+        assert [path.name for path in tmp_path.rglob("*")] == ["a", name]
+
+
+def test_what_would_be_replaced_stays_when_the_block_raises(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    with pytest.raises(ValueError, match="in the middle"), atomic_directory(tmp_path / "a", replace=True):
+        raise ValueError("in the middle")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "old"]
+
+
 ENDLESS = """
 import sys
 from pathlib import Path

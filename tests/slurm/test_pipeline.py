@@ -1,4 +1,4 @@
-"""slurm/: three jobs in a row, one that reaches its time limit and goes on, one that is cancelled and submitted again."""
+"""slurm/: four jobs in a row, one that reaches its time limit and goes on, one that is cancelled and submitted again."""
 
 import json
 import re
@@ -66,14 +66,17 @@ def test_a_pipeline(slurm: Cluster, digits: Path, tmp_path: Path) -> None:
         "BUILD_OPTIONS": "--nodes=2 --ntasks=4",
         "TRAIN_OPTIONS": " ".join(TWO_TASKS),
         "EVAL_OPTIONS": "--cpus-per-task=1",
+        "REPORT_OPTIONS": "--cpus-per-task=1",
     }
     jobs = submit(slurm, folder, "slurm/pipeline.sh", digits, out, *TRAIN, environment=options)
-    assert len(jobs) == 3
+    assert len(jobs) == 4
     wait_until(lambda: all(state not in ("PENDING", "RUNNING", "COMPLETING") for state in states(slurm, *jobs)), folder)
-    assert states(slurm, *jobs) == ["COMPLETED"] * 3, logs(folder)
+    assert states(slurm, *jobs) == ["COMPLETED"] * 4, logs(folder)
     output = logs(folder)
     assert "NumNodes=2" in slurm.run("scontrol", "show", "job", jobs[0]).stdout
     assert "2 worker(s) × 4" in output[f"shardtune-train-{jobs[1]}.log"]
+    assert f"The report is {out}/run/report.html" in output[f"shardtune-report-{jobs[3]}.log"]
+    assert (out / "export" / "saved_model" / "saved_model.pb").is_file()
     shardtune("eval", "--data_dir", out / "data", "--checkpoint_dir", out / "run", "--eval_dir", tmp_path)
     local, remote = (json.loads((folder / "eval.json").read_text()) for folder in (tmp_path, out / "run"))
     assert [local[key] for key in ("examples", "top_1", "top_5")] == [remote[key] for key in ("examples", "top_1", "top_5")]

@@ -44,6 +44,8 @@ SHARDTUNE = "/venv/bin/shardtune"
             0,
             f"/venv/bin/mpirun -n 4 -H b:4 --mca btl_tcp_if_include eth0 --mca oob_tcp_if_include eth0 {SHARDTUNE} build",
         ),
+        ("shardtune report", {"hosts": "b:4"}, 8, f"{SHARDTUNE} report"),
+        ("shardtune export", {"workers": 3}, 8, f"{SHARDTUNE} export"),
         ("srun --mpi=pmix shardtune train", {"hosts": "b:4", "workers": 3}, 8, "srun --mpi=pmix shardtune train"),
     ],
 )
@@ -51,7 +53,7 @@ def test_the_launcher(command: str, options: dict[str, Any], gpus: int, expected
     config = SuperviseConfig(tuple(command.split()), **options)
     launch = compose_launch(config, parse_hosts(config.hosts), ScheduledMachine(Path(), (), gpus=gpus, cores=2))
     assert " ".join(launch.words) == expected
-    assert ("OMPI_ALLOW_RUN_AS_ROOT" in launch.environment) == (not command.startswith("srun"))
+    assert ("OMPI_ALLOW_RUN_AS_ROOT" in launch.environment) == (expected.split()[0] not in ("srun", SHARDTUNE))
 
 
 def test_hosts() -> None:

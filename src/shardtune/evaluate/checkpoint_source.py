@@ -1,12 +1,14 @@
-"""The checkpoint to evaluate: one of a run of shardtune, or one that TensorFlow 1 left (research/inception, TF-Slim)."""
+"""Where weights come from: a run of shardtune, an export, or a checkpoint of TensorFlow 1 (research/inception, TF-Slim)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError
 from shardtune.evaluate.choice import choose_checkpoint
-from shardtune.evaluate.config import EvalConfig
+from shardtune.evaluate.exported import ExportedModel, find_exported
 from shardtune.model import checkpoint_file, tensorflow_files, weight_files
 
 OLD_IMAGE_SIZE = 299  # the default of research/inception's --image_size, and of TF-Slim's inception_v3
@@ -14,14 +16,18 @@ OLD_IMAGE_SIZE = 299  # the default of research/inception's --image_size, and of
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that fits the data set.
+    """The weights of a network, and what is known about them.
 
     Attributes:
-        directory: of the run, or of the files of TensorFlow.
-        path: see `weight_files.read`.
+        directory: of the run, of the export, or of the files of TensorFlow.
+        path: see `weight_files.read`; or of the exported model.
         step: the steps of training before it.
         image_size: pixels of each side of the images that its network sees.
-        averaged: whether to evaluate averaged weights.
+        averaged: whether to take, or to have taken, averaged weights.
+        num_classes: the background class included.
+        labels: the classes without the background class; None where they are not known.
+        run_config: config.json of its run, if it has one.
+        exported: it, if it was exported.
         notes: sentences about which it is, and about what it does not say and what is taken instead.
     """
 
@@ -30,34 +36,78 @@ class Checkpoint:
     step: int
     image_size: int
     averaged: bool
+    num_classes: int
+    labels: Sequence[str] | None = None
+    run_config: Mapping[str, Any] | None = None
+    exported: ExportedModel | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def eval_dir(self) -> Path:
+        """Where the results of its evaluation go, unless another directory is given."""
+        folder = self.directory / "eval"
+        return folder / self.path.name if self.exported else folder
 
-def find_checkpoint(config: EvalConfig, data_dir: Path, manifest: Manifest) -> Checkpoint | None:
-    """The checkpoint of `config.checkpoint_dir` that --checkpoint chooses; with --run_once=False the newest. None if there is
-    none yet.
+    def check_classes(self, data_dir: Path, manifest: Manifest) -> None:
+        """Check that it was trained on the classes of a data set, as far as that is known.
+
+        Raises:
+            CheckpointError: it was trained on others.
+        """
+        advice = "Choose the data set that it was trained on with --data_dir."
+        if self.labels is not None and list(self.labels) != list(manifest.labels):
+            raise CheckpointError(
+                f"{self.path} was trained on the classes {list(self.labels)}, but {data_dir} has {manifest.labels}.", advice
+            )
+        if self.num_classes != manifest.num_classes:
+            if self.num_classes == len(manifest.labels):
+                advice = (
+                    "It seems to have no background class, as TF-Slim's for its own data sets: shardtune cannot use such a one."
+                )
+            raise CheckpointError(
+                f"The checkpoint {self.path} has {self.num_classes} outputs, but {data_dir} needs {manifest.num_classes} "
+                f"({len(manifest.labels)} classes and the background).",
+                advice,
+            )
+
+
+def find_checkpoint(path: Path, choice: str | None, *, ema: bool, image_size: int | None = None) -> Checkpoint | None:
+    """The checkpoint at `path`, or None if there is none yet.
+
+    Args:
+        path: a run, an export, or what TensorFlow left.
+        choice: see `choose_checkpoint`.
+        ema: take averaged weights, where there are some.
+        image_size: another than that of the training.
 
     Raises:
-        CheckpointError: it cannot be read, is of other classes than the data set, or there are others than the chosen one.
+        CheckpointError: it cannot be read, or there are others than the chosen one.
     """
-    if config.checkpoint_dir.suffix == ".safetensors":
-        raise CheckpointError(f"{config.checkpoint_dir} is one checkpoint of a run.", "Give the run, and --checkpoint STEP.")
-    run, notes = checkpoint_file.run_directory(config.checkpoint_dir), list[str]()
-    if chosen := choose_checkpoint(run, config.checkpoint if config.run_once else "last", notes.append):
-        return _of_run(run, *chosen, notes, config, data_dir, manifest)
-    prefix = tensorflow_files.newest(config.checkpoint_dir)
-    return _of_tensorflow(prefix, config, data_dir, manifest) if prefix else None
+    if path.suffix == ".safetensors":
+        raise CheckpointError(f"{path} is one checkpoint of a run.", "Give the run, and --checkpoint STEP.")
+    run, notes = checkpoint_file.run_directory(path), list[str]()
+    if chosen := choose_checkpoint(run, choice, notes.append):
+        return _of_run(run, *chosen, notes, ema, image_size)
+    if exported := find_exported(path):
+        _check_that_it_has_no_others(path, "an export", choice)
+        return _of_export(exported, ema, image_size)
+    if prefix := tensorflow_files.newest(path):
+        _check_that_it_has_no_others(path, "a checkpoint of TensorFlow", choice)
+        return _of_tensorflow(prefix, ema, image_size)
+    return None
 
 
-def find_data_directory(config: EvalConfig) -> Path | None:
-    """The data set on which the run in `config.checkpoint_dir` was trained, or None if there is no run yet.
+def find_data_directory(path: Path) -> Path | None:
+    """The data set on which the run at `path` was trained, or None if there is no run yet.
 
     Raises:
-        DataError: it is not there, or `config.checkpoint_dir` does not say which it is.
+        DataError: it is not there, or `path` does not say which it is.
     """
-    run = checkpoint_file.run_directory(config.checkpoint_dir)
+    run = checkpoint_file.run_directory(path)
     if not (run / checkpoint_file.RUN_CONFIG_NAME).exists():
-        if tensorflow_files.newest(config.checkpoint_dir):
+        if find_exported(path):
+            raise DataError(f"The export {path} does not name the data set of its training.", "Name it with --data_dir.")
+        if tensorflow_files.newest(path):
             raise DataError("Checkpoints of TensorFlow do not name the data set of their training.", "Name it with --data_dir.")
         return None
     data_dir = Path(str(checkpoint_file.load_run_config(run)["config"].get("data_dir")))
@@ -68,9 +118,9 @@ def find_data_directory(config: EvalConfig) -> Path | None:
     return data_dir
 
 
-def no_checkpoint_error(config: EvalConfig) -> CheckpointError:
+def no_checkpoint_error(path: Path) -> CheckpointError:
     """The error where `find_checkpoint` finds none."""
-    run = checkpoint_file.run_directory(config.checkpoint_dir)
+    run = checkpoint_file.run_directory(path)
     if (run / checkpoint_file.RUN_CONFIG_NAME).exists():
         return CheckpointError(f"The run in {run} has no checkpoint yet.", "Run shardtune train first.")
     if name := tensorflow_files.named_in_state(run):
@@ -80,48 +130,62 @@ def no_checkpoint_error(config: EvalConfig) -> CheckpointError:
         )
     return CheckpointError(
         f"{run} is no run directory: it has no {checkpoint_file.RUN_CONFIG_NAME}.",
-        "Give the --train_dir of a run, or a checkpoint of TensorFlow: its directory, or its path without the suffix.",
+        "Give the --train_dir of a run, an export, or a checkpoint of TensorFlow: its directory, or its path without suffix.",
     )
 
 
-def _of_run(
-    run: Path, step: int, path: Path, notes: list[str], config: EvalConfig, data_dir: Path, manifest: Manifest
-) -> Checkpoint:
+def _of_run(run: Path, step: int, path: Path, notes: list[str], ema: bool, image_size: int | None) -> Checkpoint:
     run_config = checkpoint_file.load_run_config(run)
-    if run_config["labels"] != manifest.labels:
-        raise CheckpointError(
-            f"The run in {run} was trained on the classes {run_config['labels']}, but {data_dir} has {manifest.labels}.",
-            "Choose the data set of the run with --data_dir.",
-        )
-    image_size = config.image_size or run_config["config"]["image_size"]
-    return Checkpoint(run, path, step, image_size, config.ema, tuple(notes))
+    labels = run_config["labels"]
+    size = image_size or run_config["config"]["image_size"]
+    return Checkpoint(run, path, step, size, ema, 1 + len(labels), labels, run_config, notes=tuple(notes))
 
 
-def _of_tensorflow(prefix: Path, config: EvalConfig, data_dir: Path, manifest: Manifest) -> Checkpoint:
-    if config.checkpoint not in (None, "last"):
+def _of_export(exported: ExportedModel, ema: bool, image_size: int | None) -> Checkpoint:
+    own_size, training = exported.description["image_size"], exported.description["provenance"]
+    if image_size not in (None, own_size):
         raise CheckpointError(
-            f"--checkpoint {config.checkpoint} chooses a checkpoint of a run; {config.checkpoint_dir} has TensorFlow's.",
-            "Give the path of one as --checkpoint_dir, without its suffix.",
+            f"{exported.path} takes images of {own_size} pixels, not of {image_size}.", "Leave out --image_size."
         )
+    if training["averaged"] and not ema:
+        raise CheckpointError(
+            f"{exported.path} has the averaged weights and no others.", "Leave out --no_ema, or export with --no_ema."
+        )
+    labels = exported.labels
+    return Checkpoint(
+        exported.path.parent,
+        exported.path,
+        training["step"],
+        own_size,
+        training["averaged"],
+        1 + len(labels),
+        labels,
+        exported=exported,
+        notes=(f"It was exported from step {training['step']} of the run {training['run']}.",),
+    )
+
+
+def _of_tensorflow(prefix: Path, ema: bool, image_size: int | None) -> Checkpoint:
     summary = weight_files.describe_tensorflow(prefix)
-    if summary.num_classes != manifest.num_classes:
-        advice = "Choose the data set that it was trained on with --data_dir."
-        if summary.num_classes == len(manifest.labels):
-            advice = "It seems to have no background class, as TF-Slim's for its own data sets: eval cannot measure such a one."
-        raise CheckpointError(
-            f"The checkpoint {prefix} has {summary.num_classes} outputs, but {data_dir} needs {manifest.num_classes} "
-            f"({len(manifest.labels)} classes and the background).",
-            advice,
-        )
-    notes = [f"It has no names of classes: its outputs are taken for the classes of {data_dir} in their order."]
-    if config.ema and not summary.has_averages:
-        notes.append("It has no averaged weights: those of its last step are evaluated.")
     step = tensorflow_files.step_in_name(prefix)  # as in 2016, whose trainer saved a global_step of 2000 in model.ckpt-1999
+    averages = "It has no averaged weights: those of its last step are taken."
     return Checkpoint(
         prefix.parent,
         prefix,
         summary.step if step is None else step,
-        config.image_size or OLD_IMAGE_SIZE,
-        config.ema and summary.has_averages,
-        tuple(notes),
+        image_size or OLD_IMAGE_SIZE,
+        ema and summary.has_averages,
+        summary.num_classes,
+        notes=(
+            "It has no names of classes: its outputs are taken for the classes of the data set in their order.",
+            *([averages] if ema and not summary.has_averages else []),
+        ),
     )
+
+
+def _check_that_it_has_no_others(path: Path, kind: str, choice: str | None) -> None:
+    if choice not in (None, "last"):
+        raise CheckpointError(
+            f"--checkpoint {choice} chooses a checkpoint of a run, but {path} is {kind}.",
+            "Give the path of another one as --checkpoint_dir.",
+        )

@@ -18,18 +18,13 @@ from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.evaluation import Evaluation
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.evaluate.names import NamingReader
+from shardtune.evaluate.network import build_inception, open_network
 from shardtune.input.pipeline import InputOptions
-from shardtune.model import inception, pretrained
 from shardtune.runtime import devices
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 T = TypeVar("T")
-
-
-def build_inception(num_classes: int, image_size: int) -> Any:
-    """The network as evaluation needs it: without the auxiliary head, which only fits the image size of its training."""
-    return inception.build(num_classes, image_size, auxiliary_head=False)
 
 
 def evaluate(config: EvalConfig, world: World, build_model: Callable[[int, int], Any] = build_inception) -> None:
@@ -43,24 +38,24 @@ def evaluate(config: EvalConfig, world: World, build_model: Callable[[int, int],
     """
     num_threads = devices.configure_devices(world)
     data_dir = config.data_dir or world.broadcast_from_root(
-        partial(_wait_for, config, world, partial(find_data_directory, config))
+        partial(_wait_for, config, world, partial(find_data_directory, config.checkpoint_dir))
     )
     manifest, records, checkpoint = world.broadcast_from_root(lambda: _load_inputs(config, data_dir, world))
-    model = build_model(manifest.num_classes, checkpoint.image_size)
+    network = open_network(checkpoint, config.batch_size, num_threads, build_model)
     evaluation = Evaluation(
         config=config,
         world=world,
         data_dir=data_dir,
-        eval_dir=config.eval_dir or checkpoint.directory / "eval",
+        eval_dir=config.eval_dir or checkpoint.eval_dir,
         manifest=manifest,
         reader=NamingReader(data_dir, manifest, config.subset, records, config.on_corrupt),
-        evaluator=Evaluator(model, config.batch_size),
+        evaluator=Evaluator(network),
         options=InputOptions(checkpoint.image_size, num_threads, device=devices.device()),
         provenance={"shardtune": __version__, "data_dir": str(data_dir), "data_sha256": manifest.sha256},
     )
     world.guard.set_timeout(config.hang_timeout)
     while True:
-        pretrained.restore(model, checkpoint.path, averaged=checkpoint.averaged)
+        network.restore(checkpoint)
         print_on_root(world, f"Successfully loaded model from {checkpoint.path} at step={checkpoint.step}.")
         for note in checkpoint.notes:
             print_on_root(world, note)
@@ -81,13 +76,22 @@ def _load_inputs(config: EvalConfig, data_dir: Path, world: World) -> tuple[Mani
     manifest, records = open_data_set(data_dir, world)
     if not manifest.examples(config.subset):
         raise _empty_split_error(data_dir, manifest, config.subset)
-    checkpoint = _wait_for(config, world, partial(find_checkpoint, config, data_dir, manifest))
+    checkpoint = _wait_for(config, world, partial(_find_checkpoint, config, data_dir, manifest))
     return manifest, records[config.subset], checkpoint
+
+
+def _find_checkpoint(config: EvalConfig, data_dir: Path, manifest: Manifest) -> Checkpoint | None:
+    """The chosen checkpoint, or with --run_once=False the newest; None if there is none yet."""
+    choice = config.checkpoint if config.run_once else "last"
+    checkpoint = find_checkpoint(config.checkpoint_dir, choice, ema=config.ema, image_size=config.image_size)
+    if checkpoint:
+        checkpoint.check_classes(data_dir, manifest)
+    return checkpoint
 
 
 def _find_another(config: EvalConfig, data_dir: Path, manifest: Manifest, last_step: int) -> Checkpoint | None:
     """The newest checkpoint, unless it is that of `last_step`."""
-    newest = find_checkpoint(config, data_dir, manifest)
+    newest = _find_checkpoint(config, data_dir, manifest)
     return newest if newest and newest.step != last_step else None
 
 
@@ -99,7 +103,7 @@ def _wait_for(config: EvalConfig, world: World, find: Callable[[], T | None], *,
     """
     found = find()
     if found is None and config.run_once:
-        raise no_checkpoint_error(config)
+        raise no_checkpoint_error(config.checkpoint_dir)
     if found is None and is_announced:
         print_on_root(world, f"No checkpoint file found in {config.checkpoint_dir}: waiting for one.")
     while found is None:

@@ -12,12 +12,14 @@ class EvalConfig:
     """Measure precision@1 and recall@5 of a run, and more, on every example once, with any number of workers."""
 
     checkpoint_dir: Path
-    """The train_dir of a run, or its checkpoints folder; or what research/inception (2016) or TF-Slim left: the directory, or
-    one checkpoint in it (old/model.ckpt-1999). The order of its classes must be that of the data set."""
+    """--model is the same flag. The train_dir of a run, or its checkpoints folder; or an export, or one model in it
+    (export/model.onnx); or what research/inception (2016) or TF-Slim left: the directory, or one checkpoint in it
+    (old/model.ckpt-1999). The order of its classes must be that of the data set."""
     data_dir: Path | None = None
     """Data directory with the examples to evaluate (default: that of the run)."""
     eval_dir: Path | None = None
-    """Directory for eval.json and predictions.csv; it is created if it does not exist (default: eval in the train_dir)."""
+    """Directory for eval.json and predictions.csv; it is created if it does not exist (default: eval in the
+    train_dir, or in the export)."""
     checkpoint: str | None = None
     """best by validation, last, or the step of one (default: best where the run was validated, else last)."""
     subset: Split = "validation"

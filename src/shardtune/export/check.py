@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shardtune.errors import ExportError
+from shardtune.evaluate.exported import Probabilities
 from shardtune.export.facts import Comparison
 from shardtune.export.functions import TOP, Functions
-from shardtune.export.predictors import Probabilities
 from shardtune.export.trained import TrainedModel
 from shardtune.input.pipeline import InputOptions, evaluation_batches
 from shardtune.runtime.world import World

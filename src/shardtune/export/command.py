@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.errors import DataError
+from shardtune.evaluate.exported import DESCRIPTION_NAME, VERSION
 from shardtune.evaluate.result import MATRIX
 from shardtune.export import card, formats, trained
 from shardtune.export.check import Reference, compare
@@ -17,7 +18,6 @@ from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 
-VERSION = 1
 NOT_COPIED = {MATRIX, "provenance"}  # of eval.json: the one is long, the other has paths of this machine
 
 
@@ -38,7 +38,10 @@ def export(config: ExportConfig, world: World) -> None:
 def _export(config: ExportConfig, world: World) -> None:
     output = config.output_directory.resolve()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DataError(f"{output} exists already.", "Remove it, or choose another --output_directory.")
+        if not config.overwrite:
+            raise DataError(f"{output} exists already.", "Choose another --output_directory, or pass --overwrite.")
+        if not (output / DESCRIPTION_NAME).is_file():
+            raise DataError(f"{output} is no export that could be replaced.", "Choose another --output_directory.")
     if output.is_mount() or output == Path.cwd():
         raise DataError(f"{output} cannot be renamed to.", "Choose an --output_directory within it.")
     tf.config.set_visible_devices([], "GPU")  # cores compute the same everywhere, and need not be free of other jobs
@@ -47,7 +50,7 @@ def _export(config: ExportConfig, world: World) -> None:
     functions = Functions(model)
     print_on_root(world, f"Exporting step {model.step} of {model.run} as {', '.join(config.format)}.")
     reference = Reference.of(model, functions, heartbeat)
-    with atomic_directory(output) as folder:
+    with atomic_directory(output, replace=config.overwrite) as folder:
         checks: dict[str, Comparison] = {}
         for kind in dict.fromkeys(config.format):
             formats.write(kind, model, functions, folder, heartbeat)
@@ -55,7 +58,7 @@ def _export(config: ExportConfig, world: World) -> None:
                 checks[name] = compare(folder / name, bound, model, reference, heartbeat)
                 print_on_root(world, f"{name}: {checks[name]}.")
         (folder / "labels.txt").write_text("".join(f"{name}\n" for name in model.classes), encoding="utf-8")
-        write_json(folder / "model.json", _describe(model, checks, folder))
+        write_json(folder / DESCRIPTION_NAME, _describe(model, checks, folder))
         (folder / "README.md").write_text(card.render(model, checks), encoding="utf-8")
     print_on_root(world, f"Exported to {output}; README.md there says how to run it.")
 
@@ -65,6 +68,7 @@ def _describe(model: trained.TrainedModel, checks: dict[str, Comparison], folder
     return {
         "version": VERSION,
         "classes": model.classes,
+        "labels": model.manifest.labels,
         "image_size": model.image_size,
         "preprocessing": card.PREPROCESSING,
         "models": {name: {"bytes": _bytes_of(folder / name), "check": check.to_json_dict()} for name, check in checks.items()},

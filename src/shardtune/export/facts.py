@@ -51,7 +51,7 @@ class ModelFacts:
     def conversion(self) -> dict[str, Any]:
         """The options of `build` that decide the pixels of its images; empty where another tool wrote the shards."""
         options = self.manifest.provenance
-        return {name: options[name] for name in ("exif", "max_side") if name in options}
+        return {name: options[name] for name in ("exif", "max_side", "quality") if name in options}
 
     @property
     def first_class(self) -> int:

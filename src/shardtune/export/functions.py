@@ -18,8 +18,8 @@ class Functions:
         probabilities: float32 [n, size, size, 3] in −1 to 1 → float32 [n, classes], computed as `eval` computes logits.
         of_crops: {"crops": float32 [n, size, size, 3] in 0 to 255} → {"probabilities": float32 [n, classes]}.
         of_images: the same of {"images": float32 [n, h, w, 3]}, whole images, of which it takes the central crop.
-        signatures: of a SavedModel; each gives {"classes": string [n, k], "probabilities": float32 [n, k]}, the most probable
-            first, k = 5 or all classes.
+        signatures: of a SavedModel. "crops" is `of_crops`; the others give {"classes": string [n, k], "probabilities": float32
+            [n, k]}, the most probable first, k = 5 or all classes.
     """
 
     def __init__(self, trained: TrainedModel) -> None:
@@ -58,6 +58,7 @@ class Functions:
                 lambda images: best(central_crop_of_decoded(images, size)), tf.TensorSpec(images, tf.float32, "images")
             ),
             "examples": _function(best_of_examples, tf.TensorSpec([None], tf.string, "examples")),
+            "crops": self.of_crops,
         }
 
     def save(self, signatures: Any, folder: Path | str) -> None:

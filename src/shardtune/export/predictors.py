@@ -1,18 +1,16 @@
-"""Load an export with what loads it elsewhere, and compute probabilities of JPEGs with it."""
+"""Compute probabilities of JPEGs with an export, by the inputs that it has for people: files, or what comes nearest to them."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shardtune.evaluate.exported import Probabilities, load_keras, load_onnx, load_tflite
 from shardtune.input.augment import central_crop, central_part
-from shardtune.runtime.frameworks import keras, tf
+from shardtune.runtime.frameworks import tf
 
-Probabilities = npt.NDArray[np.float32]  # [n, classes]; NaN where an export does not give them out
-Predict = Callable[[list[bytes]], Probabilities]
+Predict = Callable[[list[bytes]], Probabilities]  # NaN where an export does not give them out
 
 
 def load(path: Path, classes: Sequence[str], image_size: int) -> Predict:
@@ -26,8 +24,10 @@ def load(path: Path, classes: Sequence[str], image_size: int) -> Predict:
     if path.is_dir():
         return _load_saved_model(path, classes)
     if path.suffix == ".onnx":
-        return _load_onnx(path)
-    predict = _load_keras(path) if path.suffix == ".keras" else _load_tflite(path)
+        run = load_onnx(path)
+        # One by one: they have many sizes.
+        return lambda jpegs: np.concatenate([run(whole_image(jpeg)[np.newaxis]) for jpeg in jpegs])
+    predict = load_keras(path) if path.suffix == ".keras" else load_tflite(path)
     return lambda jpegs: predict(np.stack([(central_crop(jpeg, image_size) + 1.0) * 127.5 for jpeg in jpegs]))
 
 
@@ -43,30 +43,6 @@ def _load_saved_model(path: Path, classes: Sequence[str]) -> Predict:
         return probabilities
 
     return predict
-
-
-def _load_onnx(path: Path) -> Predict:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def predict(jpegs: list[bytes]) -> Probabilities:
-        images = ([whole_image(jpeg)] for jpeg in jpegs)  # one by one: they have many sizes
-        return np.concatenate([session.run(["probabilities"], {"images": np.array(image)})[0] for image in images])
-
-    return predict
-
-
-def _load_keras(path: Path) -> Callable[[Any], Probabilities]:
-    model = keras.models.load_model(path)
-    return lambda crops: np.asarray(model(crops, training=False))
-
-
-def _load_tflite(path: Path) -> Callable[[Any], Probabilities]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that it will move to another package
-        run = tf.lite.Interpreter(str(path)).get_signature_runner()
-    return lambda crops: np.asarray(run(crops=crops)["probabilities"])
 
 
 def whole_image(jpeg: bytes) -> npt.NDArray[np.float32]:

@@ -11,6 +11,7 @@ from shardtune.errors import UsageError
 from shardtune.flags.flags2016 import FLAGS_2016, Fixed, Kept, Rescaled, Treatment, Unused
 
 FLAG = re.compile(r"--?([a-zA-Z][\w-]+)(?:=(.*))?", re.DOTALL)
+SYNONYMS = {"model": "checkpoint_dir"}  # which may be an export, too
 TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -60,6 +61,8 @@ class _Rewriting:
 
     def _resolve(self, name: str) -> tuple[str, bool]:
         """The flag that a name means, and whether it is the `no` of a boolean one."""
+        if name not in self._fields and SYNONYMS.get(name) in self._fields:
+            return SYNONYMS[name], False
         for prefix in ("no_", "no"):
             if name not in self._fields and name.startswith(prefix) and name.removeprefix(prefix) in self._booleans:
                 return name.removeprefix(prefix), True

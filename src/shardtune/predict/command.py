@@ -3,21 +3,20 @@
 import io
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import Manifest
-from shardtune.errors import CheckpointError, DataError, UsageError
-from shardtune.evaluate.choice import choose_checkpoint
-from shardtune.evaluate.command import build_inception
-from shardtune.evaluate.evaluator import Evaluator
+from shardtune.errors import DataError, UsageError
+from shardtune.evaluate.checkpoint_source import Checkpoint, find_checkpoint, no_checkpoint_error
+from shardtune.evaluate.network import build_inception, open_network
 from shardtune.evaluate.predictions import BACKGROUND
 from shardtune.images.pixels import ImageOptions
-from shardtune.model import checkpoint_file, pretrained
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.formats import Formatter, Prediction, choose_format
 from shardtune.predict.listing import Item, Listing, list_items
@@ -46,14 +45,16 @@ def predict(config: PredictConfig, world: World, build_model: Callable[[int, int
         output: IO[bytes] = sys.stdout.buffer
         if config.output and world.is_root:
             output = stack.enter_context(atomic_write(config.output.resolve()))
-        model = build_model(len(trained.class_names), trained.image_size)
-        pretrained.restore(model, trained.checkpoint, averaged=config.ema)
+        network = open_network(trained.checkpoint, config.batch_size, num_threads, build_model)
+        network.restore(trained.checkpoint)
         world.guard.set_timeout(config.hang_timeout)
         threads = ThreadPoolExecutor(num_threads)
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        reader = PictureReader(trained.image_size, trained.image_options, config.subset)
-        predictor = Predictor(world, reader, Evaluator(model, config.batch_size), threads, config.batch_size, config.top_k)
-        writing = _Writing(config, world, trained.class_names, output)
+        reader = PictureReader(trained.checkpoint.image_size, trained.image_options, config.subset)
+        top_k = min(config.top_k, trained.num_outputs)
+        predictor = Predictor(world, reader, network, threads, config.batch_size, top_k)
+        chosen = choose_format(config.format, config.output is not None)
+        writing = _Writing(config, world, Formatter(chosen, trained.class_names, top_k), output)
         for predictions in predictor.run(writing.take):
             writing.write(predictions)
     world.run_on_root(writing.finish)
@@ -65,45 +66,71 @@ class _Trained:
 
     Attributes:
         class_names: by label, that of the background class included.
-        image_options: with which the run's data set was built.
+        num_outputs: classes that it gives out: an export may leave out the background class.
+        image_options: with which the images of its training were made.
     """
 
-    checkpoint: Path
-    image_size: int
+    checkpoint: Checkpoint
     class_names: list[str]
+    num_outputs: int
     image_options: ImageOptions
 
 
 def _find_trained(config: PredictConfig, world: World) -> _Trained:
+    """What `config` names.
+
+    Raises:
+        UsageError: --output is no place for a file.
+        CheckpointError: there is no checkpoint.
+        DataError: it does not name its classes, and there is no data set that does.
+    """
     if config.output and exists(config.output) and not config.output.is_file():
         raise UsageError(f"--output {config.output} is no regular file.", "Leave it out: predictions then go to stdout.")
-    run = checkpoint_file.run_directory(config.checkpoint_dir)
-    run_config = checkpoint_file.load_run_config(run)
-    chosen = choose_checkpoint(run, config.checkpoint, lambda text: print_on_root(world, text, sys.stderr))
-    if chosen is None:
-        raise CheckpointError(f"The run in {run} has no checkpoint yet.", "Run shardtune train first.")
-    names, options = run_config["labels"], ImageOptions()
+    checkpoint = find_checkpoint(config.checkpoint_dir, config.checkpoint, ema=config.ema)
+    if checkpoint is None:
+        raise no_checkpoint_error(config.checkpoint_dir)
+    for note in checkpoint.notes:
+        print_on_root(world, note, sys.stderr)
+    if checkpoint.exported:
+        exported = checkpoint.exported
+        background = [BACKGROUND][: exported.first_class]
+        names, options = [*background, *exported.classes], _image_options(exported.description["conversion"])
+        return _Trained(checkpoint, names, len(exported.classes), options)
+    if checkpoint.run_config:
+        return _of_run(checkpoint, checkpoint.run_config, config, world)
+    if config.data_dir is None:
+        raise DataError("Checkpoints of TensorFlow do not name their classes.", "Name their data set with --data_dir.")
+    manifest, _ = open_data_set(config.data_dir, world)
+    checkpoint.check_classes(config.data_dir, manifest)
+    return _Trained(checkpoint, [BACKGROUND, *manifest.titles], checkpoint.num_classes, _image_options(manifest.provenance))
+
+
+def _of_run(checkpoint: Checkpoint, run_config: Mapping[str, Any], config: PredictConfig, world: World) -> _Trained:
+    """A checkpoint of a run, with the words for classes and the options of its data set, if that is there."""
     data_dir = config.data_dir or Path(str(run_config["config"].get("data_dir")))
     try:
         manifest = Manifest.load(data_dir)
     except (DataError, OSError):
         manifest = None
     if manifest and manifest.sha256 == run_config["data_sha256"]:
-        names = manifest.titles
-        stored = {name: manifest.provenance[name] for name in ("exif", "max_side", "quality") if name in manifest.provenance}
-        options = ImageOptions(**stored)
+        names, options = manifest.titles, _image_options(manifest.provenance)
     else:
+        names, options = run_config["labels"], ImageOptions()
         text = f"{data_dir} is not the data set of the run as shardtune build left it: images are prepared as by its defaults."
         print_on_root(world, f"{text} Name that data set with --data_dir.", sys.stderr)
-    return _Trained(chosen[1], run_config["config"]["image_size"], [BACKGROUND, *names], options)
+    return _Trained(checkpoint, [BACKGROUND, *names], checkpoint.num_classes, options)
+
+
+def _image_options(provenance: Mapping[str, Any]) -> ImageOptions:
+    """The options of `build` that are known."""
+    return ImageOptions(**{name: provenance[name] for name in ("exif", "max_side", "quality") if name in provenance})
 
 
 class _Writing:
     """What rank 0 does: it lists the images, and writes and counts the predictions. Elsewhere it does nothing."""
 
-    def __init__(self, config: PredictConfig, world: World, class_names: list[str], output: IO[bytes]) -> None:
-        self._world, self._output = world, output
-        self._formatter = Formatter(choose_format(config.format, config.output is not None), class_names, config.top_k)
+    def __init__(self, config: PredictConfig, world: World, formatter: Formatter, output: IO[bytes]) -> None:
+        self._world, self._output, self._formatter = world, output, formatter
         self._images = self._unreadable = 0
         self._started = self._last_line = time.monotonic()
         if world.is_root:

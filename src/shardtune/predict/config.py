@@ -17,7 +17,8 @@ class PredictConfig:
     """Say which classes images show, with any number of workers: files, folders, a data set, or paths from another program."""
 
     checkpoint_dir: Path
-    """The train_dir of a run, or its checkpoints folder."""
+    """--model is the same flag. The train_dir of a run, or its checkpoints folder; or an export, or one model in it
+    (export/model.onnx); or what research/inception (2016) or TF-Slim left, with the --data_dir whose classes it has."""
     paths: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATHS", help_behavior_hint="")]] = ()
     """Files; folders, with all below them; patterns ('photos/**/*.jpg'); data directories; - for paths on stdin, one a line."""
     top_k: int = 5

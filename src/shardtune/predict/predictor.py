@@ -9,7 +9,7 @@ import numpy as np
 
 from shardtune.errors import CheckpointError
 from shardtune.evaluate.counts import top_classes
-from shardtune.evaluate.evaluator import Evaluator
+from shardtune.evaluate.network import Network
 from shardtune.evaluate.predictions import log_softmax
 from shardtune.predict.formats import Prediction
 from shardtune.predict.listing import Item
@@ -21,17 +21,17 @@ ROUNDS_AHEAD = 1  # whose images are read while the network computes those of an
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts images with one network.
+    """Predicts images.
 
     Attributes:
         threads: read images.
-        batch_size: that of the evaluator.
+        batch_size: that of the network.
         top_k: classes of each prediction.
     """
 
     world: World
     reader: PictureReader
-    evaluator: Evaluator
+    network: Network
     threads: Executor
     batch_size: int
     top_k: int
@@ -65,7 +65,7 @@ class Predictor:
             self.world.guard.heartbeat("reading images")
             pictures.append(future.result())
         self.world.guard.heartbeat("predicting", compiles=True)  # with the first picture of this rank
-        logits = self.evaluator.logits(np.array([each.pixels for each in pictures if each.pixels is not None]))
+        logits = self.network.logits(np.array([each.pixels for each in pictures if each.pixels is not None]))
         if not np.isfinite(logits).all():
             raise CheckpointError("The network does not compute finite numbers.", "Choose another one: --checkpoint STEP.")
         top = top_classes(logits, self.top_k)

@@ -92,24 +92,30 @@ def atomic_write(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A new directory that is renamed to `path` when the block ends without an error, with all that it holds on disk.
 
     A killed process leaves it beside `path`, under a name that begins with a dot and ends in .tmp.
 
+    Args:
+        replace: a directory `path` is renamed in the same way at the end, and removed when the new one has its name.
+
     Raises:
-        OSError: `path` exists and is no empty directory, or something cannot be written.
+        OSError: `path` exists and is no empty directory, without `replace`; or something cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    temporary, replaced = (path.parent / f".{path.name}.{secrets.token_hex(8)}.tmp" for _ in range(2))
     temporary.mkdir()
     try:
         yield temporary
         for written in temporary.rglob("*"):
             sync_path(written)
         sync_path(temporary)
+        if replace and path.exists():
+            path.rename(replaced)
         temporary.rename(path)
         sync_path(path.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -11,6 +11,7 @@ from shardtune.supervise.hosts import Host, count_processes, format_hosts
 from shardtune.supervise.machine import Machine
 
 HOROVOD_COMMANDS = ("train", "eval", "predict")  # all others talk over MPI
+ONE_PROCESS_COMMANDS = ("export", "report")
 LAUNCHER_ENVIRONMENT = {
     # For Open MPI: as many ranks as are asked for, even on fewer cores; in a container everything belongs to root.
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
@@ -30,7 +31,7 @@ class Launch:
 
 
 def compose_launch(config: SuperviseConfig, hosts: Sequence[Host], machine: Machine) -> Launch:
-    """Put a launcher in front of the command, unless it brings its own.
+    """Put a launcher in front of the command, unless it brings its own or is one process.
 
     Args:
         hosts: empty for this machine alone.
@@ -42,6 +43,8 @@ def compose_launch(config: SuperviseConfig, hosts: Sequence[Host], machine: Mach
         return Launch(config.command)
     command = (machine.find_program(config.command[0]), *config.command[1:])  # other hosts have no PATH of ours
     subcommand = find_subcommand(config.command)
+    if subcommand in ONE_PROCESS_COMMANDS:
+        return Launch(command)
     if subcommand in HOROVOD_COMMANDS:
         processes = count_processes(hosts) if hosts else config.workers or machine.count_gpus() or 1
         launcher = choose_horovodrun(hosts, processes, config.interface, machine.is_local)

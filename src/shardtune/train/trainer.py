@@ -8,6 +8,7 @@ from typing import Any, Literal
 from shardtune.dataset.manifest import Split
 from shardtune.errors import StoppedError, TrainingError
 from shardtune.evaluate.evaluator import Evaluator
+from shardtune.evaluate.network import InceptionNetwork
 from shardtune.input.pipeline import InputOptions, evaluation_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.devices import device
@@ -52,7 +53,7 @@ class Trainer:
         self.progress = progress
         self._first_step = progress.step
         self._steps = StepRunner(context, plan, readers["train"], state, progress.step)
-        self._evaluator = Evaluator(state.model, min(EVALUATION_BATCH, len(readers["validation"])))
+        self._evaluator = Evaluator(InceptionNetwork(state.model, min(EVALUATION_BATCH, len(readers["validation"]))))
         self._checkpoints: CheckpointManager | NullCheckpointManager = NullCheckpointManager()
         self._metrics: MetricsWriter | NullMetricsWriter = NullMetricsWriter()
         if self._world.is_root:

@@ -1,0 +1,57 @@
+"""Exports are evaluated and predict as the checkpoint does that they were made of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shardtune.evaluate.result import read_result
+from shardtune.export.formats import BOUNDS
+from tests.export.conftest import Exported, needs_onnx
+from tests.launching import shardtune
+
+MODELS = [
+    ("exported", "saved_model"),
+    ("exported", "model.keras"),
+    pytest.param("in_all_formats", "model.onnx", marks=[needs_onnx, pytest.mark.exhaustive]),
+    *(
+        pytest.param("in_all_formats", f"model.{kind}.tflite", marks=[pytest.mark.exhaustive])
+        for kind in ("float32", "float16", "int8")
+    ),
+]
+
+
+@pytest.mark.parametrize(("fixture", "name"), MODELS)
+def test_what_eval_and_predict_say_is_what_the_checkpoint_computes(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, fixture: str
+) -> None:
+    exported: Exported = request.getfixturevalue(fixture)
+    model, [bound] = exported.folder / name, [found[name] for found in BOUNDS.values() if name in found]
+    shardtune("eval", "--model", model, "--data_dir", exported.data, "--eval_dir", tmp_path)
+    result, predictions = read_result(tmp_path)
+    assert (result["step"], result["averaged"], result["image_size"], result["examples"]) == (6, True, 75, 21)
+    assert np.array_equal(predictions.labels, exported.labels)
+    given_out = predictions.top > 0  # the background class is not
+    assert given_out.sum(axis=1).tolist() == [3] * 21
+    expected = np.take_along_axis(np.pad(exported.probabilities, [(0, 0), (1, 0)]), predictions.top, axis=1)
+    assert np.abs(predictions.probabilities - expected).max() <= bound
+    own = np.take_along_axis(exported.probabilities, exported.labels[:, np.newaxis] - 1, axis=1)[:, 0]
+    assert np.abs(np.exp(-predictions.losses) - own).max() <= bound
+    output = tmp_path / "predictions.jsonl"
+    shardtune("predict", exported.data, "--model", model, "--format", "jsonl", "--output", output)
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [[each["label"] for each in line["predictions"]] for line in lines] == predictions.top[:, :3].tolist()
+    found = [[each["probability"] for each in line["predictions"]] for line in lines]
+    assert np.array_equal(found, predictions.probabilities[:, :3])
+    assert {each["class"] for line in lines for each in line["predictions"]} == {"blue", "green", "red"}
+
+
+def test_any_number_of_ranks_gives_the_same_bytes(exported: Exported, tmp_path: Path) -> None:
+    flags: tuple[Any, ...] = (exported.data, "--model", exported.folder / "saved_model", "--batch_size", 4)
+    for ranks in (1, 2):
+        output = ("--output", tmp_path / f"{ranks}.csv")
+        shardtune("predict", *flags, *output, launcher="mpirun" if ranks > 1 else "alone", ranks=ranks)
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+    assert len((tmp_path / "1.csv").read_text().splitlines()) == 22
