@@ -20,7 +20,7 @@ from shardtune.runtime.world import World
 from tests.distributed.training import TRAIN
 from tests.launching import shardtune
 from tests.model.checkpoints import V1, V2, Arrays, auxiliary_head, in_release_layout, save, stand_in
-from tests.records import by_tensorflow, fields, records
+from tests.records import by_tensorflow, fields
 from tests.research_inception import NAMES, image_example, imagenet_example, write_split
 
 
@@ -95,11 +95,13 @@ def test_its_checkpoint_predicts_what_it_is_evaluated_by(tmp_path: Path) -> None
     tensors = {name: stand_in(name, variable.shape) for name, variable in named_variables(weights).items()}
     prefix = save(tmp_path / "old" / "model.ckpt-1999", in_release_layout(tensors, tensors), V2)
     evaluated(data, prefix.parent)
-    for number, record in enumerate(records(data, "validation")):
+    shards = sorted(map(str, data.glob("validation-*")))
+    for number, record in enumerate(tf.data.TFRecordDataset(shards).as_numpy_iterator()):
         (tmp_path / f"{number:02}.jpg").write_bytes(fields(record)["image/encoded"])
     output = tmp_path / "predictions.csv"
     shardtune("predict", f"{tmp_path}/*.jpg", "--model", prefix, "--data_dir", data, "--output", output)
-    ours, its = ([*csv.DictReader(path.open())] for path in (output, prefix.parent / "eval" / "predictions.csv"))
+    texts = (path.read_text() for path in (output, prefix.parent / "eval" / "predictions.csv"))
+    ours, its = ([*csv.DictReader(text.splitlines())] for text in texts)
     columns = [f"{name}_{rank}" for rank in range(1, 6) for name in ("label", "class", "probability")]
     assert [[row[column] for column in columns] for row in ours] == [[row[column] for column in columns] for row in its]
     assert len({row["probability_1"] for row in ours}) > 1  # it tells images apart

@@ -48,6 +48,13 @@ class Checkpoint:
         folder = self.directory / "eval"
         return folder / self.path.name if self.exported else folder
 
+    @property
+    def files(self) -> list[Path]:
+        """All files that hold the weights."""
+        if self.path.is_dir():  # a SavedModel
+            return sorted(path for path in self.path.rglob("*") if path.is_file())
+        return tensorflow_files.files(self.path)
+
     def check_classes(self, data_dir: Path, manifest: Manifest) -> None:
         """Check that it was trained on the classes of a data set, as far as that is known.
 

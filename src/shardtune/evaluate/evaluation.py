@@ -27,7 +27,6 @@ from shardtune.evaluate.predictions import BACKGROUND, Predictions, write_predic
 from shardtune.evaluate.result import RESULT_NAME, Result, measure, write_result
 from shardtune.evaluate.temperature import LogitsFile, fit_temperature
 from shardtune.input.pipeline import EvaluationBatch, InputOptions, evaluation_batches
-from shardtune.model import tensorflow_files
 from shardtune.model.checkpoint_file import RUN_CONFIG_NAME
 from shardtune.runtime.files import hash_file, sha256_file
 from shardtune.runtime.progress import print_on_root
@@ -169,7 +168,7 @@ class Evaluation:
 def _digests(checkpoint: Checkpoint) -> dict[str, str | None]:
     """SHA-256 of the files of a checkpoint, as if they were one, and of the configuration of its run, if it has one."""
     digest, config = hashlib.sha256(), checkpoint.directory / RUN_CONFIG_NAME
-    for path in tensorflow_files.files(checkpoint.path):
+    for path in checkpoint.files:
         hash_file(path, digest)
     return {"checkpoint_sha256": digest.hexdigest(), "config_sha256": sha256_file(config) if config.exists() else None}
 
