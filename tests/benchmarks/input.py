@@ -28,7 +28,7 @@ from tests.input.shards import repeated
 from tests.launching import ENVIRONMENT
 
 AUGMENTATIONS: tuple[Augmentation, ...] = ("none", "light", "inception")
-KINDS = ("ours", "idiomatic", "limit")
+KINDS = ("ours", "late", "idiomatic", "limit")
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ class Hostile(mfusepy.Operations):
         self._log = log.open("a", buffering=1, encoding="utf-8")
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._gathering, self._reads = threading.Condition(), 0
         self._names: dict[str, dict[str, int]] = {}  # of files in each folder that are durable, and their inodes
         self._content: dict[int, bytes] = {}  # of each inode, what is durable
         self._inodes = Path(f"{backing}.inodes")  # keeps them, so that none is given to another file
@@ -83,6 +84,12 @@ class Hostile(mfusepy.Operations):
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         self._enter("read", path)
+        with self._gathering:
+            self._reads += 1
+            self._gathering.notify_all()
+            if not self._gathering.wait_for(lambda: self._reads >= self._options.together, 60):
+                self._reads -= 1
+                raise OSError(errno.ETIMEDOUT, "the other reads did not come")
         return os.pread(fh, size, offset)
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:

@@ -30,6 +30,7 @@ class Options:
         garble: what is in the paths of files of which the first byte is stored as another, without an error; nothing: none.
         short: bytes that a write takes at most; 0: all.
         crash: whether it forgets at CRASH what was not synced. Folders are synced as they are made.
+        together: reads wait until there are so many at the same time, at most 9, and then never more; after a minute they fail.
     """
 
     flock: str = "ENOSYS"
@@ -39,6 +40,7 @@ class Options:
     garble: str = ""
     short: int = 0
     crash: bool = False
+    together: int = 0
 
 
 Mounter = Callable[[Path, Options], Path]

@@ -1,8 +1,6 @@
 """Random access to the records of a data set: one read for neighbours, every CRC checked, from any thread."""
 
-import os
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +9,9 @@ from shardtune.config import OnCorrupt
 from shardtune.dataset.manifest import Manifest, RecordIndex, Split, shard_changed_error
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
+from shardtune.input.open_files import OpenFiles, Request
 from shardtune.input.order import Indices
 
-MAX_OPEN_FILES = 128  # a process may often have no more than 1,024, and there may be more shards
 MAX_GAP_BYTES = 1 << 16  # reading a gap of this size takes less time than a second read: a photograph
 MAX_READ_BYTES = 1 << 23
 
@@ -48,7 +46,7 @@ class RecordReader:
                 self._stops[end - 1] = shard.bytes
         manifest.check_shards(directory, split)
         self._name = f"the {split} split of {directory}"
-        self._open = lru_cache(MAX_OPEN_FILES)(_OpenFile)
+        self._files = OpenFiles(self._paths)
         self._skips_corrupt = on_corrupt == "skip"
         self.corrupt: set[int] = set()
 
@@ -83,12 +81,14 @@ class RecordReader:
 
     def _read(self, indices: Indices) -> list[bytes | None]:
         """The examples with the numbers `indices`; None for those that are skipped."""
+        groups = list(self._coalesce_reads(np.unique(indices)))
+        spans = ((shard, int(self._starts[group[0]]), int(self._stops[group[-1]])) for shard, group in groups)
+        requests = [Request(shard, end - begin, begin) for shard, begin, end in spans]
         records: dict[int, bytes | None] = {}
-        for shard, group in self._coalesce_reads(np.unique(indices)):
-            begin = int(self._starts[group[0]])
-            data = memoryview(self._open(self._paths[shard]).read(int(self._stops[group[-1]]) - begin, begin))
+        for (shard, group), request, buffer in zip(groups, requests, self._files.read(requests), strict=True):
+            data = memoryview(buffer)
             for index in group.tolist():
-                record = data[self._starts[index] - begin : self._stops[index] - begin]
+                record = data[self._starts[index] - request.start : self._stops[index] - request.start]
                 records[index] = self._checked_record(shard, index, record)
         return [records[index] for index in indices.tolist()]
 
@@ -127,18 +127,3 @@ class RecordReader:
         if stored_crc(record) != self._crcs[index]:
             raise shard_changed_error(self._paths[shard], self._shards[shard], f"its record at byte {start} is a different one")
         return data
-
-
-class _OpenFile:
-    """An open file. It closes when neither a reader nor the cache of open files refers to it."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = -1  # for __del__, where opening fails
-        self._descriptor = os.open(path, os.O_RDONLY)
-
-    def read(self, size: int, start: int) -> bytes:
-        return os.pread(self._descriptor, size, start)
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
