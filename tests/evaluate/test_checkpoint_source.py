@@ -31,6 +31,7 @@ from tests.model.checkpoints import (
 )
 
 NOTE = "It has no names of classes: its outputs are taken for the classes of the data set in their order."
+SIZE = "It does not say for which size of images it is: 299 pixels are taken."
 NO_AVERAGES = "It has no averaged weights: those of its last step are taken."
 
 
@@ -83,7 +84,7 @@ def test_the_logits_are_those_of_the_same_weights_in_a_checkpoint_of_ours(
     prefix = save(tmp_path / "model.ckpt-1999", arrays, version)
     found = find(data, tmp_path, ema=ema)
     averaged = ema and kind != "slim"
-    notes = (NOTE, NO_AVERAGES) if ema and not averaged else (NOTE,)
+    notes = (NOTE, SIZE, NO_AVERAGES) if ema and not averaged else (NOTE, SIZE)
     assert found == Checkpoint(tmp_path, prefix, 1999, 299, averaged, 4, notes=notes)
     expected = logits(model, images, checkpoint_file.save(tmp_path, 1, averages if averaged else last), averaged=False)
     assert np.ptp(expected, axis=0).min() > 0  # they tell images apart

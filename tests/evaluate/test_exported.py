@@ -61,6 +61,11 @@ def test_of_several_models_one_is_chosen(tmp_path: Path) -> None:
 
 def test_what_is_no_export_is_none(tmp_path: Path) -> None:
     folder = export_of(tmp_path / "export")
+    for number, text in enumerate(("[1]", "null", '{"class_name": "Model", "keras_version": "2.4.0"}')):  # as old Keras wrote
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "model.json").write_text(text)
+        assert find_exported(tmp_path / str(number)) is None
+        assert find_exported(tmp_path / str(number) / "model.ckpt-5") is None
     assert [find_exported(path) for path in (tmp_path, folder / "labels.txt", tmp_path / "nowhere", Path())] == [None] * 4
 
 
@@ -68,13 +73,13 @@ def test_what_is_no_export_is_none(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("{", "cannot be read"),
-        ("[1]", "cannot be read"),
-        ("null", "cannot be read"),
-        ('{"classes": []}', "cannot be read"),
-        (json.dumps({**DESCRIPTION, "version": 2}), "has version 2, this shardtune reads version 1"),
-        (json.dumps({**DESCRIPTION, "classes": "one"}), "describes no export: a field has another type"),
-        (json.dumps({name: DESCRIPTION[name] for name in ("version", "classes")}), "cannot be read"),
         ("[" * 100_000, "cannot be read"),
+        (json.dumps({**DESCRIPTION, "version": 2}), "has version 2, this shardtune reads version 1"),
+        (json.dumps({**DESCRIPTION, "classes": "one"}), "describes no export: a field is missing or has another type"),
+        (
+            json.dumps({name: DESCRIPTION[name] for name in ("version", "models", "provenance")}),
+            "describes no export: a field is",
+        ),
     ],
 )
 def test_a_description_that_is_none_is_refused(tmp_path: Path, text: str, reason: str) -> None:

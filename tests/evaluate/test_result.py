@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from shardtune.errors import DataError
 from shardtune.evaluate import result
 from shardtune.evaluate.predictions import Predictions, write_predictions
-from shardtune.evaluate.result import measure, read_result, write_result
+from shardtune.evaluate.result import FIELDS, measure, read_result, result_folders, write_result
 from shardtune.runtime.files import sha256_file
 
 NAMES = ["background", "a", "b"]
@@ -22,7 +23,8 @@ def predictions_of(seed: int = 0) -> Predictions:
 def write(directory: Path) -> Predictions:
     predictions = predictions_of()
     digest = sha256_file(write_predictions(directory, predictions, NAMES))
-    write_result(directory, {**measure(predictions, NAMES), "provenance": {"predictions_sha256": digest}})
+    measured = {**dict.fromkeys(FIELDS), **measure(predictions, NAMES), "provenance": {"predictions_sha256": digest}}
+    write_result(directory, measured)
     return predictions
 
 
@@ -30,7 +32,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     predictions = write(tmp_path)
     found, read = read_result(tmp_path)
     assert np.array_equal(read.probabilities, predictions.probabilities)
-    assert {**found, "provenance": 0} == {**json.loads(json.dumps(measure(predictions, NAMES))), "provenance": 0}
+    assert {**found, **json.loads(json.dumps(measure(predictions, NAMES)))} == found
     assert found["loss"] == pytest.approx(predictions.losses.mean(), rel=1e-14)
     assert [each["name"] for each in found["classes"]] == NAMES
     matrix = np.array(found["confusion_matrix"])
@@ -38,6 +40,25 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert matrix.sum(1).tolist() == [each["support"] for each in found["classes"]]
     # A row on one line: 1,000 classes are 1,000 lines.
     assert f"    {json.dumps(matrix[1].tolist())},\n" in (tmp_path / "eval.json").read_text()
+
+
+def test_a_result_of_an_older_shardtune_is_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    found = json.loads((tmp_path / "eval.json").read_text())
+    del found["image_size"]
+    (tmp_path / "eval.json").write_text(json.dumps(found))
+    with pytest.raises(DataError, match=r"eval\.json has no image_size, as an older shardtune leaves it\. Run"):
+        read_result(tmp_path)
+
+
+def test_the_newest_result_comes_first(tmp_path: Path) -> None:
+    assert result_folders(tmp_path) == [tmp_path / "eval", tmp_path]
+    (tmp_path / "eval").mkdir()
+    for times in ((1, 2), (2, 1)):
+        for folder, seconds in zip((tmp_path / "eval", tmp_path), times, strict=True):
+            (folder / "eval.json").touch()
+            os.utime(folder / "eval.json", (seconds, seconds))
+        assert result_folders(tmp_path)[0] == (tmp_path if times == (1, 2) else tmp_path / "eval")
 
 
 def test_a_matrix_of_too_many_classes_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

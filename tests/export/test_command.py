@@ -158,16 +158,18 @@ def test_what_exists_is_not_overwritten(exported: Exported, tmp_path: Path) -> N
     for output in (tmp_path, tmp_path / "file"):
         with pytest.raises(DataError, match=rf"^{output} exists already\. Choose another --output_directory, or pass --ov"):
             export(ExportConfig(exported.run, output), World())
-        with pytest.raises(DataError, match=rf"^{output} is no export that could be replaced\. Choose another"):
+        with pytest.raises(DataError, match=rf"^{output} is no export that could be replaced: it has no model\.json of"):
             export(ExportConfig(exported.run, output, overwrite=True), World())
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_an_export_is_overwritten_on_request(exported: Exported, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    output.mkdir()
-    for name in ("model.json", "old"):
-        (output / name).write_text("{")
+    output = shutil.copytree(exported.folder, tmp_path / "out")
+    (output / "eval").mkdir()
+    (output / "mine").touch()
+    with pytest.raises(DataError, match=rf"^{output} is no export that could be replaced: it has mine, too\. Choose another"):
+        export(ExportConfig(exported.run, output, ("keras",), overwrite=True), World())
+    (output / "mine").unlink()
     export(ExportConfig(exported.run, output, ("keras",), overwrite=True), World())
     assert sorted(path.name for path in output.iterdir()) == ["README.md", "labels.txt", "model.json", "model.keras"]
     assert json.loads((output / "model.json").read_text())["labels"] == ["blue", "green", "red"]

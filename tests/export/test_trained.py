@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shardtune.evaluate.predictions import Predictions, write_predictions
+from shardtune.evaluate.result import FIELDS
 from shardtune.export.command import export
 from shardtune.export.config import ExportConfig
 from shardtune.export.trained import read_evaluation
@@ -31,7 +32,7 @@ def write_evaluation(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     one = Predictions.from_logits(np.array([0]), ["a.jpg"], np.array([1]), np.zeros((1, 3), np.float32))
     digest = sha256_file(write_predictions(folder, one, ["a", "b", "c"]))
-    result = {**result, "provenance": {**result["provenance"], "predictions_sha256": digest}}
+    result = {**dict.fromkeys(FIELDS), **result, "provenance": {**result["provenance"], "predictions_sha256": digest}}
     (folder / "eval.json").write_text(json.dumps(result))
     return result
 

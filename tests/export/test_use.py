@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shardtune.evaluate.result import read_result
+from shardtune.evaluate.result import FIELDS, read_result
 from shardtune.export.formats import BOUNDS
 from tests.export.conftest import Exported, needs_onnx
 from tests.launching import shardtune
@@ -33,6 +33,7 @@ def test_what_eval_and_predict_say_is_what_the_checkpoint_computes(
     shardtune("eval", "--model", model, "--data_dir", exported.data, "--eval_dir", tmp_path)
     result, predictions = read_result(tmp_path)
     assert (result["step"], result["averaged"], result["image_size"], result["examples"]) == (6, True, 75, 21)
+    assert result.keys() == FIELDS
     assert np.array_equal(predictions.labels, exported.labels)
     given_out = predictions.top > 0  # the background class is not
     assert given_out.sum(axis=1).tolist() == [3] * 21

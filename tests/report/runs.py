@@ -1,5 +1,6 @@
 """Run directories as training and evaluation leave them, without training: for tests of the report."""
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -18,12 +19,14 @@ from shardtune.evaluate.names import source_name
 from shardtune.evaluate.predictions import BACKGROUND, Predictions, write_predictions
 from shardtune.evaluate.result import measure, write_result
 from shardtune.input.reader import RecordReader
+from shardtune.model.checkpoint_file import checkpoint_path
 from shardtune.runtime.files import sha256_file
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 from tests.pictures import plant
 
 SCRIPT_CLASS = "<script>alert(1)</script>"
+WEIGHTS = b"what a checkpoint would be"
 IMAGE_FILE = '"><img src=x onerror=alert(1)>.jpg'
 
 
@@ -78,8 +81,9 @@ def write_run(
             if is_validated and step % 60 == 0:
                 share = 1 - math.exp(-step / 90)
                 file.write(json.dumps({"step": step, "validation_precision_at_1": share, "validation_recall_at_5": 1.0}) + "\n")
+    (directory / "checkpoints").mkdir()
+    checkpoint_path(directory, steps).write_bytes(WEIGHTS)
     if is_validated:
-        (directory / "checkpoints").mkdir()
         (directory / "checkpoints" / "best.json").write_text(json.dumps({"step": steps, "precision_at_1": 0.875}))
     for number, hosts in enumerate(attempts, start=1):
         for rank, host in enumerate(hosts):
@@ -112,8 +116,12 @@ def write_predictions_of(directory: Path, logits: Any, labels: Any, files: Seque
     result = {
         **measure(predictions, names),
         **{"temperature": 1.2, "corrupt_records": 0, "subset": "validation", "step": 240, "averaged": True},
-        **{"image_size": 75, "images_per_second": 90.0},
-        "provenance": {"data_sha256": manifest.sha256, "predictions_sha256": sha256_file(path)},
+        **{"image_size": TrainConfig.image_size, "images_per_second": 90.0},
+        "provenance": {
+            "data_sha256": manifest.sha256,
+            "checkpoint_sha256": hashlib.sha256(WEIGHTS).hexdigest(),
+            "predictions_sha256": sha256_file(path),
+        },
     }
     write_result(directory, result)
     return predictions

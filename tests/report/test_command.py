@@ -1,4 +1,3 @@
-import json
 import random
 import re
 import shutil
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from shardtune.builder.builder import build
@@ -213,19 +211,6 @@ def test_the_command_repeats_its_flags(tmp_path: Path, reported: Reported) -> No
     assert (done.returncode, done.stderr) == (2, f"shardtune: {wanted}\n")
     done = shardtune("report", "--train_dir", tmp_path)
     assert (done.returncode, done.stderr.count("is no run directory")) == (1, 1)
-
-
-def test_the_run_gets_a_model_card(reported: Reported) -> None:
-    card = (reported.run / "README.md").read_text()
-    head, _, body = card.partition("\n---\n")
-    [model] = yaml.safe_load(head.removeprefix("---\n"))["model-index"]
-    result = json.loads((reported.run / "eval" / "eval.json").read_text())
-    assert (model["name"], model["results"][0]["metrics"][0]["value"]) == ("run <b>", result["precision_at_1"])
-    low, high = result["precision_at_1_interval"]
-    assert f"on 25 images, 95 % interval {low:.4f} to {high:.4f} (Wilson)" in body
-    assert "shardtune predict photo.jpg --checkpoint_dir ." in body
-    assert "export names" not in body
-    assert "<script>" not in body.replace("\\<script\\>", "")
 
 
 def test_tensorflow_is_not_imported(reported: Reported, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Directories that appear whole or not at all."""
 
+import errno
 import random
 import subprocess
 import sys
@@ -54,6 +55,25 @@ def test_what_would_be_replaced_stays_when_the_block_raises(tmp_path: Path) -> N
     (tmp_path / "a" / "old").touch()
     with pytest.raises(ValueError, match="in the middle"), atomic_directory(tmp_path / "a", replace=True):
         raise ValueError("in the middle")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "old"]
+
+
+def test_what_would_be_replaced_has_its_name_again_when_the_new_one_cannot_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    rename, renames = Path.rename, list[Path]()
+
+    def failing(path: Path, target: Path) -> Path:
+        renames.append(path)
+        if len(renames) == 2:
+            raise OSError(errno.EIO, "broken")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="broken"), atomic_directory(tmp_path / "a", replace=True):
+        pass
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "old"]
 
 

@@ -175,16 +175,18 @@ def _of_export(exported: ExportedModel, ema: bool, image_size: int | None) -> Ch
 def _of_tensorflow(prefix: Path, ema: bool, image_size: int | None) -> Checkpoint:
     summary = weight_files.describe_tensorflow(prefix)
     step = tensorflow_files.step_in_name(prefix)  # as in 2016, whose trainer saved a global_step of 2000 in model.ckpt-1999
+    size = image_size or OLD_IMAGE_SIZE
     averages = "It has no averaged weights: those of its last step are taken."
     return Checkpoint(
         prefix.parent,
         prefix,
         summary.step if step is None else step,
-        image_size or OLD_IMAGE_SIZE,
+        size,
         ema and summary.has_averages,
         summary.num_classes,
         notes=(
             "It has no names of classes: its outputs are taken for the classes of the data set in their order.",
+            *([] if image_size else [f"It does not say for which size of images it is: {size} pixels are taken."]),
             *([averages] if ema and not summary.has_averages else []),
         ),
     )

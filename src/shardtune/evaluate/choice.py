@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from shardtune.errors import CheckpointError
@@ -52,3 +53,10 @@ def best_step(run: Path) -> int | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}).", "Pass --checkpoint last.") from error
+
+
+def is_best(run: Path, step: int) -> bool:
+    """Whether validation found the weights of `step` the best, as far as best.json can be read."""
+    with suppress(CheckpointError):
+        return best_step(run) == step
+    return False

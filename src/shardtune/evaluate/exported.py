@@ -55,6 +55,8 @@ class ExportedModel:
         Raises:
             CheckpointError: it cannot be loaded.
         """
+        if self.path.suffix == ".onnx" and find_spec("onnxruntime") is None:
+            raise CheckpointError(f"{self.path} needs onnxruntime.", "Run pip install 'shardtune[onnx]'.")
         try:
             return _load(self.path, int(self.description["image_size"]), num_threads)
         except Exception as error:  # each of the four programs has errors of its own
@@ -68,30 +70,35 @@ def find_exported(path: Path) -> ExportedModel | None:
     Raises:
         CheckpointError: the export has several models, or its model.json cannot be read.
     """
-    folder = path if (path / DESCRIPTION_NAME).is_file() else path.absolute().parent
-    if not (folder / DESCRIPTION_NAME).is_file():
-        return None
-    description = _read_description(folder / DESCRIPTION_NAME)
-    names = sorted(description["models"])
-    if folder != path:
-        return ExportedModel(folder / path.absolute().name, description) if path.absolute().name in names else None
-    if len(names) != 1:
-        raise CheckpointError(f"The export {path} has {len(names)} models.", f"Give the path of one: {join_first(names)}.")
-    return ExportedModel(folder / names[0], description)
+    if (path / DESCRIPTION_NAME).is_file() and (description := read_description(path / DESCRIPTION_NAME)):
+        names = sorted(description["models"])
+        if len(names) != 1:
+            raise CheckpointError(f"The export {path} has {len(names)} models.", f"Give the path of one: {join_first(names)}.")
+        return ExportedModel(path / names[0], description)
+    model = path.absolute()
+    if (model.parent / DESCRIPTION_NAME).is_file() and (description := read_description(model.parent / DESCRIPTION_NAME)):
+        return ExportedModel(model, description) if model.name in description["models"] else None
+    return None
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any] | None:
+    """A model.json; None for that of another program.
+
+    Raises:
+        CheckpointError: it cannot be read, or is of another version.
+    """
     advice = "Export the run again."
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-        version = description["version"]
-        if version == VERSION and all(isinstance(description[name], kind) for name, kind in _FIELDS.items()):
-            return dict(description)
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({error!r}).", advice) from error
-    if version != VERSION:
-        raise CheckpointError(f"{path} has version {version}, this shardtune reads version {VERSION}.", advice)
-    raise CheckpointError(f"{path} describes no export: a field has another type.", advice)
+    if not isinstance(description, dict) or not {"version", "models", "provenance"} <= description.keys():
+        return None
+    if description["version"] != VERSION:
+        raise CheckpointError(f"{path} has version {description['version']}, this shardtune reads version {VERSION}.", advice)
+    if not all(isinstance(description.get(name), kind) for name, kind in _FIELDS.items()):
+        raise CheckpointError(f"{path} describes no export: a field is missing or has another type.", advice)
+    return description
 
 
 def _load(path: Path, image_size: int, num_threads: int) -> Predict:
@@ -119,8 +126,6 @@ def load_saved_model(path: Path) -> Predict:
 
 def load_onnx(path: Path, num_threads: int = 0) -> Predict:
     """Like the others, but it takes whole images, of which it takes the central crop itself."""
-    if find_spec("onnxruntime") is None:
-        raise ImportError("onnxruntime is not installed: pip install 'shardtune[onnx]'")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

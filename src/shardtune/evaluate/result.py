@@ -10,11 +10,16 @@ from typing import Any
 from shardtune.errors import DataError
 from shardtune.evaluate import statistics
 from shardtune.evaluate.predictions import PREDICTIONS_NAME, Predictions, read_predictions
-from shardtune.runtime.files import atomic_write, sha256_file
+from shardtune.runtime.files import atomic_write, exists, sha256_file
 
 RESULT_NAME = "eval.json"
 MATRIX = "confusion_matrix"
 MAX_CLASSES_IN_MATRIX = 2000  # with more it would take more than 10 MB, and predictions.csv has what it shows
+FIELDS = {  # of a result
+    *("examples", "corrupt_records", "top_1", "top_5", "k", "precision_at_1", "precision_at_1_interval", "recall_at_5"),
+    *("recall_at_5_interval", "loss", "temperature", "expected_calibration_error", "calibration_bins", "classes", MATRIX),
+    *("subset", "step", "averaged", "image_size", "images_per_second", "provenance"),
+}
 Result = dict[str, Any]
 
 
@@ -55,11 +60,21 @@ def write_result(directory: Path, result: Result) -> None:
         file.write(f'{text},\n  "{MATRIX}": {matrix}\n}}\n'.encode())
 
 
+def result_folders(run: Path) -> list[Path]:
+    """Where evaluations of a run leave their results by themselves, and by the scripts: first the one of the newest."""
+
+    def written(folder: Path) -> float:
+        path = folder / RESULT_NAME
+        return path.stat().st_mtime if exists(path) else 0.0
+
+    return sorted((run / "eval", run), key=written, reverse=True)
+
+
 def read_result(directory: Path) -> tuple[Result, Predictions]:
     """What `shardtune eval` has left in its --eval_dir: the figures, and the predictions that they are made of.
 
     Raises:
-        DataError: one of the two files is missing or cannot be read, or they are of two evaluations.
+        DataError: one of the two files is missing or cannot be read, is of an older shardtune, or they are of two evaluations.
     """
     path = directory / RESULT_NAME
     try:
@@ -69,6 +84,8 @@ def read_result(directory: Path) -> tuple[Result, Predictions]:
         raise DataError(f"{path} does not exist.", "Run shardtune eval first.") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error!r}).", "Run shardtune eval again.") from error
+    if missing := sorted(FIELDS - result.keys()):
+        raise DataError(f"{path} has no {missing[0]}, as an older shardtune leaves it.", "Run shardtune eval again.")
     predictions = read_predictions(directory)
     if sha256_file(directory / PREDICTIONS_NAME) != digest:
         raise DataError(

@@ -11,7 +11,9 @@ from shardtune.evaluate.statistics import wilson_interval
 from shardtune.export import usage
 from shardtune.export.facts import Comparison, ModelFacts
 
+CARD_NAME = "README.md"
 CLASSES_LISTED = 100
+MARK = "<!-- Made by shardtune, which may write it again: remove this line before you edit. -->"
 PREPROCESSING = (
     "The central 87.5 % of height and width (int(0.0625 × side) pixels are cut off each edge), resized bilinearly without "
     "antialiasing to image_size × image_size, RGB, divided by 127.5, minus 1."
@@ -44,6 +46,7 @@ def render(trained: ModelFacts, checks: Mapping[str, Comparison]) -> str:
     result, how = _result(trained, list(checks.values()))
     parts = [
         _head(name, trained, result),
+        MARK,
         f"# {_escape(name)}",
         f"Sorts photographs into {len(trained.manifest.labels)} classes with Inception v3.",
         "## Model details",
@@ -53,7 +56,7 @@ def render(trained: ModelFacts, checks: Mapping[str, Comparison]) -> str:
         "picture of none. Before probabilities decide anything that matters, look at how well they are calibrated: `shardtune "
         "eval` measures it. Do not use it to decide about people.",
         "## How to run it",
-        usage.render(list(checks), trained.image_size) if checks else usage.OF_A_RUN,
+        usage.render(list(checks), trained.image_size) if checks else usage.of_a_run(trained.step, averaged=trained.averaged),
         "## Training data",
         _data(trained),
         "## Training procedure",
@@ -116,7 +119,7 @@ def _details(trained: ModelFacts, source: str) -> str:
             f"- Network: Inception v3 (Szegedy et al. 2015, arXiv:1512.00567), images of {trained.image_size} × "
             f"{trained.image_size} pixels, {weights} after step {trained.step}, without the auxiliary head",
             f"- Outputs: {first}",
-            f"- Classes, in the order of labels.txt: {', '.join(listed)}" + (f" and {more} more" if more else ""),
+            f"- Classes, in the order of the outputs: {', '.join(listed)}" + (f" and {more} more" if more else ""),
             f"- Preprocessing: {PREPROCESSING}",
             f"- Where it comes from, with digests of checkpoint, configuration and data set: {source}",
         ]

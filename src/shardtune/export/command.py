@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.errors import DataError
-from shardtune.evaluate.exported import DESCRIPTION_NAME, VERSION
+from shardtune.evaluate.exported import DESCRIPTION_NAME, VERSION, read_description
 from shardtune.evaluate.result import MATRIX
 from shardtune.export import card, formats, trained
 from shardtune.export.check import Reference, compare
@@ -18,6 +18,7 @@ from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 
+LABELS_NAME = "labels.txt"
 NOT_COPIED = {MATRIX, "provenance"}  # of eval.json: the one is long, the other has paths of this machine
 
 
@@ -40,8 +41,8 @@ def _export(config: ExportConfig, world: World) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         if not config.overwrite:
             raise DataError(f"{output} exists already.", "Choose another --output_directory, or pass --overwrite.")
-        if not (output / DESCRIPTION_NAME).is_file():
-            raise DataError(f"{output} is no export that could be replaced.", "Choose another --output_directory.")
+        if foreign := _find_foreign(output):
+            raise DataError(f"{output} is no export that could be replaced: {foreign}.", "Choose another --output_directory.")
     if output.is_mount() or output == Path.cwd():
         raise DataError(f"{output} cannot be renamed to.", "Choose an --output_directory within it.")
     tf.config.set_visible_devices([], "GPU")  # cores compute the same everywhere, and need not be free of other jobs
@@ -57,10 +58,26 @@ def _export(config: ExportConfig, world: World) -> None:
             for name, bound in formats.BOUNDS[kind].items():
                 checks[name] = compare(folder / name, bound, model, reference, heartbeat)
                 print_on_root(world, f"{name}: {checks[name]}.")
-        (folder / "labels.txt").write_text("".join(f"{name}\n" for name in model.classes), encoding="utf-8")
+        (folder / LABELS_NAME).write_text("".join(f"{name}\n" for name in model.classes), encoding="utf-8")
         write_json(folder / DESCRIPTION_NAME, _describe(model, checks, folder))
-        (folder / "README.md").write_text(card.render(model, checks), encoding="utf-8")
+        (folder / card.CARD_NAME).write_text(card.render(model, checks), encoding="utf-8")
     print_on_root(world, f"Exported to {output}; README.md there says how to run it.")
+
+
+def _find_foreign(output: Path) -> str:
+    """Why `output` is not what an export has left there, perhaps with evaluations of it; empty if it is."""
+    path = output / DESCRIPTION_NAME
+    description = read_description(path) if path.is_file() else None
+    if description is None:
+        return f"it has no {DESCRIPTION_NAME} of one"
+    others = {each.name for each in output.iterdir()} - {
+        *description["models"],
+        DESCRIPTION_NAME,
+        LABELS_NAME,
+        card.CARD_NAME,
+        "eval",
+    }
+    return f"it has {min(others)}, too" if others else ""
 
 
 def _describe(model: trained.TrainedModel, checks: dict[str, Comparison], folder: Path) -> dict[str, Any]:

@@ -17,12 +17,13 @@ class ExportConfig:
     checkpoint_dir: Path
     """The train_dir of a run, or its checkpoints folder."""
     output_directory: Path
-    """Directory for the models, labels.txt, model.json and README.md, the model card; it must not exist, or be empty."""
+    """Directory for the models, labels.txt, model.json and README.md, the model card; it must not exist, or be empty; but see
+    overwrite."""
     format: tuple[Format, ...] = ("savedmodel",)
     """One or several. savedmodel: takes JPEG or PNG files, images or tf.train.Examples; for TensorFlow and TensorFlow Serving.
     keras: a .keras file. onnx: needs pip install 'shardtune[onnx]'. tflite: LiteRT in float32, float16 and int8."""
     overwrite: bool = False
-    """Replace the export that is in output_directory, when the new one is written and checked."""
+    """Replace the export that is in output_directory, and evaluations in it, when the new one is written and checked."""
     checkpoint: str | None = None
     """best by validation, last, or the step of one (default: best where the run was validated, else last)."""
     background: bool = False

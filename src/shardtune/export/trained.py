@@ -10,8 +10,8 @@ from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import Split
 from shardtune.errors import CheckpointError, DataError
 from shardtune.evaluate.checkpoint_source import find_checkpoint, no_checkpoint_error
-from shardtune.evaluate.choice import best_step
-from shardtune.evaluate.result import read_result
+from shardtune.evaluate.choice import is_best
+from shardtune.evaluate.result import read_result, result_folders
 from shardtune.export.config import ExportConfig
 from shardtune.export.facts import ModelFacts
 from shardtune.input.reader import RecordReader
@@ -74,7 +74,7 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
         config=run_config,
         checkpoint=found.path,
         step=found.step,
-        is_best=best_step(run) == found.step,
+        is_best=is_best(run, found.step),
         averaged=found.averaged,
         image_size=found.image_size,
         background=config.background,
@@ -82,7 +82,7 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
         data_dir=data_dir,
         manifest=manifest,
         readers=readers,
-        evaluation=read_evaluation([config.eval_dir] if config.eval_dir else [run, run / "eval"], measured, digests),
+        evaluation=read_evaluation([config.eval_dir] if config.eval_dir else result_folders(run), measured, digests),
         digests=digests,
     )
 

@@ -79,13 +79,6 @@ probabilities = run(crops=crops)["probabilities"][0]
 {_SHOW}
 ```"""
 _TEXTS = {"saved_model": _SAVED_MODEL, "model.keras": _KERAS, "model.onnx": _ONNX, "model.float32.tflite": _TFLITE}
-OF_A_RUN = """\
-In the directory of this card, with shardtune:
-
-```sh
-shardtune predict photo.jpg --checkpoint_dir .
-shardtune export --checkpoint_dir . --output_directory ../export  # a SavedModel, for those who have only TensorFlow
-```"""
 LIMITS = [
     "- saved_model reads JPEG, PNG, BMP, the first frame of a GIF and, from TensorFlow 2.21 on, WebP that does not move; one "
     "file that it cannot read fails the whole batch. It knows no EXIF: turn pictures upright before "
@@ -100,3 +93,15 @@ LIMITS = [
 def render(names: Sequence[str], image_size: int) -> str:
     """How to run the files of these names."""
     return "\n\n".join(text for name, text in _TEXTS.items() if name in names).replace("SIZE", str(image_size))
+
+
+def of_a_run(step: int, *, averaged: bool) -> str:
+    """How to use the weights of a run after `step`."""
+    weights = f"--checkpoint_dir . --checkpoint {step}{'' if averaged else ' --no_ema'}"
+    return f"""\
+In the directory of this card, with shardtune:
+
+```sh
+shardtune predict photo.jpg {weights}
+shardtune export {weights} --output_directory ../export  # a SavedModel, for those who have only TensorFlow
+```"""

@@ -80,7 +80,7 @@ def _find_trained(config: PredictConfig, world: World) -> _Trained:
     """What `config` names.
 
     Raises:
-        UsageError: --output is no place for a file.
+        UsageError: --output is no place for a file, or --data_dir was given for an export.
         CheckpointError: there is no checkpoint.
         DataError: it does not name its classes, and there is no data set that does.
     """
@@ -92,6 +92,8 @@ def _find_trained(config: PredictConfig, world: World) -> _Trained:
     for note in checkpoint.notes:
         print_on_root(world, note, sys.stderr)
     if checkpoint.exported:
+        if config.data_dir:
+            raise UsageError("An export says itself what its classes and images are.", "Leave out --data_dir.")
         exported = checkpoint.exported
         background = [BACKGROUND][: exported.first_class]
         names, options = [*background, *exported.classes], _image_options(exported.description["conversion"])

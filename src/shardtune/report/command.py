@@ -4,15 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from shardtune.errors import DataError
-from shardtune.evaluate.choice import best_step
-from shardtune.evaluate.result import Result
-from shardtune.export import card
-from shardtune.export.facts import ModelFacts
+from shardtune.errors import DataError, UsageError
 from shardtune.model import checkpoint_file
 from shardtune.report.config import ReportConfig
 from shardtune.report.data_set import DataSet, open_for_report
 from shardtune.report.mistakes import suspects_csv
+from shardtune.report.model_card import write_card
 from shardtune.report.page import render
 from shardtune.report.run import Run, read_run
 from shardtune.runtime.files import atomic_write
@@ -28,6 +25,7 @@ def report(config: ReportConfig, world: World) -> None:
     Raises:
         CheckpointError: a directory is no run.
         DataError: the result in a --eval_dir, or the data set in --data_dir, cannot be read.
+        UsageError: --output is a directory.
     """
     directories = [checkpoint_file.run_directory(directory) for directory in config.train_dir]
     eval_dirs = config.eval_dir or (None,) * len(directories)
@@ -35,6 +33,8 @@ def report(config: ReportConfig, world: World) -> None:
     runs = [read_run(*each) for each in zip(directories, names, eval_dirs, strict=True)]
     data_sets = _open_data_sets(config, runs, world)
     output = config.output or directories[0] / REPORT_NAME
+    if output.is_dir():
+        raise UsageError(f"--output {output} is a directory.", f"Name a file in it: {output / REPORT_NAME}.")
     labels_path = output.with_suffix(".labels.csv")
     evaluated = [(run.name, run.evaluation) for run in runs if run.evaluation]
     page = render(runs, data_sets, labels_path.name if evaluated else None)
@@ -45,30 +45,10 @@ def report(config: ReportConfig, world: World) -> None:
         file.write(page.encode(errors="replace"))
     for run, data_set in zip(runs, data_sets, strict=True):
         print_on_root(world, f"{run.name}: {run.status}")
-        if config.output is None and run.evaluation and not isinstance(data_set, str) and data_set.is_of(run.evaluation.result):
-            print_on_root(world, f"Its model card is {_write_card(run, run.evaluation.result, data_set)}.")
+        if config.output is None and run.evaluation:
+            print_on_root(world, write_card(run, run.evaluation.result, data_set))
     beside = f"; labels that are probably wrong: {labels_path}" if evaluated else ""
     print_on_root(world, f"The report is {output}{beside}.")
-
-
-def _write_card(run: Run, result: Result, data_set: DataSet) -> Path:
-    """Write README.md of the run, the model card, and return its path."""
-    facts = ModelFacts(
-        run=run.directory,
-        config=run.config,
-        step=result["step"],
-        is_best=best_step(run.directory) == result["step"],
-        averaged=result["averaged"],
-        image_size=result["image_size"],
-        background=True,  # which competes in the evaluation
-        data_dir=data_set.directory,
-        manifest=data_set.manifest,
-        evaluation=result,
-    )
-    path = run.directory / "README.md"
-    with atomic_write(path) as file:
-        file.write(card.render(facts, {}).encode(errors="replace"))
-    return path
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

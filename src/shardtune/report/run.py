@@ -14,7 +14,7 @@ from typing import Any
 
 from shardtune.errors import DataError
 from shardtune.evaluate.predictions import Predictions
-from shardtune.evaluate.result import RESULT_NAME, Result, read_result
+from shardtune.evaluate.result import Result, read_result, result_folders
 from shardtune.model import checkpoint_file
 from shardtune.report.scale import format_seconds
 from shardtune.runtime.outcome import read_outcome
@@ -193,10 +193,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _find_evaluation(directory: Path, eval_dir: Path | None) -> tuple[Evaluation | None, str]:
-    folders = [eval_dir] if eval_dir else [directory / "eval", directory]
-    folder = next((each for each in folders if (each / RESULT_NAME).exists()), folders[0])
     try:
-        return Evaluation(*read_result(folder)), ""
+        return Evaluation(*read_result(eval_dir or result_folders(directory)[0])), ""
     except DataError as error:
         if eval_dir:
             raise

@@ -98,7 +98,8 @@ def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     A killed process leaves it beside `path`, under a name that begins with a dot and ends in .tmp.
 
     Args:
-        replace: a directory `path` is renamed in the same way at the end, and removed when the new one has its name.
+        replace: a directory `path` is renamed in the same way at the end, and removed when the new one has its name. Killed
+            between the two renames, both are there under such names, and nothing is at `path`.
 
     Raises:
         OSError: `path` exists and is no empty directory, without `replace`; or something cannot be written.
@@ -113,7 +114,12 @@ def atomic_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
         sync_path(temporary)
         if replace and path.exists():
             path.rename(replaced)
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(path)
+            raise
         sync_path(path.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
