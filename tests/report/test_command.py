@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,47 +17,14 @@ from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError, UsageError
-from shardtune.report.command import report
 from shardtune.report.config import ReportConfig
 from shardtune.runtime.world import World
 from tests.commandline import shardtune
 from tests.launching import ENVIRONMENT
 from tests.pictures import encoded
 from tests.report.conftest import Reported
+from tests.report.pages import Page, make
 from tests.report.runs import IMAGE_FILE, SCRIPT_CLASS, write_evaluation, write_predictions_of, write_run
-
-
-class Page(HTMLParser):
-    """What a browser makes of a page.
-
-    Attributes:
-        text: what it shows.
-        tags: the elements, each as its name and its attributes.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.text, self.tags = "", list[tuple[str, dict[str, str | None]]]()
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def labels(self) -> list[str]:
-        """What figures say to those who do not see them."""
-        return [str(svg.get("aria-label")) for svg in self.all("svg")]
-
-
-def make(output: Path, *runs: Path, **flags: object) -> Page:
-    report(ReportConfig(runs, output, **flags), World())  # type: ignore[arg-type]
-    return Page(output)
 
 
 def test_a_page_has_all_its_parts(reported: Reported) -> None:
@@ -100,7 +66,7 @@ def test_a_run_that_has_just_begun_is_shown_as_going(tmp_path: Path, reported: R
     going = {"outcome": "running", "attempt": 1, "step": 0, "host": "elsewhere", "pid": 1}
     run = write_run(tmp_path / "run", reported.data, steps=30, is_validated=False, outcome=going)
     page = make(run / "report.html", run)
-    assert "This run was going when the page was made, and last heard of " in page.text
+    assert "This run was going when the page was made: it had taken 30 steps, and was last heard of " in page.text
     assert "run was not validated during training so far." in page.text
     assert "Without an evaluation there are neither confusions nor mistakes to show." in page.text
     assert not list(run.glob("*.csv"))
@@ -108,31 +74,19 @@ def test_a_run_that_has_just_begun_is_shown_as_going(tmp_path: Path, reported: R
     assert "Nothing has been measured yet" in make(run / "report.html", run).text
 
 
-def test_several_runs_are_side_by_side(tmp_path: Path, reported: Reported) -> None:
-    other = write_run(tmp_path / reported.run.name, reported.data, steps=100, is_validated=False, flags={"seed": 3})
-    third = write_run(tmp_path / "third", reported.data, steps=100)
-    write_evaluation(tmp_path / "elsewhere", reported.data, skill=5.0, seed=1)
-    page = make(tmp_path / "page.html", reported.run, other, third)
-    names = [f"{run.parent.name}/{run.name}" for run in (reported.run, other, third)]
-    (losses,) = [label for label in page.labels if label.startswith("Loss by step")]
-    assert all(f"{name}: " in losses for name in names)
-    assert "--seed030" in page.text
-    assert page.text.count("not evaluated") == 2
-    assert (tmp_path / "page.labels.csv").read_text().count(names[0]) > 0
-    evaluations = (reported.run / "eval", tmp_path / "elsewhere", tmp_path / "elsewhere")
-    assert "not evaluated" not in make(tmp_path / "page.html", reported.run, other, third, eval_dir=evaluations).text
-
-
 def test_photographs_that_are_not_to_be_had_are_missed_with_a_reason(tmp_path: Path, reported: Reported) -> None:
     run = write_run(tmp_path / "run", reported.data)
     write_evaluation(run / "eval", reported.data)
     other = shutil.copytree(reported.data, tmp_path / "other")
-    assert len(make(tmp_path / "page.html", run, data_dir=other).all("img")) == 25
+    page = make(tmp_path / "page.html", run, data_dir=other)
+    assert len(page.all("img")) == 25
+    assert "not trained on just this data set" not in page.text
     replace(Manifest.load(other), provenance={}).save(other)
     page = make(tmp_path / "page.html", run, data_dir=other)
     assert f"{other} is not the data set of the evaluation any more." in page.text
     assert not page.all("img")
     assert "Images rejected" not in page.text
+    assert "run was not trained on just this data set: it was built again since, or is another one." in page.text
     with pytest.raises(DataError, match=r"dataset\.json does not exist"):
         make(tmp_path / "page.html", run, data_dir=tmp_path / "nowhere")
     text = (run / "config.json").read_text()

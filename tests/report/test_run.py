@@ -24,7 +24,7 @@ def running(host: str, pid: int) -> dict[str, Any]:
     return {"outcome": "running", "attempt": 1, "step": 20, "pid": pid, "host": host}
 
 
-GOING = "This run was going when the page was made, and last heard of "
+GOING = "This run was going when the page was made: it had taken "
 KILLED = "The last start of this run has ended without a word, after 40 steps or more: it was killed."
 SILENT = "This run has not been heard of for 11 min 0 s: it may have been killed, after 40 steps or more."
 
@@ -70,7 +70,7 @@ def test_a_run_that_has_just_begun_is_going(tmp_path: Path, reported: Reported, 
     (directory / "metrics.jsonl").unlink()
     run = read_run(directory, "run", None)
     assert (run.is_going, run.status[: len(GOING)]) == (True, GOING)
-    assert run.status.endswith(" s before: 0 steps so far, as all figures.")
+    assert run.status.endswith(" s before. All figures are so far.")
 
 
 @pytest.mark.parametrize("name", ["outcome.json", "metrics.jsonl", "logs/rank-1.log"])

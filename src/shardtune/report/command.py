@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shardtune.errors import DataError
-from shardtune.evaluate.choice import best_step
 from shardtune.evaluate.result import Result
 from shardtune.export import card
 from shardtune.export.facts import ModelFacts
@@ -57,7 +56,7 @@ def _write_card(run: Run, result: Result, data_set: DataSet) -> Path:
         run=run.directory,
         config=run.config,
         step=result["step"],
-        is_best=best_step(run.directory) == result["step"],
+        is_best=run.best.get("step") == result["step"],
         averaged=result["averaged"],
         image_size=result["image_size"],
         background=True,  # which competes in the evaluation

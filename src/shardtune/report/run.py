@@ -117,7 +117,8 @@ class Run:
         outcome, reason = self.outcome.get("outcome"), self.outcome.get("reason") or self.outcome.get("error")
         silent, taken = format_seconds(self.silent_seconds), f"{self.step} steps"
         if self.is_going:
-            return f"This run was going when the page was made, and last heard of {silent} before: {taken} so far, as all figures."
+            going = f"This run was going when the page was made: it had taken {taken}, and was last heard of {silent} before."
+            return f"{going} All figures are so far."
         if outcome == "running" and self._is_killed:
             return f"The last start of this run has ended without a word, after {taken} or more: it was killed."
         if outcome == "running":
