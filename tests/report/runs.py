@@ -105,8 +105,12 @@ def write_evaluation(directory: Path, data: Path, *, skill: float = 2.0, seed: i
 
 def write_predictions_of(directory: Path, logits: Any, labels: Any, files: Sequence[str], manifest: Manifest) -> Predictions:
     """Write an evaluation of examples with these logits, labels and files."""
+    return write_result_of(directory, Predictions.from_logits(np.arange(len(labels)), files, labels, logits), manifest)
+
+
+def write_result_of(directory: Path, predictions: Predictions, manifest: Manifest) -> Predictions:
+    """Write an evaluation with these predictions."""
     names = [BACKGROUND, *manifest.labels]
-    predictions = Predictions.from_logits(np.arange(len(labels)), files, labels, logits)
     directory.mkdir(parents=True, exist_ok=True)
     path = write_predictions(directory, predictions, names)
     result = {

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import re
 import shutil
@@ -17,6 +18,7 @@ from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError, UsageError
+from shardtune.evaluate.predictions import Predictions
 from shardtune.report.config import ReportConfig
 from shardtune.runtime.world import World
 from tests.commandline import shardtune
@@ -24,7 +26,7 @@ from tests.launching import ENVIRONMENT
 from tests.pictures import encoded
 from tests.report.conftest import Reported
 from tests.report.pages import Page, make
-from tests.report.runs import IMAGE_FILE, SCRIPT_CLASS, write_evaluation, write_predictions_of, write_run
+from tests.report.runs import IMAGE_FILE, SCRIPT_CLASS, write_evaluation, write_predictions_of, write_result_of, write_run
 
 
 def test_a_page_has_all_its_parts(reported: Reported) -> None:
@@ -83,7 +85,7 @@ def test_photographs_that_are_not_to_be_had_are_missed_with_a_reason(tmp_path: P
     assert "not trained on just this data set" not in page.text
     replace(Manifest.load(other), provenance={}).save(other)
     page = make(tmp_path / "page.html", run, data_dir=other)
-    assert f"{other} is not the data set of the evaluation any more." in page.text
+    assert f"{other} is not the data set that was evaluated." in page.text
     assert not page.all("img")
     assert "Images rejected" not in page.text
     assert "run was not trained on just this data set: it was built again since, or is another one." in page.text
@@ -117,6 +119,27 @@ def test_the_page_of_1000_classes_is_below_10_mb(tmp_path: Path) -> None:
     assert 550 < len(pictures) <= 600
     assert min(len(str(image["src"])) for image in pictures) > 8000  # they are large ones
     assert page.text.count("class 999") >= 2
+
+
+def test_the_page_of_20000_classes_is_below_10_mb(tmp_path: Path, reported: Reported) -> None:
+    number = 20_000
+    manifest = Manifest.load(shutil.copytree(reported.data, tmp_path / "data"))
+    counts = {"train": [*range(number)], "validation": [1] * number}
+    manifest = replace(manifest, labels=[f"class of butterflies {n:05d}" for n in range(number)], class_counts=counts)
+    manifest.save(tmp_path / "data")
+    labels = np.arange(1, number + 1)
+    top = np.stack([np.where(labels % 3, labels, labels % number + 1), np.zeros_like(labels)], axis=1)
+    losses, probabilities = np.full(number, 0.7), np.full((number, 2), 0.5)
+    files = np.array([f"{n}.jpg" for n in labels], object)
+    run = write_run(tmp_path / "run", tmp_path / "data")
+    write_result_of(run / "eval", Predictions(labels - 1, files, labels, losses, top, probabilities), manifest)
+    page = make(tmp_path / "page.html", run)
+    assert (tmp_path / "page.html").stat().st_size < 10e6
+    assert "The 19,000 classes that are recognised best are left out here: eval.json has all." in page.text
+    assert "The 19,000 classes with the fewest training examples are left out here: dataset.json has all." in page.text
+    _, worst, largest = re.split(r">Classes</h3>|>Data set</h2>", (tmp_path / "page.html").read_text())
+    assert len({*re.findall(r"class of butterflies \d{5}(?=</th)", worst)}) == 1000
+    assert re.findall(r"class of butterflies (\d{5})(?=</th)", largest) == [f"{n:05d}" for n in range(19_000, number)]
 
 
 @pytest.mark.exhaustive
@@ -187,6 +210,7 @@ def test_tensorflow_is_not_imported(reported: Reported, tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import shardtune.cli
+from shardtune.evaluate.predictions import Predictions
 from shardtune.report.command import report
 from shardtune.report.config import ReportConfig
 from shardtune.runtime.world import World
@@ -199,4 +223,15 @@ print(sorted({{"tensorflow", "keras", "horovod", "mpi4py", "requests"}} & sys.mo
 
 def test_augmented_examples_are_drawn_by_inspect(reported: Reported, tmp_path: Path) -> None:
     page = make(tmp_path / "page.html", reported.run, augmented=True)
+    assert "There are no augmented examples" not in page.text
     assert [image["alt"] for image in page.all("img") if (image["alt"] or "").startswith("A row for each")]
+
+
+def test_augmented_examples_that_cannot_be_drawn_are_missed_with_a_reason(
+    reported: Reported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('there is none')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    page = make(tmp_path / "page.html", reported.run, augmented=True)
+    assert "There are no augmented examples: shardtune: " in page.text
+    assert len(page.all("img")) == 25
