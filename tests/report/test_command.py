@@ -1,11 +1,9 @@
 import json
 import os
-import random
 import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,33 +138,6 @@ def test_the_page_of_20000_classes_is_below_10_mb(tmp_path: Path, reported: Repo
     _, worst, largest = re.split(r">Classes</h3>|>Data set</h2>", (tmp_path / "page.html").read_text())
     assert len({*re.findall(r"class of butterflies \d{5}(?=</th)", worst)}) == 1000
     assert re.findall(r"class of butterflies (\d{5})(?=</th)", largest) == [f"{n:05d}" for n in range(19_000, number)]
-
-
-@pytest.mark.exhaustive
-def test_a_killed_report_leaves_whole_files_only(tmp_path: Path, reported: Reported) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "shardtune",
-        "report",
-        "--train_dir",
-        str(reported.run),
-        "--output",
-        str(tmp_path / "page.html"),
-    ]
-    started = time.monotonic()
-    subprocess.run(command, env=ENVIRONMENT, check=True)
-    seconds, generator = time.monotonic() - started, random.Random(0)
-    whole = (tmp_path / "page.labels.csv").read_bytes()
-    for _ in range(20):
-        for path in tmp_path.iterdir():
-            path.unlink()
-        with subprocess.Popen(command, env=ENVIRONMENT) as process:
-            time.sleep(generator.uniform(0.3, 1.1) * seconds)
-            process.kill()
-        page, labels = tmp_path / "page.html", tmp_path / "page.labels.csv"
-        assert not page.exists() or page.read_text().endswith("</html>")
-        assert not labels.exists() or labels.read_bytes() == whole
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
