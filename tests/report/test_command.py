@@ -146,16 +146,17 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_repeats_its_flags(tmp_path: Path, reported: Reported) -> None:
-    other = write_run(tmp_path / "other", reported.data)
-    flags = ["--train_dir", reported.run / "checkpoints", f"--train_dir={other}", "--output", tmp_path / "page.html"]
+    one, other = (write_run(tmp_path / name, reported.data) for name in ("one <b>", "other"))
+    write_evaluation(one / "eval", reported.data)
+    flags = ["--train_dir", one / "checkpoints", f"--train_dir={other}", "--output", tmp_path / "page.html"]
     done = shardtune("report", *flags)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"{reported.run.name}: It has finished after 240 steps.",
+        "one <b>: It has finished after 240 steps.",
         "other: It has finished after 240 steps.",
         f"The report is {tmp_path / 'page.html'}; labels that are probably wrong: {tmp_path / 'page.labels.csv'}.",
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "page.html", "page.labels.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one <b>", "other", "page.html", "page.labels.csv"]
     wanted = "shardtune report was given no --train_dir. See shardtune report --help."
     done = shardtune("report")
     assert (done.returncode, done.stderr) == (2, f"shardtune: {wanted}\n")
@@ -168,7 +169,7 @@ def test_the_run_gets_a_model_card(reported: Reported) -> None:
     head, _, body = card.partition("\n---\n")
     [model] = yaml.safe_load(head.removeprefix("---\n"))["model-index"]
     result = json.loads((reported.run / "eval" / "eval.json").read_text())
-    assert (model["name"], model["results"][0]["metrics"][0]["value"]) == ("run <b>", result["precision_at_1"])
+    assert (model["name"], model["results"][0]["metrics"][0]["value"]) == (reported.run.name, result["precision_at_1"])
     low, high = result["precision_at_1_interval"]
     assert f"on 25 images, 95 % interval {low:.4f} to {high:.4f} (Wilson)" in body
     assert "shardtune predict photo.jpg --checkpoint_dir ." in body

@@ -54,7 +54,7 @@ class Evaluation:
 
     @property
     def names(self) -> list[str]:
-        return [str(each["name"]) for each in self.result["classes"]]
+        return [str(each["name"]).encode(errors="replace").decode() for each in self.result["classes"]]
 
 
 @dataclass(frozen=True)
