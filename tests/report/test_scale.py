@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shardtune.report.scale import Scale, format_bytes, format_number, format_seconds, format_ticks, ticks
@@ -18,6 +18,7 @@ from shardtune.report.scale import Scale, format_bytes, format_number, format_se
         (-3, 8, [-5, 0, 5, 10]),
         (7, 7, [2, 4, 6, 8, 10, 12]),
         (0, 0, [-1, -0.5, 0, 0.5, 1]),
+        (0, 5e-324, [-1, -0.5, 0, 0.5, 1]),
     ],
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
@@ -77,6 +78,9 @@ def test_ticks_have_the_decimals_of_their_distance(low: float, high: float, expe
 
 
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
+@example(1e-299, 1e-299)
+@example(1.0, 1.0 + 2e-9)
+@example(1e12 - 2000, 1e12)
 def test_ticks_are_told_from_each_other(first: float, second: float) -> None:
     found = ticks(*sorted((first, second)))
     assert [float(text.replace(",", "")) for text in format_ticks(found)] == pytest.approx(found, rel=1e-9, abs=1e-300)

@@ -51,8 +51,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
     Both are finite. Where they are equal, or nearly so, there is room around them.
     """
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        margin = abs(low) / 2 or 1.0
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-300):
+        margin = abs(low) / 2 if abs(low) > 1e-300 else 1.0
         low, high = low - margin, high + margin
     raw = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(raw))
