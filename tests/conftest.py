@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.runtime.world import World
+from tests.faults.injector import Injector
 from tests.faults.mounts import hostile_directory as hostile_directory
 from tests.pictures import plant
 
@@ -31,6 +32,11 @@ def shared_data() -> Path:
     if not directory.is_dir():
         pytest.skip(f"needs the reference data in {directory}")
     return directory
+
+
+@pytest.fixture(scope="session")
+def injector(tmp_path_factory: pytest.TempPathFactory) -> Injector:
+    return Injector.compile(tmp_path_factory.mktemp("injector"))
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from tests.distributed.training import TRAIN
-from tests.faults.injector import Injector
 from tests.faults.reference import Reference
 from tests.launching import shardtune
 from tests.pictures import encoded, picture, plant
-
-
-@pytest.fixture(scope="session")
-def injector(tmp_path_factory: pytest.TempPathFactory) -> Injector:
-    return Injector.compile(tmp_path_factory.mktemp("injector"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A data set with names that are HTML, and a run of it."""
+"""A data set with names that are HTML or written from right to left, and a run of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ class Reported:
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     directory = tmp_path_factory.mktemp("report")
     data = hostile_data(directory)
-    run = write_run(directory / "run <b>", data)
+    run = write_run(directory / "run <b>\u202e", data)
     write_evaluation(run / "eval", data, skill=0.5)
     report(ReportConfig((run,)), World())
     return Reported(data, run, run / "report.html")

@@ -27,21 +27,22 @@ from tests.pictures import plant
 
 SCRIPT_CLASS = "<script>alert(1)</script>"
 WEIGHTS = b"what a checkpoint would be"
-IMAGE_FILE = '"><img src=x onerror=alert(1)>.jpg'
+BACKWARDS_CLASS = "\u202edesrever"  # which writes what follows from right to left
+IMAGE_FILE = '"><img src=x onerror=alert(1)>\u202e.jpg'
 
 
 def hostile_data(directory: Path) -> Path:
-    """A data set with a class and a file whose names are HTML; returns its directory."""
+    """A data set with classes and a file whose names are HTML and turn what follows around; returns its directory."""
     for split, each in (("train", 4), ("validation", 8)):
         images = plant(directory / "images" / split, per_class=each, seed=each)
         (images / "blue" / "blue-00.jpg").rename(images / "blue" / IMAGE_FILE)
-        (images / "green" / "broken.jpg").write_bytes(b"<b>no image</b>")
-        (images / "red" / "twin.jpg").write_bytes((images / "red" / "red-00.jpg").read_bytes())
+        (images / "green" / "broken\u202e.jpg").write_bytes(b"<b>no image</b>")
+        (images / "red" / "a twin\u202e.jpg").write_bytes((images / "red" / "red-00.jpg").read_bytes())
     train, validation = directory / "images" / "train", directory / "images" / "validation"
     data = directory / "data"
     build(BuildConfig(train, data, validation, train_shards=2, validation_shards=2, max_rejects=2), World())
     manifest = Manifest.load(data)  # a folder cannot have this name, but a class of another tool's shards can
-    replace(manifest, labels=[SCRIPT_CLASS, *manifest.labels[1:]]).save(data)
+    replace(manifest, labels=[SCRIPT_CLASS, *manifest.labels[1:-1], BACKWARDS_CLASS]).save(data)
     return data
 
 
@@ -109,8 +110,12 @@ def write_evaluation(directory: Path, data: Path, *, skill: float = 2.0, seed: i
 
 def write_predictions_of(directory: Path, logits: Any, labels: Any, files: Sequence[str], manifest: Manifest) -> Predictions:
     """Write an evaluation of examples with these logits, labels and files."""
+    return write_result_of(directory, Predictions.from_logits(np.arange(len(labels)), files, labels, logits), manifest)
+
+
+def write_result_of(directory: Path, predictions: Predictions, manifest: Manifest) -> Predictions:
+    """Write an evaluation with these predictions."""
     names = [BACKGROUND, *manifest.labels]
-    predictions = Predictions.from_logits(np.arange(len(labels)), files, labels, logits)
     directory.mkdir(parents=True, exist_ok=True)
     path = write_predictions(directory, predictions, names)
     result = {

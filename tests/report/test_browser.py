@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.report.conftest import Reported
-from tests.report.runs import IMAGE_FILE, SCRIPT_CLASS
+from tests.report.runs import BACKWARDS_CLASS, IMAGE_FILE, SCRIPT_CLASS
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, as .ci/run installs it")
@@ -119,6 +119,38 @@ def test_names_that_are_html_are_shown_as_text(opened: Opened) -> None:
     assert f"blue/{IMAGE_FILE}" in page.locator("[data-gallery]").inner_text()
     assert page.locator("script").count() == 1
     assert opened.complaints == []
+
+
+TURNED_AROUND = """() => {
+  const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const place = (node, at) => {
+    const range = document.createRange();
+    range.setStart(node, at);
+    range.setEnd(node, at + 1);
+    return range.getClientRects()[0];
+  };
+  while (walker.nextNode()) {
+    const node = walker.currentNode, text = node.data;
+    if (text.trim().length < 2 || node.parentElement.closest(".matrix thead, script, title")) continue;
+    if (text.includes("\u202e")) { // a name, after which nothing else may come
+      if (!["", "desrever", ".jpg"].includes(text.trimEnd().split("\u202e").pop())) found.push(text.trim());
+      continue;
+    }
+    const [first, last] = [place(node, text.search(/\\S/)), place(node, text.trimEnd().length - 1)];
+    if (first && last && first.top === last.top && first.left >= last.left) found.push(text.trim());
+  }
+  return found;
+}"""
+
+
+def test_names_from_right_to_left_turn_nothing_else_around(opened: Opened) -> None:
+    page = opened.page
+    page.eval_on_selector_all("details", "all => all.forEach(each => { each.open = true })")
+    page.eval_on_selector_all("[data-gallery] > li", "all => all.forEach(each => { each.hidden = false })")
+    assert page.evaluate(TURNED_AROUND) == []
+    page.locator(f'.pair[data-label="{BACKWARDS_CLASS}"]').first.click()
+    assert BACKWARDS_CLASS in page.locator("[data-gallery-title]").inner_text()
+    assert page.evaluate(TURNED_AROUND) == []
 
 
 def test_axe_finds_no_serious_fault(opened: Opened) -> None:

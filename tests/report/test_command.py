@@ -1,11 +1,9 @@
-import random
+import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -16,47 +14,15 @@ from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError, UsageError
-from shardtune.report.command import report
+from shardtune.evaluate.predictions import Predictions
 from shardtune.report.config import ReportConfig
 from shardtune.runtime.world import World
 from tests.commandline import shardtune
 from tests.launching import ENVIRONMENT
 from tests.pictures import encoded
 from tests.report.conftest import Reported
-from tests.report.runs import IMAGE_FILE, SCRIPT_CLASS, write_evaluation, write_predictions_of, write_run
-
-
-class Page(HTMLParser):
-    """What a browser makes of a page.
-
-    Attributes:
-        text: what it shows.
-        tags: the elements, each as its name and its attributes.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.text, self.tags = "", list[tuple[str, dict[str, str | None]]]()
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def labels(self) -> list[str]:
-        """What figures say to those who do not see them."""
-        return [str(svg.get("aria-label")) for svg in self.all("svg")]
-
-
-def make(output: Path, *runs: Path, **flags: object) -> Page:
-    report(ReportConfig(runs, output, **flags), World())  # type: ignore[arg-type]
-    return Page(output)
+from tests.report.pages import Page, make
+from tests.report.runs import IMAGE_FILE, SCRIPT_CLASS, write_evaluation, write_predictions_of, write_result_of, write_run
 
 
 def test_a_page_has_all_its_parts(reported: Reported) -> None:
@@ -98,7 +64,7 @@ def test_a_run_that_has_just_begun_is_shown_as_going(tmp_path: Path, reported: R
     going = {"outcome": "running", "attempt": 1, "step": 0, "host": "elsewhere", "pid": 1}
     run = write_run(tmp_path / "run", reported.data, steps=30, is_validated=False, outcome=going)
     page = make(run / "report.html", run)
-    assert "This run was going when the page was made: it had taken 30 steps" in page.text
+    assert "This run was going when the page was made: it had taken 30 steps, and was last heard of " in page.text
     assert "run was not validated during training so far." in page.text
     assert "Without an evaluation there are neither confusions nor mistakes to show." in page.text
     assert not list(run.glob("*.csv"))
@@ -106,31 +72,19 @@ def test_a_run_that_has_just_begun_is_shown_as_going(tmp_path: Path, reported: R
     assert "Nothing has been measured yet" in make(run / "report.html", run).text
 
 
-def test_several_runs_are_side_by_side(tmp_path: Path, reported: Reported) -> None:
-    other = write_run(tmp_path / reported.run.name, reported.data, steps=100, is_validated=False, flags={"seed": 3})
-    third = write_run(tmp_path / "third", reported.data, steps=100)
-    write_evaluation(tmp_path / "elsewhere", reported.data, skill=5.0, seed=1)
-    page = make(tmp_path / "page.html", reported.run, other, third)
-    names = [f"{run.parent.name}/{run.name}" for run in (reported.run, other, third)]
-    (losses,) = [label for label in page.labels if label.startswith("Loss by step")]
-    assert all(f"{name}: " in losses for name in names)
-    assert "--seed030" in page.text
-    assert page.text.count("not evaluated") == 2
-    assert (tmp_path / "page.labels.csv").read_text().count(names[0]) > 0
-    evaluations = (reported.run / "eval", tmp_path / "elsewhere", tmp_path / "elsewhere")
-    assert "not evaluated" not in make(tmp_path / "page.html", reported.run, other, third, eval_dir=evaluations).text
-
-
 def test_photographs_that_are_not_to_be_had_are_missed_with_a_reason(tmp_path: Path, reported: Reported) -> None:
     run = write_run(tmp_path / "run", reported.data)
     write_evaluation(run / "eval", reported.data)
     other = shutil.copytree(reported.data, tmp_path / "other")
-    assert len(make(tmp_path / "page.html", run, data_dir=other).all("img")) == 25
+    page = make(tmp_path / "page.html", run, data_dir=other)
+    assert len(page.all("img")) == 25
+    assert "not trained on just this data set" not in page.text
     replace(Manifest.load(other), provenance={}).save(other)
     page = make(tmp_path / "page.html", run, data_dir=other)
-    assert f"{other} is not the data set of the evaluation any more." in page.text
+    assert f"{other} is not the data set that was evaluated." in page.text
     assert not page.all("img")
     assert "Images rejected" not in page.text
+    assert "run was not trained on just this data set: it was built again since, or is another one." in page.text
     with pytest.raises(DataError, match=r"dataset\.json does not exist"):
         make(tmp_path / "page.html", run, data_dir=tmp_path / "nowhere")
     text = (run / "config.json").read_text()
@@ -163,31 +117,25 @@ def test_the_page_of_1000_classes_is_below_10_mb(tmp_path: Path) -> None:
     assert page.text.count("class 999") >= 2
 
 
-@pytest.mark.exhaustive
-def test_a_killed_report_leaves_whole_files_only(tmp_path: Path, reported: Reported) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "shardtune",
-        "report",
-        "--train_dir",
-        str(reported.run),
-        "--output",
-        str(tmp_path / "page.html"),
-    ]
-    started = time.monotonic()
-    subprocess.run(command, env=ENVIRONMENT, check=True)
-    seconds, generator = time.monotonic() - started, random.Random(0)
-    whole = (tmp_path / "page.labels.csv").read_bytes()
-    for _ in range(20):
-        for path in tmp_path.iterdir():
-            path.unlink()
-        with subprocess.Popen(command, env=ENVIRONMENT) as process:
-            time.sleep(generator.uniform(0.3, 1.1) * seconds)
-            process.kill()
-        page, labels = tmp_path / "page.html", tmp_path / "page.labels.csv"
-        assert not page.exists() or page.read_text().endswith("</html>")
-        assert not labels.exists() or labels.read_bytes() == whole
+def test_the_page_of_20000_classes_is_below_10_mb(tmp_path: Path, reported: Reported) -> None:
+    number = 20_000
+    manifest = Manifest.load(shutil.copytree(reported.data, tmp_path / "data"))
+    counts = {"train": [*range(number)], "validation": [1] * number}
+    manifest = replace(manifest, labels=[f"class of butterflies {n:05d}" for n in range(number)], class_counts=counts)
+    manifest.save(tmp_path / "data")
+    labels = np.arange(1, number + 1)
+    top = np.stack([np.where(labels % 3, labels, labels % number + 1), np.zeros_like(labels)], axis=1)
+    losses, probabilities = np.full(number, 0.7), np.full((number, 2), 0.5)
+    files = np.array([f"{n}.jpg" for n in labels], object)
+    run = write_run(tmp_path / "run", tmp_path / "data")
+    write_result_of(run / "eval", Predictions(labels - 1, files, labels, losses, top, probabilities), manifest)
+    page = make(tmp_path / "page.html", run)
+    assert (tmp_path / "page.html").stat().st_size < 10e6
+    assert "The 19,000 classes that are recognised best are left out here: eval.json has all." in page.text
+    assert "The 19,000 classes with the fewest training examples are left out here: dataset.json has all." in page.text
+    _, worst, largest = re.split(r">Classes</h3>|>Data set</h2>", (tmp_path / "page.html").read_text())
+    assert len({*re.findall(r"class of butterflies \d{5}(?=</th)", worst)}) == 1000
+    assert re.findall(r"class of butterflies (\d{5})(?=</th)", largest) == [f"{n:05d}" for n in range(19_000, number)]
 
 
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
@@ -196,16 +144,17 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_repeats_its_flags(tmp_path: Path, reported: Reported) -> None:
-    other = write_run(tmp_path / "other", reported.data)
-    flags = ["--train_dir", reported.run / "checkpoints", f"--train_dir={other}", "--output", tmp_path / "page.html"]
+    one, other = (write_run(tmp_path / name, reported.data) for name in ("one <b>", "other"))
+    write_evaluation(one / "eval", reported.data)
+    flags = ["--train_dir", one / "checkpoints", f"--train_dir={other}", "--output", tmp_path / "page.html"]
     done = shardtune("report", *flags)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"{reported.run.name}: It has finished after 240 steps.",
+        "one <b>: It has finished after 240 steps.",
         "other: It has finished after 240 steps.",
         f"The report is {tmp_path / 'page.html'}; labels that are probably wrong: {tmp_path / 'page.labels.csv'}.",
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "page.html", "page.labels.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one <b>", "other", "page.html", "page.labels.csv"]
     wanted = "shardtune report was given no --train_dir. See shardtune report --help."
     done = shardtune("report")
     assert (done.returncode, done.stderr) == (2, f"shardtune: {wanted}\n")
@@ -218,6 +167,7 @@ def test_tensorflow_is_not_imported(reported: Reported, tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import shardtune.cli
+from shardtune.evaluate.predictions import Predictions
 from shardtune.report.command import report
 from shardtune.report.config import ReportConfig
 from shardtune.runtime.world import World
@@ -230,4 +180,15 @@ print(sorted({{"tensorflow", "keras", "horovod", "mpi4py", "requests"}} & sys.mo
 
 def test_augmented_examples_are_drawn_by_inspect(reported: Reported, tmp_path: Path) -> None:
     page = make(tmp_path / "page.html", reported.run, augmented=True)
+    assert "There are no augmented examples" not in page.text
     assert [image["alt"] for image in page.all("img") if (image["alt"] or "").startswith("A row for each")]
+
+
+def test_augmented_examples_that_cannot_be_drawn_are_missed_with_a_reason(
+    reported: Reported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('there is none')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    page = make(tmp_path / "page.html", reported.run, augmented=True)
+    assert "There are no augmented examples: shardtune: " in page.text
+    assert len(page.all("img")) == 25

@@ -62,7 +62,7 @@ def test_the_axis_of_shares_ends_at_1() -> None:
         svg = parse(line_chart("Recall", [line(1.0, 1.0)], is_share=is_share))
         return [text.text for text in svg.iter("text") if text.get("class") == "end"]
 
-    assert numbers(True)[-2] == "1"
+    assert numbers(True)[-2] == "1.00"
     assert numbers(False)[-2] == "1.5"
 
 
@@ -89,6 +89,23 @@ def test_long_lines_are_thinned_but_keep_their_peaks() -> None:
     assert {points[0], points[-1], points[7777]} <= {*found}
     assert list(found) == sorted(found)
     assert thin(found) == found
+
+
+@pytest.mark.parametrize("gap", [NAN, math.inf])
+def test_a_long_line_keeps_its_gaps_and_what_is_beside_them(gap: float) -> None:
+    values = [1.0 + step % 7 for step in range(3000)]
+    values[1000] = gap  # alone
+    values[2000:2020] = [gap] * 20  # at the beginning of a part, and longer than that
+    values[2040:2100] = [gap, 5.0, 6.0] * 20
+    found = thin(tuple(enumerate(values)))
+    assert len(found) <= MAX_POINTS
+    assert (1000, gap) in found
+    finite = [step for step, value in found if math.isfinite(value)]
+    assert [step for step in finite if 1990 <= step < 2000]
+    assert not [step for step in finite if 2000 <= step < 2020]
+    assert [step for step in finite if 2020 <= step < 2040]
+    assert {values[step] for step in finite if 2040 <= step < 2100} == {5.0, 6.0}
+    assert len([step for step, value in found if 2040 <= step < 2100 and not math.isfinite(value)]) >= 3
 
 
 def test_figures_with_nothing_in_them() -> None:

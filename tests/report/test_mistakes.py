@@ -1,6 +1,7 @@
 import csv
 import io
 import math
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from shardtune.evaluate.predictions import Predictions
 from shardtune.report.confusion import MAX_CLASSES, MAX_PAIRS, Confusion
 from shardtune.report.mistakes import MAX_IN_CELL, MAX_MISTAKES, choose_examples, suspects, suspects_csv
+from shardtune.report.run import Evaluation
 
 
 def predictions(rows: list[tuple[int, list[float]]]) -> Predictions:
@@ -87,8 +89,13 @@ def test_suspects_look_more_like_another_class_than_it_does_itself() -> None:
 
 def test_the_list_of_suspects_names_files_and_classes() -> None:
     found = predictions([(1, [0.01, 0.09, 0.9]), (2, [0.1, 0.1, 0.8])])
-    text = suspects_csv([("run", found, ["background", 'a "b",\n', "c"]), ("two", found, ["background", "\ud800", "c"])])
+    classes = [[{"name": name} for name in ("background", other, "c")] for other in ('a "b",\n', "\ud800")]
+    one, two = (Evaluation({"subset": "train", "classes": each}, found) for each in classes)
+    written = suspects_csv([("run", one), (os.fsdecode(b"\xff\0"), two)])
+    assert b"\xff\0" in written  # a name has the bytes that it has in the file system
+    text = written.replace(b"\xff\0", b"two")
     rows = list(csv.DictReader(io.StringIO(text.decode(), newline="")))
+    assert {row["split"] for row in rows} == {"train"}
     assert [(row["run"], row["file"], row["class"], row["suggested_class"]) for row in rows] == [
         ("run", "0.jpg", 'a "b",\n', "c"),
         ("two", "0.jpg", "?", "c"),

@@ -20,7 +20,7 @@ def test_the_run_gets_a_model_card(reported: Reported) -> None:
     head, _, body = card.partition("\n---\n")
     [model] = yaml.safe_load(head.removeprefix("---\n"))["model-index"]
     result = json.loads((reported.run / "eval" / "eval.json").read_text())
-    assert (model["name"], model["results"][0]["metrics"][0]["value"]) == ("run <b>", result["precision_at_1"])
+    assert (model["name"], model["results"][0]["metrics"][0]["value"]) == (reported.run.name, result["precision_at_1"])
     low, high = result["precision_at_1_interval"]
     assert f"on 25 images, 95 % interval {low:.4f} to {high:.4f} (Wilson)" in body
     assert "shardtune predict photo.jpg --checkpoint_dir . --checkpoint 240\n" in body

@@ -24,33 +24,20 @@ def running(host: str, pid: int) -> dict[str, Any]:
     return {"outcome": "running", "attempt": 1, "step": 20, "pid": pid, "host": host}
 
 
+GOING = "This run was going when the page was made: it had taken "
+KILLED = "The last start of this run has ended without a word, after 40 steps or more: it was killed."
+SILENT = "This run has not been heard of for 11 min 0 s: it may have been killed, after 40 steps or more."
+
+
 @pytest.mark.parametrize(
     ("outcome", "silent", "is_going", "status"),
     [
-        (
-            running(HERE, os.getpid()),
-            0,
-            True,
-            "This run was going when the page was made: it had taken 40 steps, its last report ",
-        ),
-        (
-            running("elsewhere", NOBODY),
-            0,
-            True,
-            "This run was going when the page was made: it had taken 40 steps, its last rep",
-        ),
-        (
-            running("elsewhere", NOBODY),
-            SILENT_SECONDS + 60,
-            False,
-            "The last start of this run has ended without a word, after",
-        ),
-        (
-            running(HERE, NOBODY),
-            0,
-            False,
-            "The last start of this run has ended without a word, after 40 steps or more: it was",
-        ),
+        (running(HERE, os.getpid()), 0, True, GOING),
+        (running(HERE, os.getpid()), SILENT_SECONDS + 60, False, SILENT),  # another process may have its number by now
+        (running(HERE, NOBODY), 0, False, KILLED),
+        (running(HERE, NOBODY), SILENT_SECONDS + 60, False, KILLED),
+        (running("elsewhere", NOBODY), 0, True, GOING),
+        (running("elsewhere", NOBODY), SILENT_SECONDS + 60, False, SILENT),
         ({"outcome": "finished", "step": 40}, 0, False, "It has finished after 40 steps."),
         (
             {"outcome": "stopped", "step": 33, "reason": "signal SIGTERM on rank 1"},
@@ -60,17 +47,48 @@ def running(host: str, pid: int) -> dict[str, Any]:
         ),
         ({"outcome": "failed", "error": "The loss diverged."}, 0, False, "It has failed after 40 steps: The loss diverged."),
         ({}, 0, False, "It has not begun after 40 steps."),
-        ({"outcome": "running", "host": HERE, "pid": "x"}, 0, False, "The last start of this run has ended without a word"),
+        ({"outcome": "running", "host": HERE, "pid": "x"}, 0, False, KILLED),
     ],
 )
 def test_the_status_says_how_far_a_run_is(
     tmp_path: Path, reported: Reported, outcome: dict[str, Any], silent: float, is_going: bool, status: str
 ) -> None:
     directory = write_run(tmp_path / "run", reported.data, steps=40, outcome=outcome or {"x": 0})
-    metrics = directory / "metrics.jsonl"
-    os.utime(metrics, (metrics.stat().st_atime, metrics.stat().st_mtime - silent))
+    grow_old(directory, silent)
     run = read_run(directory, "run", None)
     assert (run.is_going, run.status[: len(status)]) == (is_going, status)
+
+
+def grow_old(directory: Path, seconds: float) -> None:
+    for path in directory.rglob("*"):
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - seconds))
+
+
+@pytest.mark.parametrize("host", [HERE, "elsewhere"])
+def test_a_run_that_has_just_begun_is_going(tmp_path: Path, reported: Reported, host: str) -> None:
+    directory = write_run(tmp_path / "run", reported.data, steps=0, outcome=running(host, os.getpid()) | {"step": 0})
+    (directory / "metrics.jsonl").unlink()
+    run = read_run(directory, "run", None)
+    assert (run.is_going, run.status[: len(GOING)]) == (True, GOING)
+    assert run.status.endswith(" s before. All figures are so far.")
+
+
+@pytest.mark.parametrize("name", ["outcome.json", "metrics.jsonl", "logs/rank-1.log"])
+def test_a_run_is_heard_of_by_whatever_it_writes(tmp_path: Path, reported: Reported, name: str) -> None:
+    directory = write_run(tmp_path / "run", reported.data, steps=40, outcome=running("elsewhere", NOBODY))
+    grow_old(directory, 5000)
+    assert not read_run(directory, "run", None).is_going
+    (directory / name).touch()
+    assert read_run(directory, "run", None).is_going
+
+
+def test_a_run_may_be_silent_for_its_hang_timeout(tmp_path: Path, reported: Reported) -> None:
+    flags = {"hang_timeout": 7200.0}
+    directory = write_run(tmp_path / "run", reported.data, outcome=running("elsewhere", NOBODY), flags=flags)
+    grow_old(directory, 7000)
+    assert read_run(directory, "run", None).is_going
+    grow_old(directory, 300)
+    assert not read_run(directory, "run", None).is_going
 
 
 def test_times_add_up(tmp_path: Path, reported: Reported) -> None:
@@ -105,7 +123,7 @@ def test_what_is_cut_off_or_missing_is_left_out(tmp_path: Path, reported: Report
     assert (run.step, run.best, run.attempts[-1].versions) == (40, {}, {})
     (directory / "metrics.jsonl").unlink()
     run = read_run(directory, "run", None)
-    assert (run.step, run.times, run.seconds, run.silent_seconds) == (0, {}, 0, None)
+    assert (run.step, run.times, run.seconds) == (0, {}, 0)
     with pytest.raises(CheckpointError, match="is no run directory"):
         read_run(tmp_path, "run", None)
 

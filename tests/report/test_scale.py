@@ -1,10 +1,10 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shardtune.report.scale import Scale, format_bytes, format_number, format_seconds, ticks
+from shardtune.report.scale import Scale, format_bytes, format_number, format_seconds, format_ticks, ticks
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from shardtune.report.scale import Scale, format_bytes, format_number, format_se
         (-3, 8, [-5, 0, 5, 10]),
         (7, 7, [2, 4, 6, 8, 10, 12]),
         (0, 0, [-1, -0.5, 0, 0.5, 1]),
+        (0, 5e-324, [-1, -0.5, 0, 0.5, 1]),
     ],
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
@@ -53,10 +54,37 @@ def test_a_scale_from_zero_ends_at_the_last_value() -> None:
     [
         *((None, "–"), (math.nan, "–"), (math.inf, "–"), (0.0, "0"), (1437, "1,437"), (12345678.0, "12,345,678")),
         *((0.98765, "0.9877"), (8.43e-08, "8.43e-8"), (1e-4, "0.0001"), (-2.5, "-2.5"), (1.5e20, "1.5e20")),
+        *((12345.67, "12,346"), (-1234.5678, "-1,235"), (999.97, "1,000"), (999.94, "999.9"), (2.5e15 + 0.5, "2.5e15")),
     ],
 )
 def test_numbers_for_people(value: float | None, expected: str) -> None:
     assert format_number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (149.98, 150.02, ["149.98", "149.99", "150.00", "150.01", "150.02"]),
+        (0.98765, 0.98769, ["0.98765", "0.98766", "0.98767", "0.98768", "0.98769"]),
+        (0.0, 1.5, ["0.0", "0.5", "1.0", "1.5"]),
+        (-3, 8, ["-5", "0", "5", "10"]),
+        (0.0, 4000.0, ["0", "1,000", "2,000", "3,000", "4,000"]),
+        (0.0, 1.4e-8, ["0", "5e-9", "1.0e-8", "1.5e-8"]),
+        (-1.5e20, 0, ["-1.5e20", "-1.0e20", "-5e19", "0"]),
+    ],
+)
+def test_ticks_have_the_decimals_of_their_distance(low: float, high: float, expected: list[str]) -> None:
+    assert format_ticks(ticks(low, high)) == expected
+
+
+@given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
+@example(1e-299, 1e-299)
+@example(1.0, 1.0 + 2e-9)
+@example(1e12 - 2000, 1e12)
+def test_ticks_are_told_from_each_other(first: float, second: float) -> None:
+    found = ticks(*sorted((first, second)))
+    assert [float(text.replace(",", "")) for text in format_ticks(found)] == pytest.approx(found, rel=1e-9, abs=1e-300)
+    assert len({*format_ticks(found)}) == len(found)
 
 
 def test_sizes_and_times() -> None:

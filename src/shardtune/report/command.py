@@ -40,7 +40,7 @@ def report(config: ReportConfig, world: World) -> None:
     page = render(runs, data_sets, labels_path.name if evaluated else None)
     if evaluated:
         with atomic_write(labels_path) as file:
-            file.write(suspects_csv([(name, found.predictions, found.names) for name, found in evaluated]))
+            file.write(suspects_csv(evaluated))
     with atomic_write(output) as file:
         file.write(page.encode(errors="replace"))
     for run, data_set in zip(runs, data_sets, strict=True):

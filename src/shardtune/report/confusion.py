@@ -48,7 +48,10 @@ class Confusion:
     @cached_property
     def support(self) -> dict[int, int]:
         """Examples of each label that has some."""
-        return dict(sum((Counter({label: number}) for (label, _), number in self.counts.items()), Counter[int]()))
+        support = Counter[int]()
+        for (label, _), number in self.counts.items():
+            support[label] += number
+        return dict(support)
 
     def level(self, cell: Cell) -> int:
         """The shade of a cell, 1 to 9, by its share of the examples of its label."""
@@ -57,7 +60,8 @@ class Confusion:
     @property
     def cells(self) -> set[Cell]:
         """The cells that can be opened."""
-        return {cell for cell in self.counts if {*cell} <= {*self.shown}} | {*self.pairs}
+        shown = {*self.shown}
+        return {cell for cell in self.counts if shown.issuperset(cell)} | {*self.pairs}
 
 
 def cells_of(predictions: Predictions) -> npt.NDArray[np.int64]:

@@ -3,17 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from markupsafe import Markup
 
-from shardtune.report.scale import Scale, format_number
+from shardtune.report.scale import Scale, format_number, format_ticks
 
 WIDTH, HEIGHT = 420, 230  # of the drawing; the page scales it, and its text stays readable on a phone
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 8, 22
 LABEL_WIDTH = 105  # of the last step, right of which there is no place for another number
-MAX_POINTS = 600  # of a line: two for each pixel of its width are enough
+MAX_POINTS = 600  # of a line: three for two pixels of its width are enough
 MAX_MARKS = 40  # a line of more points is drawn without marks
 COLORS = 8  # that the style has
 
@@ -54,17 +54,21 @@ class Line:
 
 
 def thin(points: tuple[tuple[int, float], ...], limit: int = MAX_POINTS) -> tuple[tuple[int, float], ...]:
-    """At most `limit` points that look like all: the first, the last, and the lowest and highest of equally long parts."""
+    """At most `limit` points that look like all: the first and the last, and of equally long parts what `_extremes` takes."""
     if len(points) <= limit:
         return points
-    parts = (limit - 2) // 2
-    inner = points[1:-1]
-    kept = {0: points[0], len(points) - 1: points[-1]}
-    for part in range(parts):
-        numbers = range(part * len(inner) // parts, (part + 1) * len(inner) // parts)
-        for number in (min(numbers, key=lambda i: inner[i][1]), max(numbers, key=lambda i: inner[i][1])):
-            kept[number + 1] = inner[number]
-    return tuple(kept[number] for number in sorted(kept))
+    inner, parts = points[1:-1], (limit - 2) // 3
+    ends = [part * len(inner) // parts for part in range(parts + 1)]
+    return (points[0], *(point for start, end in pairwise(ends) for point in _extremes(inner[start:end])), points[-1])
+
+
+def _extremes(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The lowest and the highest point, and the first one that breaks the line, by step."""
+    finite = [point for point in points if math.isfinite(point[1])]
+    lowest = min(finite, key=lambda point: point[1], default=None)
+    highest = max(finite, key=lambda point: point[1], default=None)
+    gap = next((point for point in points if not math.isfinite(point[1])), None)
+    return [point for point in points if point is lowest or point is highest or point is gap]
 
 
 def line_chart(title: str, lines: Sequence[Line], *, is_share: bool = False) -> Markup | None:
@@ -89,9 +93,9 @@ def line_chart(title: str, lines: Sequence[Line], *, is_share: bool = False) -> 
 def _axes(x: Scale, y: Scale) -> Markup:
     grid = [
         Markup('<line class="grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/><text class="end" x="{3}" y="{4}">{5}</text>').format(
-            LEFT, WIDTH - RIGHT, y(tick), LEFT - 6, y(tick) + 4, format_number(tick)
+            LEFT, WIDTH - RIGHT, y(tick), LEFT - 6, y(tick) + 4, text
         )
-        for tick in y.ticks
+        for tick, text in zip(y.ticks, format_ticks(y.ticks), strict=True)
     ]
     steps = [
         Markup('<text class="middle" x="{}" y="{}">{}</text>').format(x(tick), HEIGHT - BOTTOM + 16, format_number(tick))

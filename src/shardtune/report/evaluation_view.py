@@ -16,6 +16,7 @@ from shardtune.report.photographs import Picture, thumbnails
 from shardtune.report.run import Evaluation, Run
 
 CLASSES_AT_FIRST = 30  # lines of the table of classes that are not folded away
+MAX_CLASSES = 1000  # lines of that table: more would make the page too large
 SUSPECTS_SHOWN = 24
 
 
@@ -84,9 +85,10 @@ class EvaluationView:
         return sorted(occurring, key=lambda each: (each["f1"] or 0.0, each["label"]))
 
     @property
-    def classes_in_parts(self) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-        """Those that are shown at once, and those that are folded away."""
-        return self.classes[:CLASSES_AT_FIRST], self.classes[CLASSES_AT_FIRST:]
+    def classes_in_parts(self) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]], int]:
+        """Those that are shown at once, those that are folded away, and how many are left out."""
+        classes = self.classes
+        return classes[:CLASSES_AT_FIRST], classes[CLASSES_AT_FIRST:MAX_CLASSES], max(0, len(classes) - MAX_CLASSES)
 
     @property
     def suspects_shown(self) -> Sequence[Suspect]:
@@ -125,7 +127,7 @@ def _pictures(evaluation: Evaluation, data_set: DataSet | str, examples: Sequenc
     if isinstance(data_set, str):
         return {}, data_set
     if not data_set.is_of(evaluation.result):
-        return {}, f"{data_set.directory} is not the data set of the evaluation any more."
+        return {}, f"{data_set.directory} is not the data set that was evaluated."
     split = evaluation.result["subset"]
     try:
         reader = RecordReader(data_set.directory, data_set.manifest, split, data_set.records[split])

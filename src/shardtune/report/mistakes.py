@@ -1,15 +1,15 @@
 """Which examples a page shows, and which labels are probably wrong."""
 
-import csv
-import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from shardtune.evaluate.predictions import Predictions
+from shardtune.evaluate.predictions import Predictions, csv_row
 from shardtune.report.confusion import Cell, cells_of
+from shardtune.report.run import Evaluation
 
 MAX_MISTAKES = 60  # that are shown before a cell is chosen
 MAX_IN_CELL = 12
@@ -74,20 +74,19 @@ def suspects(predictions: Predictions) -> list[Suspect]:
     return [Suspect(int(row), int(predicted[row]), float(confidences[row]), float(own[row])) for row in rows]
 
 
-def suspects_csv(parts: Sequence[tuple[str, Predictions, Sequence[str]]]) -> bytes:
+def suspects_csv(evaluations: Sequence[tuple[str, Evaluation]]) -> bytes:
     """The suspects of each run as CSV.
 
     Args:
-        parts: name of the run, predictions, and names of the classes by label.
+        evaluations: name of each run, and its evaluation.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     names = ("label", "class", "suggested_label", "suggested_class", "probability", "label_probability")
-    writer.writerow(["run", "example", "file", *names])
-    for run, predictions, classes in parts:
+    rows: list[Sequence[Any]] = [("run", "split", "example", "file", *names)]
+    for run, evaluation in evaluations:
+        predictions, classes = evaluation.predictions, evaluation.names
         for each in suspects(predictions):
             label = int(predictions.labels[each.row])
-            found = [int(predictions.examples[each.row]), predictions.files[each.row], label, classes[label]]
-            guess = [each.suggested, classes[each.suggested], each.probability, each.label_probability]
-            writer.writerow([run, *found, *guess])
-    return text.getvalue().encode(errors="replace")
+            found = (int(predictions.examples[each.row]), predictions.files[each.row], label, classes[label])
+            guess = (each.suggested, classes[each.suggested], each.probability, each.label_probability)
+            rows.append((run, evaluation.result["subset"], *found, *guess))
+    return b"".join(map(csv_row, rows))

@@ -1,6 +1,5 @@
 """README.md of a run that was evaluated: its model card."""
 
-from shardtune.evaluate.choice import is_best
 from shardtune.evaluate.result import Result
 from shardtune.export import card
 from shardtune.export.facts import ModelFacts
@@ -24,7 +23,7 @@ def write_card(run: Run, result: Result, data_set: DataSet | str) -> str:
         run=run.directory,
         config=run.config,
         step=result["step"],
-        is_best=is_best(run.directory, result["step"]),
+        is_best=run.best.get("step") == result["step"],
         averaged=result["averaged"],
         image_size=result["image_size"],
         background=True,  # which competes in the evaluation

@@ -59,7 +59,7 @@ def render(runs: Sequence[Run], data_sets: Sequence[DataSet | str], labels_name:
         "colors": COLORS,
         "differences": differences(runs),
         "curves": [(name, line_chart(name, _lines(runs, key), is_share="validation" in key)) for key, name in CURVES.items()],
-        "data_sets": _distinct(data_sets),
+        "data_sets": _distinct(runs, data_sets),
         "labels_name": labels_name,
         "figures": figures,
     }
@@ -70,8 +70,14 @@ def _lines(runs: Sequence[Run], key: str) -> list[Line]:
     return [Line.of(run.name, number, run.metrics, key) for number, run in enumerate(runs)]
 
 
-def _distinct(data_sets: Sequence[DataSet | str]) -> list[DataSet | str]:
-    return list({id(each) if isinstance(each, DataSet) else each: each for each in data_sets}.values())
+def _distinct(runs: Sequence[Run], data_sets: Sequence[DataSet | str]) -> list[tuple[DataSet | str, list[str]]]:
+    """Each data set once, or why it is not there, with the names of its runs that were not trained on just this."""
+    found: dict[int | str, tuple[DataSet | str, list[str]]] = {}
+    for run, data_set in zip(runs, data_sets, strict=True):
+        _, others = found.setdefault(data_set if isinstance(data_set, str) else id(data_set), (data_set, []))
+        if isinstance(data_set, DataSet) and run.config.get("data_sha256") not in (None, data_set.manifest.sha256):
+            others.append(run.name)
+    return list(found.values())
 
 
 def _policy(style: str, script: str) -> str:

@@ -17,11 +17,11 @@ from shardtune.evaluate.predictions import Predictions
 from shardtune.evaluate.result import Result, read_result, result_folders
 from shardtune.model import checkpoint_file
 from shardtune.report.scale import format_seconds
-from shardtune.runtime.outcome import read_outcome
+from shardtune.runtime.outcome import OUTCOME_NAME, read_outcome
 from shardtune.runtime.processes import read_status
 
 ATTEMPT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) Attempt (\d+), rank (\d+) of (\d+) on (.*): (\{.*\})")
-SILENT_SECONDS = 600.0  # the default of --hang_timeout: a run that is silent for longer has probably been killed
+SILENT_SECONDS = 600.0  # the default of --hang_timeout: a run that is silent for longer may have been killed
 WAITS = {"input_share": "waiting for input", "communication_share": "waiting for other workers"}  # keys of metrics.jsonl
 
 
@@ -54,7 +54,7 @@ class Evaluation:
 
     @property
     def names(self) -> list[str]:
-        return [str(each["name"]) for each in self.result["classes"]]
+        return [str(each["name"]).encode(errors="replace").decode() for each in self.result["classes"]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Run:
         config: config.json.
         metrics: the lines of metrics.jsonl.
         outcome: outcome.json; empty before the first start has begun.
-        silent_seconds: since the last line of metrics; None without one.
+        silent_seconds: since the run last wrote its outcome, a line of metrics or of a log; 0 where there is none of these.
+        best: "step" and "precision_at_1" of best.json, those of them that are numbers.
         evaluation: None where there is none that can be read; then `evaluation_note` says why.
     """
 
@@ -75,7 +76,7 @@ class Run:
     config: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
     outcome: Mapping[str, Any]
-    silent_seconds: float | None
+    silent_seconds: float
     best: Mapping[str, Any]
     attempts: Sequence[Attempt]
     evaluation: Evaluation | None
@@ -97,27 +98,34 @@ class Run:
     @property
     def is_going(self) -> bool:
         """Whether the run was going when this was read, as far as can be told."""
-        return self.outcome.get("outcome") == "running" and not self._is_gone
+        return self.outcome.get("outcome") == "running" and not (self._is_killed or self._is_silent)
 
     @property
-    def _is_gone(self) -> bool:
-        if self.outcome.get("host") == socket.gethostname():
-            process = read_status(self.outcome.get("pid", 0))
-            return process is None or process.state in "ZX"
-        return self.silent_seconds is None or self.silent_seconds > SILENT_SECONDS
+    def _is_killed(self) -> bool:
+        """Whether the process of rank 0 has ended, where that can be seen: another may have its number by now."""
+        process = read_status(self.outcome.get("pid", 0))
+        return self.outcome.get("host") == socket.gethostname() and (process is None or process.state in "ZX")
+
+    @property
+    def _is_silent(self) -> bool:
+        timeout = self.flags.get("hang_timeout")
+        return self.silent_seconds > max(SILENT_SECONDS, timeout if isinstance(timeout, int | float) else 0.0)
 
     @property
     def status(self) -> str:
         """How far the run is, and how it ended, as a sentence."""
         outcome, reason = self.outcome.get("outcome"), self.outcome.get("reason") or self.outcome.get("error")
+        silent, taken = format_seconds(self.silent_seconds), f"{self.step} steps"
         if self.is_going:
-            silent = "" if self.silent_seconds is None else f", its last report was {format_seconds(self.silent_seconds)} old"
-            return f"This run was going when the page was made: it had taken {self.step} steps{silent}. All figures are so far."
+            going = f"This run was going when the page was made: it had taken {taken}, and was last heard of {silent} before."
+            return f"{going} All figures are so far."
+        if outcome == "running" and self._is_killed:
+            return f"The last start of this run has ended without a word, after {taken} or more: it was killed."
         if outcome == "running":
-            return f"The last start of this run has ended without a word, after {self.step} steps or more: it was killed."
+            return f"This run has not been heard of for {silent}: it may have been killed, after {taken} or more."
         because = f": {reason}" if reason else "."
         words = {"finished": "It has finished", "stopped": "It was stopped", "failed": "It has failed"}
-        return f"{words.get(str(outcome), 'It has not begun')} after {self.step} steps{because}"
+        return f"{words.get(str(outcome), 'It has not begun')} after {taken}{because}"
 
     @property
     def seconds(self) -> float:
@@ -156,8 +164,8 @@ def read_run(directory: Path, name: str, eval_dir: Path | None) -> Run:
         DataError: `eval_dir` was given, and what is there cannot be read.
     """
     config = checkpoint_file.load_run_config(directory)
-    path = directory / checkpoint_file.METRICS_NAME
-    metrics = read_lines(path)
+    metrics = read_lines(directory / checkpoint_file.METRICS_NAME)
+    best = _read_json(checkpoint_file.best_path(directory))
     evaluation, note = _find_evaluation(directory, eval_dir)
     return Run(
         directory=directory,
@@ -165,8 +173,8 @@ def read_run(directory: Path, name: str, eval_dir: Path | None) -> Run:
         config=config,
         metrics=[line for line in metrics if isinstance(line.get("step"), int)],
         outcome=read_outcome(directory),
-        silent_seconds=max(0.0, time.time() - path.stat().st_mtime) if metrics else None,
-        best=_read_json(checkpoint_file.best_path(directory)),
+        silent_seconds=_silent_seconds(directory),
+        best={name: value for name, value in best.items() if isinstance(value, int | float)},
         attempts=_read_attempts(directory / "logs"),
         evaluation=evaluation,
         evaluation_note=note,
@@ -190,6 +198,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError, TypeError, RecursionError):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     return {}
+
+
+def _silent_seconds(directory: Path) -> float:
+    times = []
+    for path in (directory / OUTCOME_NAME, directory / checkpoint_file.METRICS_NAME, *directory.glob("logs/rank-*.log")):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    now = time.time()
+    return max(0.0, now - max(times, default=now))
 
 
 def _find_evaluation(directory: Path, eval_dir: Path | None) -> tuple[Evaluation | None, str]:

@@ -1,17 +1,31 @@
 """From values to places in a figure: ticks at round numbers, scales, and numbers as text."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 def format_number(value: float | None) -> str:
-    """A number for people: 4 digits, or all of an integer; a dash where there is none."""
+    """A number for people: 4 digits, or all before the point where these are more; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value == int(value) and abs(value) < 1e15:
-        return f"{int(value):,}"
-    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    if abs(value) < 1e15 and (value == int(value) or abs(value) >= 999.95):
+        return f"{value:,.0f}"
+    return _short_exponent(f"{value:.4g}")
+
+
+def format_ticks(values: Sequence[float]) -> list[str]:
+    """Numbers at equal distances with the decimals that tell one from the next."""
+    place = math.floor(math.log10(values[1] - values[0]) + 1e-6)  # of the last digit that is needed; 1e-6: rounding errors
+    if 1e-4 <= max(map(abs, values)) < 1e6:
+        return [f"{value:,.{max(0, -place)}f}" for value in values]
+    digits = [math.floor(math.log10(abs(value)) + 1e-6) - place if value else 0 for value in values]
+    return [_short_exponent(f"{value:.{n}e}") if value else "0" for value, n in zip(values, digits, strict=True)]
+
+
+def _short_exponent(text: str) -> str:
+    """1.5e-08 as 1.5e-8."""
+    mantissa, _, exponent = text.partition("e")
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
@@ -37,8 +51,8 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
     Both are finite. Where they are equal, or nearly so, there is room around them.
     """
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        margin = abs(low) / 2 or 1.0
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-300):
+        margin = abs(low) / 2 if abs(low) > 1e-300 else 1.0
         low, high = low - margin, high + margin
     raw = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(raw))

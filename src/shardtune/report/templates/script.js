@@ -8,7 +8,11 @@ for (const section of document.querySelectorAll("section[data-run]")) {
   const status = section.querySelector("[data-gallery-status]");
   const reset = section.querySelector("[data-gallery-reset]");
   const buttons = [...section.querySelectorAll("button[data-cell]")];
+  const first = title.textContent;
   let opener = null;
+
+  const name = (text) => Object.assign(document.createElement("bdi"), { textContent: text });
+  const words = ({ label, predicted }) => [name(label), ...(predicted ? [" taken for ", name(predicted)] : [" recognised"])];
 
   const show = (button) => {
     const cell = button ? button.dataset.cell : null;
@@ -18,7 +22,7 @@ for (const section of document.querySelectorAll("section[data-run]")) {
       shown += item.hidden ? 0 : 1;
     }
     for (const each of buttons) each.setAttribute("aria-pressed", String(each.dataset.cell === cell));
-    title.textContent = button ? button.dataset.text : title.dataset.first;
+    title.replaceChildren(...(button ? words(button.dataset) : [first]));
     status.textContent = button ? `${shown} of ${button.dataset.count} are on this page.` : "";
     reset.hidden = !button;
   };
