@@ -1,5 +1,6 @@
 """The images that a list names, as tables: the same that folders give."""
 
+import csv
 import os
 import stat
 from array import array
@@ -95,7 +96,7 @@ def read_image_list(
         with path.open(encoding="utf-8-sig", newline="") as file:
             opened = open_list(file, path, errors)
             columns.read(opened)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The list {path} cannot be read: {error}.", "Give a CSV, TSV or JSON lines file in UTF-8.") from error
     table = columns.table()
     lines, splits = np.array(columns.lines), np.array(columns.splits)
