@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.dataset.manifest import Manifest
+from tests.faults.reference import identities
 from tests.launching import run, shardtune
 from tests.pictures import plant
 from tests.records import contents
@@ -61,3 +62,26 @@ def test_a_flat_validation_folder_becomes_a_list_as_the_document_says(tmp_path: 
     assert manifest.words == ["tench", "goldfish"]
     lines = (tmp_path / "imagenet.csv").read_text().splitlines()[-4:]
     assert lines == [f"validation/.-{number:02d}.JPEG,{synset},validation" for number, synset in enumerate(synsets)]
+
+
+def test_several_ranks_repair_shards_and_preview_a_build(tmp_path: Path) -> None:
+    images, data = plant(tmp_path / "images", per_class=20), tmp_path / "data"
+    options = ["--train_directory", images, "--output_directory", data, "--train_shards", 6]
+    command = [sys.executable, "-m", "shardtune", "build", *map(str, options)]
+    done = run([*command, "--dry_run"], launcher="mpirun", ranks=3, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert "Ranks: 3, of 2 to 2 shards and " in done.stdout
+    assert not data.exists()
+    shardtune("build", *options)
+    before = contents(data)
+    for number, damage in enumerate((b"", None, b"x")):
+        path = data / f"train-0000{2 * number}-of-00006"
+        path.unlink() if damage is None else path.write_bytes(damage + path.read_bytes()[len(damage) or 9 :])
+    kept = identities(
+        data, [name for name in before if name[-14:] not in ("00000-of-00006", "00002-of-00006", "00004-of-00006")]
+    )
+    done = run(command, launcher="mpirun", ranks=3, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert "Repaired: train-00000-of-00006, train-00002-of-00006, train-00004-of-00006, " in done.stdout
+    assert contents(data) == before
+    assert identities(data, kept) == kept

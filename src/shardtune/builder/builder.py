@@ -14,13 +14,14 @@ from shardtune.builder.duplicates import digest_tables
 from shardtune.builder.finalize import check_rejects, write_manifest
 from shardtune.builder.partition import Plan, ShardPlan
 from shardtune.builder.plan import make_plan
+from shardtune.builder.repair import find_damaged_shards, repair_shards
 from shardtune.builder.shard import ShardStamp, shard_overwritten_error, write_shard
 from shardtune.builder.summary import print_summary
 from shardtune.builder.survey import Survey, survey
 from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.integrity import check_metadata_files
 from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
-from shardtune.errors import DataError
+from shardtune.errors import DataError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.runtime.balance import balance
 from shardtune.runtime.files import filename_in_errors, sha256_file
@@ -35,13 +36,17 @@ LOG_NAME = "builds.jsonl"
 def build(config: BuildConfig, world: World) -> Manifest:
     """Write all shards of the data set and, when every image is accounted for, its manifest.
 
-    Shards that an earlier attempt finished are not written again. Files that a finished data set has lost are restored.
+    Shards that an earlier attempt finished are not written again. What a finished data set has lost, and shards of it that are
+    damaged, are restored.
 
     Raises:
+        UsageError: `dry_run` is set.
         DataError: image directories or labels are wrong, the output directory holds a build of other input, or more than
             `max_rejects` images cannot be stored (the shards stay, but no manifest is written).
         WorldError: another build uses the output directory or takes it over, or a rank does not see it or the same images.
     """
+    if config.dry_run:
+        raise UsageError("build() writes, which --dry_run forbids.", "Call preview().")
     started = time.monotonic()
     world.guard.set_timeout(config.hang_timeout)
     found = survey(config, world)
@@ -83,23 +88,31 @@ def _prepare_output(config: BuildConfig, plan: RootOnly[Plan], found: Survey, wo
         world.run_on_root(lambda: recipe.save_recipe(directory, wanted.get()))
     if not world.broadcast_from_root(lambda: recipe.prepare_output(directory, wanted.get(), overwrite=config.overwrite)):
         return False
-    damaged = world.broadcast_from_root(lambda: _find_damaged(directory))
-    if not damaged:
+    manifest, others = world.broadcast_from_root(lambda: _check_metadata(directory))
+    shards = find_damaged_shards(directory, manifest, world) if manifest else []
+    if not (shards or others):
         print_on_root(world, f"The data set in {directory} was finished before: nothing to do.")
         return True
-    print_on_root(world, f"The data set in {directory} was finished before, but lost {', '.join(damaged)}: writing them again.")
-    world.run_on_root((directory / MANIFEST_NAME).unlink)
-    return False
+    lost = ", ".join(shards + others)
+    print_on_root(world, f"The data set in {directory} was finished before, but lost {lost}: writing them again.")
+    if manifest and shards:
+        repair_shards(shards, directory, manifest, plan, found.words, _image_options(config), world)
+    if others:
+        world.run_on_root((directory / MANIFEST_NAME).unlink)
+    return not others
 
 
-def _find_damaged(directory: Path) -> list[str]:
-    """Names of the files of a finished data set that are missing or damaged. Of shards, only the lengths are compared."""
+def _check_metadata(directory: Path) -> tuple[Manifest | None, list[str]]:
+    """The manifest of a finished data set, if it is whole, and the names of the files beside the shards that are not."""
     try:
         manifest = Manifest.load(directory)
     except DataError:
-        return [MANIFEST_NAME]
-    shards = [shard.name for shard in manifest.shards if shard.length_in(directory) != shard.bytes]
-    return shards + [finding.partition(":")[0] for finding in check_metadata_files(directory, manifest)]
+        return None, [MANIFEST_NAME]
+    return manifest, [finding.partition(":")[0] for finding in check_metadata_files(directory, manifest)]
+
+
+def _image_options(config: BuildConfig) -> ImageOptions:
+    return ImageOptions(config.check, config.exif, config.max_side, config.quality, config.min_side, config.strip_metadata)
 
 
 def _write_shards(
@@ -110,7 +123,7 @@ def _write_shards(
     shards, images = world.broadcast_from_root(lambda: (len(plan.get().shards), plan.get().images))
     if world.size > shards:
         print_on_root(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
-    image_options = ImageOptions(config.check, config.exif, config.max_side, config.quality)
+    image_options = _image_options(config)
 
     def check(rejects: list[receipts.Reject]) -> None:
         if len(rejects) > config.max_rejects:
@@ -159,7 +172,7 @@ def _finish(config: BuildConfig, plan: Plan, words: list[str], by_name: dict[str
 def build_options(config: BuildConfig) -> dict[str, Any]:
     """All options that decide the bytes of a data set, and the versions of the codecs."""
     names = "validation_fraction validation_examples train_shards validation_shards seed duplicates check exif max_side quality"
-    new = "test_fraction test_shards group_by"
+    new = "test_fraction test_shards group_by min_side strip_metadata"
     boxes, metadata = config.bounding_box_file, config.imagenet_metadata_file
     return {
         # Absent without the file, so that the data sets of before this flag stay as they are.

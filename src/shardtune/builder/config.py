@@ -72,11 +72,18 @@ class BuildConfig:
     """Scale larger images down until their longer side has this many pixels."""
     quality: int = 95
     """JPEG quality (1 to 100) of images that must be encoded again; clean RGB JPEGs keep their bytes."""
+    min_side: int | None = None
+    """Leave out images whose shorter side has fewer pixels; they count as rejected."""
+    strip_metadata: bool = False
+    """Leave EXIF (places, names, cameras), XMP, IPTC, comments and thumbnails out of the stored JPEGs, whose pixels do not
+    change. Without it, clean JPEGs keep all their bytes. Paths and names of files are stored in any case."""
     max_rejects: int = 0
     """Fail if more images than this cannot be stored. All of them are listed in rejects.jsonl."""
     overwrite: bool = False
     """Replace the shards of another build in output_directory, or a finished data set. Needed if an image changed in place and
     kept its size and time: a build compares contents only where times differ."""
+    dry_run: bool = False
+    """Write nothing: print classes, what is held out, shards, and the space that is needed, on as many ranks as it has."""
     hang_timeout: float = 600.0
     """Seconds without progress after which the job ends and reports which rank is late."""
 
@@ -87,7 +94,9 @@ class BuildConfig:
             check_flag(getattr(self, name) >= 0, f"{name} must be at least 0", getattr(self, name))
         for name in ("validation_fraction", "test_fraction"):
             check_flag(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1", getattr(self, name))
-        check_flag(self.max_side is None or self.max_side > 0, "max_side must be at least 1", self.max_side)
+        for name in ("max_side", "min_side"):
+            side = getattr(self, name)
+            check_flag(side is None or side > 0, f"{name} must be at least 1", side)
         check_flag(1 <= self.quality <= 100, "quality must be between 1 and 100", self.quality)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
         check_flag(-(2**63) <= self.seed < 2**63, "seed must be a 64-bit integer", self.seed)

@@ -50,7 +50,7 @@ def make_plan(
     names: list[str],
     directories: dict[Split, Path],
     tables: RootOnly[dict[Split, FileTable]],
-    cache_path: Path,
+    cache_path: Path | None,
     world: World,
 ) -> RootOnly[Plan]:
     """Plan the build. All ranks must call it, because they share the reading if identical files matter.
@@ -59,7 +59,7 @@ def make_plan(
         names: class names.
         directories: the directory of each table.
         tables: see `scan_splits`.
-        cache_path: where digests of images are kept for the next attempt.
+        cache_path: where digests of images are kept for the next attempt; None: nowhere.
 
     Raises:
         DataError: there are too few images to hold out so many, or bounding boxes are wrong.

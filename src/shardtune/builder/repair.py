@@ -1,0 +1,97 @@
+"""Find the damaged shards of a finished data set, and write these alone again, to the digests in its manifest."""
+
+from pathlib import Path
+
+from shardtune.builder.partition import Plan, ShardPlan, to_digests
+from shardtune.builder.receipts import ShardReceipt, first_changed_image, load_receipt, match_receipt, save_receipt
+from shardtune.builder.shard import write_shard
+from shardtune.builder.tracker import BuildTracker
+from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest
+from shardtune.errors import DataError
+from shardtune.images.pixels import ImageOptions
+from shardtune.runtime.balance import balance
+from shardtune.runtime.files import sha256_file, sync_path
+from shardtune.runtime.progress import print_on_root
+from shardtune.runtime.world import RootOnly, World
+
+
+def find_damaged_shards(directory: Path, manifest: Manifest, world: World) -> list[str]:
+    """Names of the shards of a finished data set that are missing or damaged. All ranks must call it.
+
+    Of shards that were written before the manifest, only the lengths are compared: reading all would take as long as `verify`.
+    """
+    names = world.broadcast_from_root(lambda: [shard.name for shard in manifest.shards if _is_suspect(directory, shard.name)])
+    digests = {shard.name: (shard.bytes, shard.sha256) for shard in manifest.shards}
+    damaged = {shard.name for shard in manifest.shards if shard.length_in(directory) != shard.bytes} if world.is_root else set()
+    for index in balance([digests[name][0] for name in names], world.size)[world.rank]:
+        world.guard.heartbeat(f"at {names[index]}")
+        if sha256_file(directory / names[index]) != digests[names[index]][1]:
+            damaged.add(names[index])
+    return sorted(set().union(*world.allgather(damaged)))
+
+
+def _is_suspect(directory: Path, name: str) -> bool:
+    """Whether a shard is there and was written after the manifest, which is written last."""
+    try:
+        return (directory / name).stat().st_mtime_ns > (directory / MANIFEST_NAME).stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def repair_shards(
+    damaged: list[str],
+    directory: Path,
+    manifest: Manifest,
+    plan: RootOnly[Plan],
+    words: list[str],
+    options: ImageOptions,
+    world: World,
+) -> None:
+    """Write shards of a finished data set again. All ranks must call it.
+
+    Raises:
+        DataError: a shard would not be as before, because an image has changed. It stays as it is; the others are repaired.
+    """
+    digests = {shard.name: shard.sha256 for shard in manifest.shards}
+    parts: list[list[ShardPlan]] = []
+    if world.is_root:
+        ranges = [shard for shard in plan.get().shards if shard.name in damaged]
+        in_parts = balance([plan.get().source_bytes(shard) for shard in ranges], world.size)
+        parts = [[plan.get().shard_plan(ranges[number]) for number in numbers] for numbers in in_parts]
+    images = world.broadcast_from_root(lambda: sum(len(shard.sources) for part in parts for shard in part))
+    problems = []
+    with BuildTracker(world, images, lambda rejects: None) as tracker:
+        for shard in world.scatter(parts):
+            world.guard.heartbeat(f"at the start of {shard.name}")
+            # Beside the data set at first: whoever reads it meanwhile never finds another shard in its place.
+            receipt = write_shard(shard, directory / WORK_NAME, manifest.labels, words, options, tracker)
+            if receipt.sha256 == digests[shard.name]:
+                (directory / WORK_NAME / shard.name).replace(directory / shard.name)
+                sync_path(directory)
+                save_receipt(directory, receipt)
+            else:
+                (directory / WORK_NAME / shard.name).unlink()
+                problems.append(f"{shard.name} ({_describe_difference(directory, shard, receipt)})")
+            tracker.shard_finished(receipt, reused=False)
+        tracker.wait_for_shards(len(damaged))
+    all_problems = sorted(problem for of_rank in world.allgather(problems) for problem in of_rank)
+    world.run_on_root(lambda: _check_none_differs(directory, all_problems))
+    print_on_root(world, f"Repaired: {', '.join(damaged)}, with the digests in {MANIFEST_NAME}.")
+
+
+def _describe_difference(directory: Path, shard: ShardPlan, receipt: ShardReceipt) -> str:
+    """Why a shard is not what it was."""
+    before = load_receipt(directory, shard.name)
+    matching = before and match_receipt(before, shard)
+    changed = matching and first_changed_image(shard, matching, to_digests(bytes.fromhex(receipt.digests)))
+    if changed:
+        return f"{changed} has another content than when it was built"
+    return "the same images give other bytes" if matching else "its receipt is lost, so which image has changed is not known"
+
+
+def _check_none_differs(directory: Path, problems: list[str]) -> None:
+    if problems:
+        raise DataError(
+            f"{directory} has shards that cannot be written again as they were: {', '.join(problems)}.",
+            "Restore these images, or the shards from a copy, or pass --overwrite to build the data set again.",
+        )
