@@ -130,8 +130,10 @@ def test_the_groups_of_a_list_stay_together(images: Path, tmp_path: Path, capsys
     assert manifest.class_counts == {"train": [4] * 3, "validation": [2] * 3}
     groups = {split: {each["image/path"].decode()[-5] for each in rows} for split, rows in stored(tmp_path / "data").items()}
     assert not groups["train"] & groups["validation"]
-    assert "Groups: 6, of 3 to 3 images; 4 in train, 2 in validation." in capsys.readouterr().out.splitlines()
+    assert "Groups: 6, of 3 to 3 images; 4 in train (66.7% of the images), 2 in validation (33.3%" in capsys.readouterr().out
     made(None, tmp_path / "data", list=file, validation_fraction=0.3)
+    with pytest.raises(DataError, match="names groups, and --group_by others"):
+        made(None, tmp_path / "data", list=file, validation_fraction=0.3, group_by="([0-9])")
     listed(file, [(path, label, "x" if group == "1" else group) for path, label, group in rows], "path,label,group")
     with pytest.raises(DataError, match=r"holds a build of other input \(train images of blue changed"):
         made(None, tmp_path / "data", list=file, validation_fraction=0.3)

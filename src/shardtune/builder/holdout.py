@@ -139,9 +139,10 @@ def select_groups(labels: npt.NDArray[np.int32], groups: Indices, quotas: Sequen
         groups: numbers in the order in which groups are held out, [n].
         quotas: images to hold out of each class.
     """
-    pairs, counts = np.unique(np.stack([groups, labels]), axis=1, return_counts=True)
+    pairs, counts = np.unique(groups * (len(quotas) + 1) + labels, return_counts=True)
     members: dict[int, list[tuple[int, int]]] = {}  # label and count, by group in order
-    for group, label, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        group, label = divmod(pair, len(quotas) + 1)
         members.setdefault(group, []).append((label, count))
     sizes = {group: sum(count for _, count in classes) for group, classes in members.items()}
     left, quota = np.bincount(labels, minlength=len(quotas) + 1), [0, *quotas]
@@ -193,6 +194,7 @@ def check_groups(splits: dict[Split, SplitPlan], names: dict[Split, Digests | No
             f"One group has images in {first} ({printable_path(path)}) and in {second} ({printable_path(other)}).",
             "Move them into one split, or name the groups differently.",
         )
-    sizes, by_split = np.bincount(groups), np.bincount(sides[firsts], minlength=len(splits))
-    counts = ", ".join(f"{number} in {split}" for split, number in zip(splits, by_split.tolist(), strict=True))
+    sizes, by_split = np.bincount(groups), np.bincount(sides[firsts], minlength=len(splits)).tolist()
+    shares = [len(each) / len(groups) for each in digests]
+    counts = ", ".join(f"{n} in {s} ({share:.1%} of the images)" for s, n, share in zip(splits, by_split, shares, strict=True))
     return f"Groups: {len(sizes)}, of {sizes.min()} to {sizes.max()} images; {counts}."

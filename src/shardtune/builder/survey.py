@@ -80,6 +80,8 @@ def _read_list(config: BuildConfig, path: Path, heartbeat: Callable[[], None], w
         raise _given_twice_error(path, "validation")
     if "test" in image_list.tables and config.test_fraction:
         raise _given_twice_error(path, "test")
+    if config.group_by and any(table.groups is not None for table in image_list.tables.values()):
+        raise DataError(f"{path} names groups, and --group_by others.", "Leave out --group_by, or the column of the list.")
     return image_list
 
 
