@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import TextIOWrapper
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shardtune.builder.labels import class_name, is_class_name
@@ -25,6 +27,7 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
 _DELIMITERS = (",", "\t", ";")
+_UNTIDY = re.compile(r"//|(^|/)\.(/|$)|/$")
 _PANDAS_INDEX = ("", "unnamed:_0", "index")
 
 
@@ -114,7 +117,7 @@ def open_list(file: TextIOWrapper, path: Path, errors: LineErrors) -> ListFile:
                 "Its first line must name the columns, as in path,label or path,label,split,group.",
             )
     ignored = [name for name in names if name not in columns.values() and _normalize(name) not in _PANDAS_INDEX]
-    return ListFile(columns, ignored, _rows(records, columns, errors))
+    return ListFile(columns, ignored, _rows(records, frozenset(names), columns, errors))
 
 
 def _header(line: str, path: Path) -> tuple[str, list[str]]:
@@ -182,12 +185,15 @@ def _json_records(file: TextIOWrapper, errors: LineErrors) -> Iterator[tuple[int
                 yield line, value
 
 
-def _rows(records: Iterator[tuple[int, dict[str, Any]]], columns: Mapping[str, str], errors: LineErrors) -> Iterator[Row]:
+def _rows(
+    records: Iterator[tuple[int, dict[str, Any]]], names: frozenset[str], columns: Mapping[str, str], errors: LineErrors
+) -> Iterator[Row]:
     for line, values in records:
         try:
-            others = sorted(_find_columns(list(values)).keys() - columns.keys())
-            if others:
-                raise ValueError(f"it has a {others[0]}, the first line has none")
+            if values.keys() - names:  # columns that the first line has not
+                others = sorted(_find_columns(list(values)).keys() - columns.keys())
+                if others:
+                    raise ValueError(f"it has a {others[0]}, the first line has none")
             text = {role: _text(values, role, name) for role, name in columns.items()}
             split = SPLIT_NAMES.get(_normalize(text["split"])) if "split" in text else "train"
             if split is None:
@@ -223,10 +229,16 @@ def _path(text: str) -> str:
         raise ValueError(f"the path {text!r} is not Unicode") from None
     if "\0" in text:
         raise ValueError(f"the path {text!r} has a null character")
-    return str(Path(text))
+    return str(PurePosixPath(text)) if _UNTIDY.search(text) else text
 
 
+@lru_cache(maxsize=1 << 12)
 def _label(text: str) -> str:
+    """The class of a label.
+
+    Raises:
+        ValueError: it cannot be a line of labels.txt.
+    """
     name = class_name(text)
     if not is_class_name(name):
         raise ValueError(f"the label {text!r} is not one line of UTF-8")
