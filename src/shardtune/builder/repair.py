@@ -1,16 +1,18 @@
 """Find the damaged shards of a finished data set, and write these alone again, to the digests in its manifest."""
 
+import shutil
 from pathlib import Path
+from typing import Literal
 
 from shardtune.builder.partition import Plan, ShardPlan, to_digests
 from shardtune.builder.receipts import ShardReceipt, first_changed_image, load_receipt, match_receipt, save_receipt
 from shardtune.builder.shard import write_shard
 from shardtune.builder.tracker import BuildTracker
-from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest
+from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest, Shard
 from shardtune.errors import DataError
 from shardtune.images.pixels import ImageOptions
 from shardtune.runtime.balance import balance
-from shardtune.runtime.files import sha256_file, sync_path
+from shardtune.runtime.files import atomic_write, sha256_file
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import RootOnly, World
 
@@ -20,22 +22,24 @@ def find_damaged_shards(directory: Path, manifest: Manifest, world: World) -> li
 
     Of shards that were written before the manifest, only the lengths are compared: reading all would take as long as `verify`.
     """
-    names = world.broadcast_from_root(lambda: [shard.name for shard in manifest.shards if _is_suspect(directory, shard.name)])
-    digests = {shard.name: (shard.bytes, shard.sha256) for shard in manifest.shards}
-    damaged = {shard.name for shard in manifest.shards if shard.length_in(directory) != shard.bytes} if world.is_root else set()
-    for index in balance([digests[name][0] for name in names], world.size)[world.rank]:
-        world.guard.heartbeat(f"at {names[index]}")
-        if sha256_file(directory / names[index]) != digests[names[index]][1]:
-            damaged.add(names[index])
-    return sorted(set().union(*world.allgather(damaged)))
+    states = world.broadcast_from_root(lambda: [_state(directory, shard) for shard in manifest.shards])
+    newer = [shard for shard, state in zip(manifest.shards, states, strict=True) if state == "newer"]
+    damaged = []
+    for index in balance([shard.bytes for shard in newer], world.size)[world.rank]:
+        world.guard.heartbeat(f"at {newer[index].name}")
+        if sha256_file(directory / newer[index].name) != newer[index].sha256:
+            damaged.append(newer[index].name)
+    all_damaged = {name for names in world.allgather(damaged) for name in names}
+    pairs = zip(manifest.shards, states, strict=True)
+    return [shard.name for shard, state in pairs if state == "wrong" or shard.name in all_damaged]
 
 
-def _is_suspect(directory: Path, name: str) -> bool:
-    """Whether a shard is there and was written after the manifest, which is written last."""
-    try:
-        return (directory / name).stat().st_mtime_ns > (directory / MANIFEST_NAME).stat().st_mtime_ns
-    except FileNotFoundError:
-        return False
+def _state(directory: Path, shard: Shard) -> Literal["wrong", "newer", "older"]:
+    """Whether a shard has another length than it should, or else is newer than the manifest, which is written last."""
+    if shard.length_in(directory) != shard.bytes:
+        return "wrong"
+    written, finished = ((directory / name).stat().st_mtime_ns for name in (shard.name, MANIFEST_NAME))
+    return "newer" if written > finished else "older"
 
 
 def repair_shards(
@@ -66,12 +70,12 @@ def repair_shards(
             # Beside the data set at first: whoever reads it meanwhile never finds another shard in its place.
             receipt = write_shard(shard, directory / WORK_NAME, manifest.labels, words, options, tracker)
             if receipt.sha256 == digests[shard.name]:
-                (directory / WORK_NAME / shard.name).replace(directory / shard.name)
-                sync_path(directory)
+                with atomic_write(directory / shard.name) as file, (directory / WORK_NAME / shard.name).open("rb") as source:
+                    shutil.copyfileobj(source, file)
                 save_receipt(directory, receipt)
             else:
-                (directory / WORK_NAME / shard.name).unlink()
                 problems.append(f"{shard.name} ({_describe_difference(directory, shard, receipt)})")
+            (directory / WORK_NAME / shard.name).unlink()
             tracker.shard_finished(receipt, reused=False)
         tracker.wait_for_shards(len(damaged))
     all_problems = sorted(problem for of_rank in world.allgather(problems) for problem in of_rank)
