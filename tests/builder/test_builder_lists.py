@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +92,12 @@ def test_a_labels_file_orders_the_classes_of_a_list(images: Path, tmp_path: Path
     file = listed(images / "list.csv", rows_of(images))
     (tmp_path / "labels").write_text("red\nblue\n")
     options = {"list": file, "labels_file": tmp_path / "labels"}
-    with pytest.raises(DataError, match=r"6 wrong line\(s\): line 8: its label is not in "):
+    with pytest.raises(DataError, match=r"6 wrong line\(s\): line 8: the label 'green' is not in "):
         made(None, tmp_path / "data", **options)
+    (images / "green" / "green-00.jpg").unlink()  # need not be there
     manifest = made(None, tmp_path / "data", **options, ignore_unlisted=True)
     assert (manifest.labels, manifest.class_counts["train"]) == (["red", "blue"], [6, 6])
+    listed(file, rows_of(images))
     (tmp_path / "labels").write_text("red\nblue\ngreen\nviolet\n")
     with pytest.raises(DataError, match=r"lists no training image of 1 of 4 classes \(first violet\)"):
         made(None, tmp_path / "other", **options)
@@ -150,3 +154,11 @@ def test_a_list_of_json_lines(images: Path, tmp_path: Path) -> None:
 def test_a_long_list_is_looked_for_in_parts(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_list, "STAT_CHUNK", 5)
     assert made(None, tmp_path / "data", list=listed(images / "list.csv", rows_of(images))).examples("train") == 18
+
+
+def test_a_list_may_come_from_a_pipe(images: Path, tmp_path: Path) -> None:
+    file = listed(images / "list.csv", rows_of(images))
+    script = f"{sys.executable} -m shardtune build --list <(cat {file}) --image_root {images}"
+    subprocess.run(["bash", "-c", f"{script} --output_directory {tmp_path / 'data'} --train_shards 3"], check=True)
+    made(None, tmp_path / "other", list=images / "list.csv")
+    assert digests(tmp_path / "data")["train"] == digests(tmp_path / "other")["train"]

@@ -6,7 +6,7 @@ import stat
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import xxhash
 from shardtune.builder.labels import read_labels
 from shardtune.builder.list_file import LineErrors, ListFile, open_list
 from shardtune.builder.listing import FileTable
-from shardtune.builder.partition import group_by_digest, hash_shuffle, is_first_occurrence, to_digests
+from shardtune.builder.partition import Digests, group_by_digest, hash_shuffle, is_first_occurrence, to_digests
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError
 
@@ -51,8 +51,9 @@ class _Columns:
         self.digests = bytearray()  # of the paths
         self.label_numbers: dict[str, int] = {}
 
-    def read(self, file: ListFile) -> None:
+    def read(self, file: ListFile, heartbeat: Callable[[], None]) -> None:
         for row in file.rows:
+            heartbeat()
             name = os.fsencode(row.path)
             self.names += name
             self.ends.append(len(self.names))
@@ -95,19 +96,23 @@ def read_image_list(
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             opened = open_list(file, path, errors)
-            columns.read(opened)
+            columns.read(opened, heartbeat)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The list {path} cannot be read: {error}.", "Give a CSV, TSV or JSON lines file in UTF-8.") from error
-    table = columns.table()
+    table, digests = columns.table(), to_digests(bytes(columns.digests))
     lines, splits = np.array(columns.lines), np.array(columns.splits)
     labels = read_labels(labels_file) if labels_file else sorted(columns.label_numbers)
     numbers = {name: number for number, name in enumerate(labels, start=1)}
-    table.labels[:] = np.array([numbers.get(name, 0) for name in columns.label_numbers], np.int32)[table.labels]
-    is_unlisted = table.labels == 0
+    names = list(columns.label_numbers)
+    new_labels = np.array([numbers.get(name, 0) for name in names], np.int32)[table.labels]
+    unlisted = np.flatnonzero(new_labels == 0)
     if not ignore_unlisted:
-        for row in np.flatnonzero(is_unlisted).tolist():
-            errors.add(int(lines[row]), f"its label is not in {labels_file}")
-    _look_for_repeated(table, columns.digests, lines, errors)
+        for row in unlisted.tolist():
+            errors.add(int(lines[row]), f"the label {names[table.labels[row]]!r} is not in {labels_file}")
+    listed = np.flatnonzero(new_labels)
+    table = replace(table, labels=new_labels).take(listed)
+    lines, splits, digests = lines[listed], splits[listed], digests[listed]
+    _look_for_repeated(table, digests, lines, errors)
     _look_for_files(table, folder, lines, errors, heartbeat)
     errors.raise_if_any(
         f"Correct or remove them. Paths ({opened.columns['path']!r}) are relative to {folder.absolute()}: --image_root gives "
@@ -116,14 +121,14 @@ def read_image_list(
     tables = {
         split: hash_shuffle(table.take(rows), seed)
         for number, split in enumerate(SPLITS)
-        if len(rows := np.flatnonzero((splits == number) & ~is_unlisted))
+        if len(rows := np.flatnonzero(splits == number))
     }
     _check_training_images(path, labels, tables.get("train"))
-    return ImageList(folder, labels, tables, _notes(path, opened, len(table), int(is_unlisted.sum())))
+    return ImageList(folder, labels, tables, _notes(path, opened, len(table), len(unlisted)))
 
 
-def _look_for_repeated(table: FileTable, digests: bytearray, lines: np.ndarray, errors: LineErrors) -> None:
-    groups = group_by_digest(to_digests(bytes(digests)))
+def _look_for_repeated(table: FileTable, digests: Digests, lines: np.ndarray, errors: LineErrors) -> None:
+    groups = group_by_digest(digests)
     is_first = is_first_occurrence(groups)
     line_of = np.zeros(len(table) + 1, np.int64)
     line_of[groups[is_first]] = lines[is_first]

@@ -3,10 +3,10 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -87,28 +87,28 @@ class ListFile:
     rows: Iterator[Row]
 
 
-def open_list(file: TextIOWrapper, path: Path, errors: LineErrors) -> ListFile:
+def open_list(file: Iterable[str], path: Path, errors: LineErrors) -> ListFile:
     """Find out what a list has, to read it line by line.
 
     Args:
-        file: the list, opened with `newline=""`.
+        file: its lines, with their ends as they are.
         path: of the list, for errors.
         errors: takes lines that are no images.
 
     Raises:
         DataError: no line of it says which columns it has.
     """
-    first = file.readline()
-    file.seek(0)
+    following = iter(file)
+    first = next(following, "")
+    lines = chain([first], following)  # not seek: the list may come from a pipe
     if first.lstrip().startswith("["):
         raise DataError(f"{path} is a JSON array.", "Give JSON lines, which pandas writes with orient='records', lines=True.")
     if first.lstrip().startswith("{"):
-        records = _json_records(file, errors)
+        records = _json_records(lines, errors)
         names = _names_of_json(first, path)
-        delimiter = None
     else:
         delimiter, names = _header(first, path)
-        records = _csv_records(file, delimiter, errors)
+        records = _csv_records(lines, delimiter, errors)
     columns = _find_columns(names)
     for role in ("path", "label"):
         if role not in columns:
@@ -152,9 +152,9 @@ def _find_columns(names: Sequence[str]) -> dict[str, str]:
     return {role: name for role, name in found.items() if name is not None}
 
 
-def _csv_records(file: TextIOWrapper, delimiter: str, errors: LineErrors) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_records(lines: Iterable[str], delimiter: str, errors: LineErrors) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line, and values by name, of each row."""
-    rows = csv.reader(file, delimiter=delimiter, strict=True)
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
     header, line = next(rows), rows.line_num + 1
     while True:
         try:
@@ -171,9 +171,9 @@ def _csv_records(file: TextIOWrapper, delimiter: str, errors: LineErrors) -> Ite
         line = rows.line_num + 1
 
 
-def _json_records(file: TextIOWrapper, errors: LineErrors) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_records(lines: Iterable[str], errors: LineErrors) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line and object of each line."""
-    for line, text in enumerate(file, start=1):
+    for line, text in enumerate(lines, start=1):
         if text.strip():
             try:
                 value = json.loads(text)
