@@ -31,7 +31,7 @@ def fields(record: bytes) -> dict[str, Any]:
 
 def records(directory: Path, split: Split) -> list[bytes]:
     """All records of a split in manifest order."""
-    paths = [str(directory / shard.name) for shard in Manifest.load(directory).splits[split]]
+    paths = [str(directory / shard.name) for shard in Manifest.load(directory).splits.get(split, [])]
     return list(tf.data.TFRecordDataset(paths).as_numpy_iterator())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from shardtune.builder.receipts import RECEIPTS_NAME
 from shardtune.builder.recipe import RECIPE_NAME
 from shardtune.dataset.example import decode_example, encode_example
-from shardtune.dataset.manifest import MANIFEST_NAME, RECORD_DTYPE, RECORDS_NAME, SPLITS, WORK_NAME, Manifest, load_record_index
+from shardtune.dataset.manifest import MANIFEST_NAME, RECORD_DTYPE, RECORDS_NAME, WORK_NAME, Manifest, load_record_index
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame, stored_crc
 
 
@@ -21,7 +21,7 @@ def downgrade(directory: Path) -> None:
     starts = {split: records["start"].tolist() for split, records in load_record_index(directory, manifest).items()}
     value: dict[str, Any] = json.loads((directory / MANIFEST_NAME).read_text())
     records = []
-    for split in SPLITS:
+    for split in manifest.splits:
         for shard in value["splits"][split]:
             content, new = (directory / shard["name"]).read_bytes(), b""
             mine = [starts[split].pop(0) for _ in range(shard["examples"])]

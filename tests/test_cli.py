@@ -99,7 +99,7 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
             2,
             r"shardtune build was given no --output_directory\. See shardtune build --help\.",
         ),
-        ("build", 2, "shardtune build was given no --train_directory and no --output_directory"),
+        ("build", 2, "shardtune build was given no --output_directory"),
         (f"{BUILD} --train_shards many", 2, "--train_shards: .*'many'"),
         (f"{BUILD} --train_shards", 2, "--train_shards"),
         (f"{BUILD} --train_shards 0", 2, "--train_shards must be at least 1, not 0"),
@@ -120,7 +120,7 @@ EVAL = "eval --data_dir {empty} --checkpoint_dir {output} --eval_dir {output}"
         (f"{TRAIN} --epochs 1 --max_steps 3", 2, r"--epochs 1\.0 and --max_steps 3 both say how long the run is"),
         (f"{TRAIN} --max_steps 0", 2, "--max_steps must be above 0 and finite, not 0"),
         (f"{TRAIN} --augment heavy", 2, "'heavy' for argument '--augment'"),
-        (f"{EVAL} --subset test", 2, "'test' for argument '--subset'"),
+        (f"{EVAL} --subset all", 2, "'all' for argument '--subset'"),
         (
             "build --train_directory {images}/nowhere --output_directory {output}",
             1,

@@ -30,7 +30,7 @@ D = Path("somewhere")
 )
 def test_a_build_that_cannot_be_is_refused(wrong: dict[str, Any], value: str) -> None:
     with pytest.raises(UsageError, match=rf"^--{next(iter(wrong))} must be .*, not {re.escape(value)}\. See --help\.$"):
-        BuildConfig(D, D, **wrong)
+        BuildConfig(D, output_directory=D, **wrong)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_flags_of_training_that_contradict_each_other_are_refused(contradiction:
 )
 def test_flags_of_a_build_that_contradict_each_other_are_refused(contradiction: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=f"^{re.escape(message)}"):
-        BuildConfig(D, D, **contradiction)
+        BuildConfig(D, output_directory=D, **contradiction)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_steps_see_the_epochs_that_were_asked(examples: int, global_batch: int, 
 @pytest.mark.parametrize(
     "config",
     [
-        BuildConfig(D / "a", D, labels_file=Path("labels.txt")),
+        BuildConfig(D / "a", output_directory=D, labels_file=Path("labels.txt")),
         TrainConfig(D, D / "run", pretrained_model_checkpoint_path=D / "model.ckpt", fine_tune=True, epochs=1.5),
         EvalConfig(D, D, D, num_examples=7),
     ],

@@ -96,7 +96,7 @@ from shardtune.builder.config import BuildConfig
 from shardtune.inspect.config import InspectConfig, VerifyConfig
 from shardtune.runtime.world import World
 images, data = Path({str(tmp_path / "images")!r}), Path({str(tmp_path / "data")!r})
-build(BuildConfig(images, data, train_shards=2), World())
+build(BuildConfig(images, output_directory=data, train_shards=2), World())
 verify(VerifyConfig(data), World())
 inspect(InspectConfig(data, data / "contact.png"), World())
 print(sorted({{"tensorflow", "keras", "horovod", "mpi4py", "requests"}} & sys.modules.keys()))

@@ -161,8 +161,9 @@ def _select_command(config: Any) -> tuple[Backend | None, Run]:
         return "mpi", fetch
     if isinstance(config, BuildConfig):
         from shardtune.builder.builder import build
+        from shardtune.builder.preview import preview as preview_build
 
-        return "mpi", build
+        return "mpi", preview_build if config.dry_run else build
     if isinstance(config, VerifyConfig):
         from shardtune.inspect.verify import verify
 

@@ -23,7 +23,7 @@ FAULTS = {"asked to stop": signal.SIGUSR1, "killed": signal.SIGKILL, "silent": s
 def main(images: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary) / "data"
-        build(BuildConfig(images, data, train_shards=8, check="header"), World())
+        build(BuildConfig(images, output_directory=data, train_shards=8, check="header"), World())
         for over in ("mpi", "gloo"):
             for fault, number in FAULTS.items():
                 run = Path(temporary) / f"{over}-{fault}"

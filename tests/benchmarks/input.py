@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         data = Path(temporary)
-        build(BuildConfig(arguments.images, data, train_shards=8, check="header"), World())
+        build(BuildConfig(arguments.images, output_directory=data, train_shards=8, check="header"), World())
         compare(data, arguments.batches, arguments.rounds)
         tell_shares(data)
         tell_resume(data / "million")

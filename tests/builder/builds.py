@@ -16,8 +16,9 @@ from tests.records import fields, records
 PER_CLASS = 6
 
 
-def made(images: Path, output: Path, **options: Any) -> Manifest:
-    return build(BuildConfig(images, output, **{"train_shards": 3, "validation_shards": 2, **options}), World())
+def made(images: Path | None, output: Path, **options: Any) -> Manifest:
+    shards = {"train_shards": 3, "validation_shards": 2}
+    return build(BuildConfig(images, output_directory=output, **{**shards, **options}), World())
 
 
 def order_of(directory: Path) -> list[str]:

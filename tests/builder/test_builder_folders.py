@@ -45,7 +45,7 @@ def test_folders_of_splits_are_not_taken_for_classes(images: Path, tmp_path: Pat
         made(root, output)
     plant(root / "val", per_class=1, seed=1)
     plant(root / "test", per_class=1, seed=2)
-    meant = f"shardtune build --train_directory {root}/Train --validation_directory {root}/val --output_directory {output}"
+    meant = f"shardtune build --train_directory {root}/Train --validation_directory {root}/val --test_directory {root}/test "
     with pytest.raises(DataError, match=meant):
         made(root, output)
     (tmp_path / "labels").write_text("Train\nval\ntest\n")

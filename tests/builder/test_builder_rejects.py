@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from shardtune.builder.finalize import REJECTS_NAME
 from shardtune.dataset.manifest import MANIFEST_NAME
@@ -135,3 +136,25 @@ def test_a_class_whose_images_are_all_rejected_is_an_error(images: Path, tmp_pat
     with pytest.raises(DataError, match="The class green has no image to train on, because all were rejected or skipped"):
         made(images, tmp_path / "data", max_rejects=100)
     assert not (tmp_path / "data" / MANIFEST_NAME).exists()
+
+
+def test_small_images_are_left_out_and_metadata_too(images: Path, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x013B] = "Ada"
+    picture = Image.new("RGB", (60, 60), "red")
+    picture.save(images / "red" / "large.jpg", exif=tags.tobytes(), quality=90)
+    picture.resize((60, 20)).save(images / "red" / "small.jpg")
+    options = {"min_side": 21, "strip_metadata": True, "max_rejects": 1}
+    manifest = made(images, tmp_path / "data", **options)
+    assert manifest.provenance["rejected"] == {"too_small": 1}
+    assert (manifest.provenance["min_side"], manifest.provenance["strip_metadata"]) == (21, True)
+    [line] = map(json.loads, (tmp_path / "data" / REJECTS_NAME).read_text().splitlines())
+    assert line == {
+        "split": "train",
+        "path": "red/small.jpg",
+        "reason": "too_small",
+        "detail": "60 × 20 pixels, and --min_side is 21",
+    }
+    by_path = {example["image/path"]: example["image/encoded"] for example in stored(tmp_path / "data")["train"]}
+    assert b"Ada" in (images / "red" / "large.jpg").read_bytes()
+    assert b"Ada" not in by_path[b"red/large.jpg"]

@@ -70,7 +70,7 @@ def test_every_image_is_stored_or_rejected_or_skipped(tree: Tree, duplicates: Li
             (directory / split / path).parent.mkdir(parents=True, exist_ok=True)
             (directory / split / path).write_bytes(CONTENT[content])
         config = BuildConfig(
-            directory / "train", data, directory / "validation",
+            directory / "train", output_directory=data, validation_directory=directory / "validation",
             train_shards=SHARDS, validation_shards=2, duplicates=duplicates, max_rejects=len(tree),
         )  # fmt: skip
         provenance = build(config, World()).provenance

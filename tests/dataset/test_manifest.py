@@ -128,9 +128,10 @@ def test_no_data_set_is_told_from_a_damaged_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 3}, "has schema 3, but this shardtune reads schema 1 to 2"),
+        ({"schema_version": 4}, "has schema 4, but this shardtune reads schema 1 to 3"),
         # A later schema may have fields that this one has not: what to say is that it is later.
-        ({"schema_version": 3, "more": []}, "has schema 3, but this shardtune reads schema 1 to 2"),
+        ({"schema_version": 4, "more": []}, "has schema 4, but this shardtune reads schema 1 to 3"),
+        ({"schema_version": 3}, "not a data set manifest .*test"),
         ({"schema_version": 1}, "not a data set manifest .*schema 1 has other fields"),
         ({"reports": {}}, "not a data set manifest .*schema 2 has other fields"),
         ({"words": []}, "not a data set manifest .*schema 2 has other fields"),
@@ -174,7 +175,7 @@ def test_every_flipped_bit_of_the_manifest_is_found(tmp_path: Path) -> None:
     for bit in range(8 * len(content)):
         position = bit // 8
         os.pwrite(file, bytes([content[position] ^ 1 << bit % 8]), position)
-        with pytest.raises(DataError, match=r"edited or damaged|not a data set manifest|reads schema 1 to 2"):
+        with pytest.raises(DataError, match=r"edited or damaged|not a data set manifest|reads schema 1 to 3"):
             Manifest.load(tmp_path)
         os.pwrite(file, content[position : position + 1], position)
     os.close(file)

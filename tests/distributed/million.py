@@ -20,7 +20,7 @@ def main() -> None:
     images, output, *hashed = sys.argv[1:]
     world = World.from_environment("mpi", os.environ)
     options: dict[str, Any] = {"validation_examples": 50_000, "duplicates": "skip"} if hashed else {}
-    manifest = build(BuildConfig(Path(images), Path(output), train_shards=1024, **options), world)
+    manifest = build(BuildConfig(Path(images), output_directory=Path(output), train_shards=1024, **options), world)
     # Not getrusage: it counts what the process that started this one had in memory.
     [kilobytes] = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     sys.stdout.write(f"rank {world.rank}: {manifest.provenance['written']} images, {int(kilobytes) / 1000:.0f} MB\n")

@@ -133,7 +133,7 @@ def test_a_build_over_a_data_set_leaves_the_old_one_whole_or_no_manifest(
     small: Reference, injector: Injector, tmp_path: Path
 ) -> None:
     old = tmp_path / "old"
-    build(BuildConfig(small.images, old, **{**small.options, "seed": 1}), World())
+    build(BuildConfig(small.images, output_directory=old, **{**small.options, "seed": 1}), World())
 
     def build_over(output: Path, *, at: int | None = None) -> tuple[int, list[str]]:
         """Status and calls of a build that is killed at a call."""

@@ -36,7 +36,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plant(directory / "images" / "train", per_class=4, seed=1, classes=CLASSES)
     plant(directory / "images" / "validation", per_class=22, seed=2, classes=CLASSES)
     folders = (directory / "images" / split for split in ("train", "validation"))
-    build(BuildConfig(next(folders), directory / "data", next(folders), train_shards=2, validation_shards=3), World())
+    build(
+        BuildConfig(
+            next(folders),
+            output_directory=directory / "data",
+            validation_directory=next(folders),
+            train_shards=2,
+            validation_shards=3,
+        ),
+        World(),
+    )
     train(directory / "data", directory / "run", "--max_steps", 12, over="alone", ranks=1)
     return directory / "run"
 

@@ -47,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "images" / "odd").mkdir()
     for name, (content, _) in ODD.items():
         (directory / "images" / "odd" / name).write_bytes(content)
-    build(BuildConfig(directory / "images", directory / "data", train_shards=2, max_rejects=4), World())
+    build(BuildConfig(directory / "images", output_directory=directory / "data", train_shards=2, max_rejects=4), World())
     train(directory / "data", directory / "run", "--max_steps", 6, over="alone", ranks=1)
     return directory
 

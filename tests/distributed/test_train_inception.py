@@ -34,7 +34,16 @@ def flowers(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A data set of 500 photographs."""
     directory = tmp_path_factory.mktemp("flowers")
     images = shared_data / "flowers"
-    build(BuildConfig(images / "train", directory, images / "validation", train_shards=4, validation_shards=2), World())
+    build(
+        BuildConfig(
+            images / "train",
+            output_directory=directory,
+            validation_directory=images / "validation",
+            train_shards=4,
+            validation_shards=2,
+        ),
+        World(),
+    )
     return directory
 
 

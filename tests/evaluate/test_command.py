@@ -49,6 +49,17 @@ def test_the_newest_checkpoint_of_the_run_is_evaluated(tmp_path: Path) -> None:
     assert load(data, run, image_size=107, ema=False)[2] == replace(newest, directory=run, image_size=107, averaged=False)
 
 
+def test_the_test_split_is_evaluated(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run", ["n1", "n2", "n3"], 3), write(tmp_path / "data", [2, 1], "test")
+    manifest, records, _ = load(data, run, subset="test")
+    assert (manifest.examples("test"), len(records)) == (3, 3)
+    train = write(tmp_path / "train", [3])
+    with pytest.raises(
+        DataError, match=r"test split of .* is empty\. Build the data set again with --test_fraction 0\.2, or pass"
+    ):
+        load(train, run, subset="test")
+
+
 def test_a_run_whose_name_is_checkpoints_is_a_run(tmp_path: Path) -> None:
     data = write(tmp_path / "data", [1], "validation")
     outer = run_of(tmp_path / "run", ["n1"], 3)

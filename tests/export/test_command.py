@@ -84,7 +84,7 @@ def test_the_model_card_has_a_head_that_the_hub_reads(exported: Exported) -> Non
 def test_the_background_class_is_given_out_on_request_and_training_images_check_where_there_are_no_others(
     exported: Exported, tmp_path: Path
 ) -> None:
-    build(BuildConfig(plant(tmp_path / "images", per_class=2), tmp_path / "data", train_shards=1), World())
+    build(BuildConfig(plant(tmp_path / "images", per_class=2), output_directory=tmp_path / "data", train_shards=1), World())
     export(ExportConfig(exported.run / "checkpoints", tmp_path / "out", background=True, data_dir=tmp_path / "data"), World())
     described = json.loads((tmp_path / "out" / "model.json").read_text())
     assert (described["check_split"], described["models"]["saved_model"]["check"]["examples"]) == ("train", 6)

@@ -8,7 +8,7 @@ from typing import Any
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.receipts import RECEIPTS_NAME, load_receipt
-from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
+from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest
 from shardtune.runtime.files import sha256_file
 from shardtune.runtime.world import World
 from tests.records import contents
@@ -26,12 +26,12 @@ class Reference:
 
     @staticmethod
     def of(images: Path, output: Path, **options: Any) -> "Reference":
-        build(BuildConfig(images, output, **options), World())
+        build(BuildConfig(images, output_directory=output, **options), World())
         return Reference(images, options, contents(output))
 
     def build_again(self, output: Path) -> None:
         """In this process, where no fault is."""
-        build(BuildConfig(self.images, output, **self.options), World())
+        build(BuildConfig(self.images, output_directory=output, **self.options), World())
 
     def command(self, output: Path) -> list[str]:
         flags = {"train_directory": self.images, "output_directory": output, **self.options}
@@ -49,7 +49,7 @@ class Reference:
         if MANIFEST_NAME in left:
             assert left.keys() == self.files.keys()
             manifest = Manifest.load(output)
-            return identities(output, [shard.name for split in SPLITS for shard in manifest.splits[split]])
+            return identities(output, [shard.name for shard in manifest.shards])
         paths = (output / WORK_NAME / RECEIPTS_NAME).glob("[!.]*.json")
         receipts = {path.stem: load_receipt(output, path.stem) for path in paths}
         for name, receipt in receipts.items():

@@ -173,15 +173,20 @@ TUTORIALS = [  # the README of research/inception
     (
         "build --train_directory=/d/train --validation_directory=/d/validation --output_directory=/d "
         "--labels_file=/d/labels.txt --train_shards=128 --validation_shards=24 --num_threads=8",
-        BuildConfig(Path("/d/train"), Path("/d"), Path("/d/validation"), labels_file=Path("/d/labels.txt")),
+        BuildConfig(
+            Path("/d/train"),
+            output_directory=Path("/d"),
+            validation_directory=Path("/d/validation"),
+            labels_file=Path("/d/labels.txt"),
+        ),
     ),
     (  # its download_and_preprocess_imagenet.sh
         "build --train_directory=/d/raw-data/train/ --validation_directory=/d/raw-data/validation/ --output_directory=/d "
         "--imagenet_metadata_file=/w/imagenet_metadata.txt --labels_file=/w/synsets.txt --bounding_box_file=/d/boxes.csv",
         BuildConfig(
             Path("/d/raw-data/train"),
-            Path("/d"),
-            Path("/d/raw-data/validation"),
+            output_directory=Path("/d"),
+            validation_directory=Path("/d/raw-data/validation"),
             labels_file=Path("/w/synsets.txt"),
             imagenet_metadata_file=Path("/w/imagenet_metadata.txt"),
             bounding_box_file=Path("/d/boxes.csv"),

@@ -30,8 +30,9 @@ def write(directory: Path, shards: Sequence[int], split: Split = "train") -> Pat
         (directory / name).write_bytes(content)
         entries.append(Shard(name, examples, len(content), ""))
     digest = save_record_index(directory, np.array(records, RECORD_DTYPE))
-    counts = {name: [int(name == split)] * number for name in SPLITS}
-    splits = {name: entries if name == split else [] for name in SPLITS}
+    splits_there = [name for name in SPLITS if name in ("train", "validation", split)]
+    counts = {name: [int(name == split)] * number for name in splits_there}
+    splits = {name: entries if name == split else [] for name in splits_there}
     Manifest([f"n{label + 1}" for label in range(number)], splits, counts, digest, {}).save(directory)
     return directory
 

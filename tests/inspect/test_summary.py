@@ -49,8 +49,16 @@ def test_counts_sizes_and_provenance(small_images: Path, tmp_path: Path, capsys:
     images = plant(tmp_path / "images", per_class=4)
     (images / "blue" / "blue-00.jpg").write_bytes(b"")
     (images / "green" / "green-00.jpg").write_bytes(encoded(picture(np.random.default_rng(0)), "PNG"))
-    folders = (images, tmp_path / "data", small_images / "validation")
-    manifest = build(BuildConfig(*folders, train_shards=2, validation_shards=1, max_rejects=1, seed=5), World())
+    config = BuildConfig(
+        images,
+        output_directory=tmp_path / "data",
+        validation_directory=small_images / "validation",
+        train_shards=2,
+        validation_shards=1,
+        max_rejects=1,
+        seed=5,
+    )
+    manifest = build(config, World())
     lines = printed_words(tmp_path / "data", capsys)
     sizes = [shard.bytes for shard in manifest.splits["train"]]
     assert f"train 11 2 {sum(sizes) / 1000:.1f} kB {min(sizes) / 1000:.1f} kB".split() in [line[:7] for line in lines]
@@ -75,7 +83,7 @@ def test_counts_sizes_and_provenance(small_images: Path, tmp_path: Path, capsys:
 def test_a_file_gets_whole_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "long " * 40 + "[bold]:smile:\x1b[31m"
     plant(tmp_path / "images", per_class=1, classes=("a", name))
-    build(BuildConfig(tmp_path / "images", tmp_path / "data", train_shards=1), World())
+    build(BuildConfig(tmp_path / "images", output_directory=tmp_path / "data", train_shards=1), World())
     inspect(InspectConfig(tmp_path / "data", tmp_path / "contact.png"), World())
     output = capsys.readouterr().out
     assert f"{name[:-5]}\\x1b[31m" in output
@@ -106,7 +114,7 @@ def test_a_large_picture_is_made_small_and_a_small_class_leaves_room(tmp_path: P
     (tmp_path / "images" / "a").mkdir(parents=True)
     for number in range(3):
         (tmp_path / "images" / "a" / f"{number}.jpg").write_bytes(encoded(picture(generator, 900, 300)))
-    build(BuildConfig(tmp_path / "images", tmp_path / "data", train_shards=2), World())
+    build(BuildConfig(tmp_path / "images", output_directory=tmp_path / "data", train_shards=2), World())
     sheet = contact_sheet(tmp_path / "data", Manifest.load(tmp_path / "data"))
     for column in range(EXAMPLES_PER_CLASS):
         inked = Image.eval(cell(sheet, 1, column), lambda value: 255 - value).getbbox()

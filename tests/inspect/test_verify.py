@@ -34,8 +34,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 (directory / split / label / f"{number}.jpg").write_bytes(jpeg)
     for name in ("original", "copy"):  # files that are left out and reported
         (directory / "validation" / "a" / f"{name}.jpg").write_bytes(b"a copy of no image")
-    folders = (directory / "train", directory / "data", directory / "validation")
-    build(BuildConfig(*folders, train_shards=3, validation_shards=1, max_rejects=2, seed=1), World())
+    folders = {f"{split}_directory": directory / split for split in ("train", "validation")}
+    data = directory / "data"
+    build(BuildConfig(**folders, output_directory=data, train_shards=3, validation_shards=1, max_rejects=2, seed=1), World())
     return directory / "data"
 
 
@@ -182,7 +183,7 @@ def test_exchanged_records_are_found(tmp_path: Path) -> None:
     for name in ("x.jpg", "y.jpg"):  # of one size, so that both records keep their starts
         (tmp_path / "images" / "a").mkdir(parents=True, exist_ok=True)
         (tmp_path / "images" / "a" / name).write_bytes(jpeg)
-    build(BuildConfig(tmp_path / "images", tmp_path / "data", train_shards=1), World())
+    build(BuildConfig(tmp_path / "images", output_directory=tmp_path / "data", train_shards=1), World())
     exchange_records(tmp_path / "data" / "train-00000-of-00001")
     found = findings(tmp_path / "data")
     assert len(found) == 2

@@ -11,6 +11,7 @@ from shardtune.dataset.manifest import MANIFEST_NAME, RECORDS_NAME
 from shardtune.errors import DataError
 from shardtune.predict import listing
 from shardtune.predict.listing import Item, Listing, list_items
+from tests.input.shards import write
 
 
 @pytest.fixture
@@ -99,6 +100,11 @@ def test_a_data_directory_is_the_examples_of_its_split(small_data: Path) -> None
     for subset, count in (("train", 60), ("validation", 21)):
         items = list(list_items([str(small_data)], subset, io.BytesIO()))
         assert items == [Item(str(small_data), number) for number in range(count)]
+
+
+def test_the_test_split_of_a_data_directory(tmp_path: Path) -> None:
+    data = str(write(tmp_path / "data", [2, 1], "test"))
+    assert list(list_items([data], "test", io.BytesIO())) == [Item(data, number) for number in range(3)]
 
 
 def test_a_damaged_data_directory_is_an_error(small_data: Path, tmp_path: Path) -> None:

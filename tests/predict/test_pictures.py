@@ -21,7 +21,7 @@ SIDE = 75
 
 @pytest.mark.parametrize("options", [{}, {"max_side": 30, "quality": 60}])
 def test_pictures_have_the_bits_of_evaluation(small_images: Path, tmp_path: Path, options: dict[str, int]) -> None:
-    build(BuildConfig(small_images / "validation", tmp_path, train_shards=2, **options), World())
+    build(BuildConfig(small_images / "validation", output_directory=tmp_path, train_shards=2, **options), World())
     manifest, records = open_data_set(tmp_path, World())
     reader = RecordReader(tmp_path, manifest, "train", records["train"])
     batches = evaluation_batches(reader, World(), InputOptions(SIDE, 2), batch_size=21, examples=21)

@@ -40,7 +40,12 @@ def hostile_data(directory: Path) -> Path:
         (images / "red" / "a twin\u202e.jpg").write_bytes((images / "red" / "red-00.jpg").read_bytes())
     train, validation = directory / "images" / "train", directory / "images" / "validation"
     data = directory / "data"
-    build(BuildConfig(train, data, validation, train_shards=2, validation_shards=2, max_rejects=2), World())
+    build(
+        BuildConfig(
+            train, validation_directory=validation, output_directory=data, train_shards=2, validation_shards=2, max_rejects=2
+        ),
+        World(),
+    )
     manifest = Manifest.load(data)  # a folder cannot have this name, but a class of another tool's shards can
     replace(manifest, labels=[SCRIPT_CLASS, *manifest.labels[1:-1], BACKWARDS_CLASS]).save(data)
     return data

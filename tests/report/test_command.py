@@ -103,7 +103,15 @@ def test_the_page_of_1000_classes_is_below_10_mb(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True)
             path.write_bytes(picture)
     data = tmp_path / "data"
-    build(BuildConfig(tmp_path / "images" / "train", data, tmp_path / "images" / "validation", train_shards=1), World())
+    build(
+        BuildConfig(
+            tmp_path / "images" / "train",
+            validation_directory=tmp_path / "images" / "validation",
+            output_directory=data,
+            train_shards=1,
+        ),
+        World(),
+    )
     run = write_run(tmp_path / "run", data, steps=20_000)
     labels = np.where(np.arange(1000) < 800, np.arange(1000) % 25, np.arange(1000)) + 1  # many photographs in each cell
     logits = np.random.default_rng(0).normal(size=(1000, 1001)).astype(np.float32)

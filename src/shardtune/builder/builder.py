@@ -10,20 +10,18 @@ from PIL import features as codecs
 
 from shardtune.builder import receipts, recipe
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.directories import check_same_view, find_labels, split_directories
 from shardtune.builder.duplicates import digest_tables
 from shardtune.builder.finalize import check_rejects, write_manifest
-from shardtune.builder.labels import read_words
-from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Plan, ShardPlan
-from shardtune.builder.plan import make_plan, scan_splits
+from shardtune.builder.plan import make_plan
+from shardtune.builder.repair import find_damaged_shards, repair_shards
 from shardtune.builder.shard import ShardStamp, shard_overwritten_error, write_shard
 from shardtune.builder.summary import print_summary
+from shardtune.builder.survey import Survey, survey
 from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.integrity import check_metadata_files
-from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest, Split
-from shardtune.errors import DataError
-from shardtune.images.ignored import Ignored
+from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
+from shardtune.errors import DataError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.runtime.balance import balance
 from shardtune.runtime.files import filename_in_errors, sha256_file
@@ -34,89 +32,87 @@ from shardtune.runtime.world import RootOnly, World
 DIGESTS_NAME = "digests.bin"
 LOG_NAME = "builds.jsonl"
 
-Tables = RootOnly[dict[Split, FileTable]]
-
 
 def build(config: BuildConfig, world: World) -> Manifest:
     """Write all shards of the data set and, when every image is accounted for, its manifest.
 
-    Shards that an earlier attempt finished are not written again. Files that a finished data set has lost are restored.
+    Shards that an earlier attempt finished are not written again. What a finished data set has lost, and shards of it that are
+    damaged, are restored.
 
     Raises:
+        UsageError: `dry_run` is set.
         DataError: image directories or labels are wrong, the output directory holds a build of other input, or more than
             `max_rejects` images cannot be stored (the shards stay, but no manifest is written).
         WorldError: another build uses the output directory or takes it over, or a rank does not see it or the same images.
     """
+    if config.dry_run:
+        raise UsageError("build() writes, which --dry_run forbids.", "Call preview().")
     started = time.monotonic()
     world.guard.set_timeout(config.hang_timeout)
-    names, words = world.broadcast_from_root(lambda: _find_classes(config))
-    ignored = Ignored(config.ignore)
-    tables = world.run_on_root(lambda: scan_splits(config, names, ignored, lambda: world.guard.heartbeat("looking for images")))
-    if ignored.counts:
-        counts = ", ".join(f"{count} {pattern}" for pattern, count in sorted(ignored.counts.items()))
-        print_on_root(world, f"Ignored: {counts}.")
-    check_same_view(config, tables, world)
+    found = survey(config, world)
     work = config.output_directory / WORK_NAME
     with exclusive_directory(work, world, covers=config.output_directory):
         world.use_roll_call(work)
-        manifest = _build(config, names, words, tables, world)
+        manifest = _build(config, found, world)
     images = sum(map(manifest.examples, SPLITS))
     if world.is_root:
         seconds = round(time.monotonic() - started, 3)
-        _append_log(work / LOG_NAME, {"ranks": world.size, "seconds": seconds, "images": images, "ignored": ignored.counts})
-    for split in ("validation", "train"):  # the order, and the sentence, of build_image_data.py of 2016
-        if shards := len(manifest.splits[split]):
-            print_on_root(world, f"The {split} split has {shards} shard(s).")
-            print_on_root(world, f"Finished writing all {manifest.examples(split)} images in data set.")
+        _append_log(work / LOG_NAME, {"ranks": world.size, "seconds": seconds, "images": images, "ignored": found.ignored})
+    for split, shards in reversed(manifest.splits.items()):  # the order, and the sentence, of build_image_data.py of 2016
+        if shards:
+            print_on_root(world, f"The {split} split has {len(shards)} shard(s).")
+            print_on_root(world, f"Finished writing all {sum(shard.examples for shard in shards)} images in data set.")
     return manifest
 
 
-def _find_classes(config: BuildConfig) -> tuple[list[str], list[str]]:
-    """Names of the classes, and what people call each: empty if that is not known."""
-    names = find_labels(config)
-    return names, read_words(config.imagenet_metadata_file, names) if config.imagenet_metadata_file else []
-
-
-def _build(config: BuildConfig, names: list[str], words: list[str], tables: Tables, world: World) -> Manifest:
+def _build(config: BuildConfig, found: Survey, world: World) -> Manifest:
     directory = config.output_directory
-    plan = make_plan(config, names, tables, directory / WORK_NAME / DIGESTS_NAME, world)
-    if _prepare_output(config, plan, tables, world):
+    plan = make_plan(config, found.names, found.directories, found.tables, directory / WORK_NAME / DIGESTS_NAME, world)
+    if _prepare_output(config, plan, found, world):
         return world.broadcast_from_root(lambda: Manifest.load(directory))
-    by_name = _write_shards(config, names, words, plan, world)
-    manifest = world.broadcast_from_root(lambda: _finish(config, plan.get(), words, by_name))
+    by_name = _write_shards(config, found.names, found.words, plan, world)
+    manifest = world.broadcast_from_root(lambda: _finish(config, plan.get(), found.words, by_name))
     print_summary(directory, manifest, world)
     return manifest
 
 
-def _prepare_output(config: BuildConfig, plan: RootOnly[Plan], tables: Tables, world: World) -> bool:
+def _prepare_output(config: BuildConfig, plan: RootOnly[Plan], found: Survey, world: World) -> bool:
     """Prepare the output directory for this build. Returns whether it holds the complete data set already."""
     directory = config.output_directory
     wanted = world.run_on_root(
         lambda: recipe.make_recipe(plan.get(), build_options(config), recipe.load_rejected_keys(directory))
     )
     if world.broadcast_from_root(lambda: not config.overwrite and recipe.has_only_other_times(directory, wanted.get())):
-        digests = digest_tables(split_directories(config), tables, directory / WORK_NAME / DIGESTS_NAME, world)
+        digests = digest_tables(found.directories, found.tables, directory / WORK_NAME / DIGESTS_NAME, world)
         world.run_on_root(lambda: receipts.check_same_content(directory, plan.get(), digests.get()))
         world.run_on_root(lambda: recipe.save_recipe(directory, wanted.get()))
     if not world.broadcast_from_root(lambda: recipe.prepare_output(directory, wanted.get(), overwrite=config.overwrite)):
         return False
-    damaged = world.broadcast_from_root(lambda: _find_damaged(directory))
-    if not damaged:
+    manifest, others = world.broadcast_from_root(lambda: _check_metadata(directory))
+    shards = find_damaged_shards(directory, manifest, world) if manifest else []
+    if not (shards or others):
         print_on_root(world, f"The data set in {directory} was finished before: nothing to do.")
         return True
-    print_on_root(world, f"The data set in {directory} was finished before, but lost {', '.join(damaged)}: writing them again.")
-    world.run_on_root((directory / MANIFEST_NAME).unlink)
-    return False
+    lost = ", ".join(shards + others)
+    print_on_root(world, f"The data set in {directory} was finished before, but lost {lost}: writing them again.")
+    if manifest and shards:
+        repair_shards(shards, directory, manifest, plan, found.words, _image_options(config), world)
+    if others:
+        world.run_on_root((directory / MANIFEST_NAME).unlink)
+    return not others
 
 
-def _find_damaged(directory: Path) -> list[str]:
-    """Names of the files of a finished data set that are missing or damaged. Of shards, only the lengths are compared."""
+def _check_metadata(directory: Path) -> tuple[Manifest | None, list[str]]:
+    """The manifest of a finished data set, if it is whole, and the names of the files beside the shards that are not."""
     try:
         manifest = Manifest.load(directory)
     except DataError:
-        return [MANIFEST_NAME]
-    shards = [shard.name for shard in manifest.shards if shard.length_in(directory) != shard.bytes]
-    return shards + [finding.partition(":")[0] for finding in check_metadata_files(directory, manifest)]
+        return None, [MANIFEST_NAME]
+    return manifest, [finding.partition(":")[0] for finding in check_metadata_files(directory, manifest)]
+
+
+def _image_options(config: BuildConfig) -> ImageOptions:
+    return ImageOptions(config.check, config.exif, config.max_side, config.quality, config.min_side, config.strip_metadata)
 
 
 def _write_shards(
@@ -127,7 +123,7 @@ def _write_shards(
     shards, images = world.broadcast_from_root(lambda: (len(plan.get().shards), plan.get().images))
     if world.size > shards:
         print_on_root(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
-    image_options = ImageOptions(config.check, config.exif, config.max_side, config.quality)
+    image_options = _image_options(config)
 
     def check(rejects: list[receipts.Reject]) -> None:
         if len(rejects) > config.max_rejects:
@@ -176,12 +172,15 @@ def _finish(config: BuildConfig, plan: Plan, words: list[str], by_name: dict[str
 def build_options(config: BuildConfig) -> dict[str, Any]:
     """All options that decide the bytes of a data set, and the versions of the codecs."""
     names = "validation_fraction validation_examples train_shards validation_shards seed duplicates check exif max_side quality"
+    new = "test_fraction test_shards group_by min_side strip_metadata"
     boxes, metadata = config.bounding_box_file, config.imagenet_metadata_file
     return {
         # Absent without the file, so that the data sets of before this flag stay as they are.
         **({"imagenet_metadata_sha256": sha256_file(metadata)} if metadata else {}),
         "bounding_boxes_sha256": sha256_file(boxes) if boxes else None,
         **{name: getattr(config, name) for name in names.split()},
+        # Absent unless given, for the same reason.
+        **{name: getattr(config, name) for name in new.split() if getattr(config, name) != getattr(BuildConfig, name)},
         "ignore": list(config.ignore),
         "codecs": {"pillow": codecs.version("pil"), "libjpeg": codecs.version("libjpeg_turbo") or codecs.version("jpg")},
     }

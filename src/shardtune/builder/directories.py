@@ -19,7 +19,7 @@ class View:
     """What a rank sees of a split.
 
     Attributes:
-        folders: the class folders.
+        folders: the class folders; none where a list names the images.
         sizes: bytes of some files by path; None if there is no such file.
     """
 
@@ -29,14 +29,16 @@ class View:
 
 def split_directories(config: BuildConfig) -> dict[Split, Path]:
     """The image directory of each split that has one of its own."""
-    directories: dict[Split, Path] = {"train": config.train_directory}
-    if config.validation_directory:
-        directories["validation"] = config.validation_directory
-    return directories
+    given: dict[Split, Path | None] = {
+        "train": config.train_directory,
+        "validation": config.validation_directory,
+        "test": config.test_directory,
+    }
+    return {split: path for split, path in given.items() if path}
 
 
 def find_labels(config: BuildConfig) -> list[str]:
-    """Class names: train_directory has a folder for each, and validation_directory has no others.
+    """Class names: train_directory has a folder for each, and the directories of other splits have no others.
 
     Raises:
         DataError: a directory or a labels file is not as required, or shards would be written into the images.
@@ -47,7 +49,7 @@ def find_labels(config: BuildConfig) -> list[str]:
         names = labels.read_labels(config.labels_file)
     else:
         names = list(folders["train"])
-        labels.check_no_split_folders(config.train_directory, folders["train"].values(), config.output_directory)
+        labels.check_no_split_folders(directories["train"], folders["train"].values(), config.output_directory)
     used = {
         split: [folder for name, folder in by_name.items() if name in names or not config.ignore_unlisted]
         for split, by_name in folders.items()
@@ -55,7 +57,7 @@ def find_labels(config: BuildConfig) -> list[str]:
     _check_disjoint(config, used)
     for split, path in directories.items():
         labels.check_class_folders(
-            names, folders[split], path, ignore_unlisted=config.ignore_unlisted, allow_missing=split == "validation"
+            names, folders[split], path, ignore_unlisted=config.ignore_unlisted, allow_missing=split != "train"
         )
     return names
 
@@ -74,11 +76,15 @@ def _check_disjoint(config: BuildConfig, used: dict[Split, list[str]]) -> None:
             f"output_directory {config.output_directory} is inside a directory of images, where each folder is a class.",
             "Choose a directory elsewhere.",
         )
-    if len(set(resolved.values())) < len(resolved):
-        raise DataError(
-            f"train_directory and validation_directory are the same directory, {config.train_directory}.",
-            "Leave out --validation_directory, and hold out images with --validation_fraction 0.1.",
-        )
+    first: dict[Path, Split] = {}
+    for split, path in resolved.items():
+        if path in first:
+            given = split_directories(config)[first[path]]
+            raise DataError(
+                f"{first[path]}_directory and {split}_directory are the same directory, {given}.",
+                f"Leave out --{split}_directory, and hold out images with --{split}_fraction 0.1.",
+            )
+        first[path] = split
     for split, path in resolved.items():
         for folder in (path, *path.parents):
             other, name = classes.get(folder, (split, ""))
@@ -89,20 +95,25 @@ def _check_disjoint(config: BuildConfig, used: dict[Split, list[str]]) -> None:
                 )
 
 
-def check_same_view(config: BuildConfig, tables: RootOnly[dict[Split, FileTable]], world: World) -> None:
+def check_same_view(
+    config: BuildConfig, directories: dict[Split, Path], tables: RootOnly[dict[Split, FileTable]], world: World
+) -> None:
     """Check that each rank sees the images that rank 0 found: all class folders, and some of the files by their size.
 
     All ranks must call it.
+
+    Args:
+        directories: the directory of each table.
 
     Raises:
         WorldError: a rank sees others; it is named.
     """
     expected = world.broadcast_from_root(
-        lambda: {split: _view(config, split, _sample_paths(files)) for split, files in tables.get().items()}
+        lambda: {split: _view(config, directories[split], _sample_paths(files)) for split, files in tables.get().items()}
     )
-    differing = (split for split, view in expected.items() if _view(config, split, list(view.sizes)) != view)
+    differing = (split for split, view in expected.items() if _view(config, directories[split], list(view.sizes)) != view)
     differing_by_rank = world.allgather((world.name, next(differing, None)))
-    world.run_on_root(lambda: _check_no_difference(config, differing_by_rank))
+    world.run_on_root(lambda: _check_no_difference(config, directories, differing_by_rank))
 
 
 def _sample_paths(files: FileTable) -> list[str]:
@@ -110,11 +121,10 @@ def _sample_paths(files: FileTable) -> list[str]:
     return [files.path(index) for index in range(0, len(files), -(-len(files) // FILES_COMPARED))]
 
 
-def _view(config: BuildConfig, split: Split, paths: list[str]) -> View:
+def _view(config: BuildConfig, directory: Path, paths: list[str]) -> View:
     """What this rank sees in the directory of a split."""
-    directory = split_directories(config)[split]
     try:
-        folders = list(labels.class_folders(directory, Ignored(config.ignore)).values())
+        folders = [] if config.list else list(labels.class_folders(directory, Ignored(config.ignore)).values())
         return View(folders, {path: _size(directory / path) for path in paths})
     except (DataError, OSError):
         return View([], dict.fromkeys(paths))
@@ -127,10 +137,13 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _check_no_difference(config: BuildConfig, differing_by_rank: list[tuple[str, Split | None]]) -> None:
+def _check_no_difference(
+    config: BuildConfig, directories: dict[Split, Path], differing_by_rank: list[tuple[str, Split | None]]
+) -> None:
     for name, split in differing_by_rank:
         if split is not None:
+            folder = "image_root" if config.list else f"{split}_directory"
             raise WorldError(
-                f"In {split}_directory {split_directories(config)[split]}, {name} sees other images than rank 0.",
+                f"In {folder} {directories[split]}, {name} sees other images than rank 0.",
                 "Give the full path of a directory on a file system that all hosts share.",
             )

@@ -31,7 +31,7 @@ def placeholder_digest(path: Path) -> bytes:
 
 
 def digest_tables(
-    directories: dict[Split, Path], tables: RootOnly[dict[Split, FileTable]], cache_path: Path, world: World
+    directories: dict[Split, Path], tables: RootOnly[dict[Split, FileTable]], cache_path: Path | None, world: World
 ) -> RootOnly[dict[Split, Digests]]:
     """Digests of all files of each table, uint64 [files, 2]; the ranks read equal numbers of bytes. All ranks must call it.
 
@@ -39,14 +39,14 @@ def digest_tables(
 
     Args:
         directories: the directory of each table.
-        cache_path: the cache; updated.
+        cache_path: the cache; updated. None: there is none.
     """
     digests = {split: _digest_table(path, split, tables, cache_path, world) for split, path in directories.items()}
     return world.run_on_root(lambda: {split: of_split.get() for split, of_split in digests.items()})
 
 
 def _digest_table(
-    directory: Path, split: Split, tables: RootOnly[dict[Split, FileTable]], cache_path: Path, world: World
+    directory: Path, split: Split, tables: RootOnly[dict[Split, FileTable]], cache_path: Path | None, world: World
 ) -> RootOnly[Digests]:
     cache = world.run_on_root(lambda: _DigestCache(directory, tables.get()[split], cache_path))
     misses = world.scatter(cache.get().misses_by_rank(world.size) if world.is_root else ())
@@ -77,7 +77,7 @@ class _DigestCache:
     this. A file of another form counts as an empty cache.
     """
 
-    def __init__(self, directory: Path, files: FileTable, cache_path: Path) -> None:
+    def __init__(self, directory: Path, files: FileTable, cache_path: Path | None) -> None:
         self._directory, self._files, self._path = directory, files, cache_path
         keys = bytearray()
         resolved = os.fsencode(directory.resolve())
@@ -85,7 +85,7 @@ class _DigestCache:
             status = f"\0{files.sizes[index]}\0{files.mtimes[index]}".encode()
             keys += digest(b"\0".join((resolved, files.name(index))) + status)
         self._keys = to_digests(bytes(keys))
-        data = memoryview(cache_path.read_bytes() if cache_path.exists() else b"")
+        data = memoryview(cache_path.read_bytes() if cache_path and cache_path.exists() else b"")
         rows = data[len(MAGIC) : -DIGEST_BYTES]
         is_intact = data[: len(MAGIC)] == MAGIC and data[-DIGEST_BYTES:] == digest(data[:-DIGEST_BYTES])
         self._old = to_digests(rows if is_intact else b"").reshape(-1, 4)
@@ -115,7 +115,7 @@ class _DigestCache:
         new = to_digests(digests)
         self._digests[self._misses] = new
         is_readable: npt.NDArray[np.bool_] = np.any(new, axis=1)
-        if is_readable.any():
+        if self._path and is_readable.any():
             file_digest = xxhash.xxh3_128()
             with atomic_write(self._path) as file:
                 for chunk in self._chunks(new, is_readable):

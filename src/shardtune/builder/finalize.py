@@ -40,7 +40,8 @@ def write_manifest(
         REJECTS_NAME: _write_lines(directory / REJECTS_NAME, rejects),
         DUPLICATES_NAME: _write_lines(directory / DUPLICATES_NAME, groups),
     }
-    counts: dict[str, list[int]] = {split: _class_counts(receipts, split, len(plan.labels)) for split in SPLITS}
+    splits = SPLITS if "test" in plan.splits else SPLITS[:2]
+    counts: dict[str, list[int]] = {split: _class_counts(receipts, split, len(plan.labels)) for split in splits}
     if 0 in counts["train"]:
         name = plan.labels[counts["train"].index(0)]
         raise DataError(
@@ -53,7 +54,7 @@ def write_manifest(
     skipped = sum(len(split.skipped) for split in plan.splits.values())
     manifest = Manifest(
         labels=plan.labels,
-        splits={split: [_shard_entry(receipt) for receipt in receipts if receipt.split == split] for split in SPLITS},
+        splits={split: [_shard_entry(receipt) for receipt in receipts if receipt.split == split] for split in splits},
         class_counts=counts,
         records_sha256=save_record_index(directory, np.concatenate([_record_index(receipt) for receipt in receipts])),
         provenance={

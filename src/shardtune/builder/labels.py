@@ -35,7 +35,7 @@ def class_folders(directory: Path, ignored: Ignored) -> dict[str, str]:
     folders = [entry.name for entry in entries if entry.is_dir()]
     if not folders:
         raise DataError(f"{directory} has no sub-folders.", "Make one for each class and put its images there.")
-    invalid = [printable_path(name) for name in folders if not _is_class_name(name)]
+    invalid = [printable_path(name) for name in folders if not is_class_name(name)]
     if invalid:
         raise DataError(
             f"{directory} has folders whose names are not one line of UTF-8: {', '.join(map(repr, invalid))}.",
@@ -142,20 +142,24 @@ def check_no_split_folders(directory: Path, folders: Collection[str], output: Pa
     """
     train = [name for name in folders if name.lower() in _TRAIN]
     others = sorted((name for name in folders if name.lower() in _VALIDATION), key=lambda name: _VALIDATION.index(name.lower()))
+    tests = [name for name in others[1:] if name.lower() in ("test", "testing")]
     if not train or len(train) + len(others) < len(folders):
         return
     ignored = Ignored()
     entries = [entry for name in folders for entry in (directory / name).iterdir() if not ignored.covers(entry.name)]
     if all(entry.is_dir() for entry in entries):
         validation = f"--validation_directory {directory / others[0]} " if others else ""
+        test = f"--test_directory {directory / tests[0]} " if tests else ""
         raise DataError(
             f"The folders of {directory} ({', '.join(folders)}) hold only folders, so they are splits rather than classes.",
-            f"Did you mean shardtune build --train_directory {directory / train[0]} {validation}--output_directory {output}? "
+            f"Did you mean shardtune build --train_directory {directory / train[0]} {validation}{test}"
+            f"--output_directory {output}? "
             f"If they are classes, list them in a --labels_file.",
         )
 
 
-def _is_class_name(name: str) -> bool:
+def is_class_name(name: str) -> bool:
+    """Whether a name can be a line of labels.txt."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -28,6 +28,7 @@ class FileTable:
         labels: class numbers from 1, int32 [files].
         sizes: bytes, int64 [files].
         mtimes: modification times in nanoseconds, int64 [files].
+        groups: digests of the names of their groups, uint64 [files, 2]; None if a list gives no groups.
     """
 
     names: bytes | bytearray
@@ -35,6 +36,7 @@ class FileTable:
     labels: npt.NDArray[np.int32]
     sizes: npt.NDArray[np.int64]
     mtimes: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -54,7 +56,8 @@ class FileTable:
         for position, index in enumerate(indices):
             names += self.name(index)
             ends[position] = len(names)
-        return FileTable(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
+        groups = None if self.groups is None else self.groups[indices]
+        return FileTable(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices], groups)
 
 
 def printable_path(path: str) -> str:

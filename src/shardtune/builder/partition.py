@@ -78,6 +78,7 @@ class Plan:
         shards: of all splits, in order.
         box_counts: how many boxes of skipped images were "moved" to the identical stored image, and how many were not because
             it already has an equal box: "repeated"; how many are left out as "unlisted": their images are not there.
+        note: a sentence about the groups of images; empty if there are none.
     """
 
     labels: list[str]
@@ -85,6 +86,7 @@ class Plan:
     boxes: dict[tuple[Split, str], list[Box]]
     shards: list[ShardRange]
     box_counts: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def images(self) -> int:

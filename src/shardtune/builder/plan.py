@@ -12,11 +12,12 @@ from shardtune.builder.boxes import Box, match_boxes, read_boxes
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.directories import split_directories
 from shardtune.builder.duplicates import digest_tables
+from shardtune.builder.holdout import check_groups, group_names, hold_out
 from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import Digests, Indices, Plan, SplitPlan
 from shardtune.dataset.manifest import SPLITS, Split
-from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
+from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import RootOnly, World
 
 Boxes = dict[tuple[Split, str], list[Box]]  # by split and path of the image
@@ -39,35 +40,48 @@ def scan_splits(
     for split, directory in directories.items():
         by_name = labels.class_folders(directory, ignored)
         folders = [by_name.get(name) for name in names]
-        files = scan(directory, folders, walk, allow_missing=split == "validation", heartbeat=heartbeat)
+        files = scan(directory, folders, walk, allow_missing=split != "train", heartbeat=heartbeat)
         tables[split] = partition.hash_shuffle(files, config.seed)
     return tables
 
 
 def make_plan(
-    config: BuildConfig, names: list[str], tables: RootOnly[dict[Split, FileTable]], cache_path: Path, world: World
+    config: BuildConfig,
+    names: list[str],
+    directories: dict[Split, Path],
+    tables: RootOnly[dict[Split, FileTable]],
+    cache_path: Path | None,
+    world: World,
 ) -> RootOnly[Plan]:
     """Plan the build. All ranks must call it, because they share the reading if identical files matter.
 
     Args:
         names: class names.
+        directories: the directory of each table.
         tables: see `scan_splits`.
-        cache_path: where digests of images are kept for the next attempt.
+        cache_path: where digests of images are kept for the next attempt; None: nowhere.
 
     Raises:
         DataError: there are too few images to hold out so many, or bounding boxes are wrong.
     """
-    if config.validation_fraction or config.validation_examples or config.duplicates == "skip":
-        digests = digest_tables(split_directories(config), tables, cache_path, world)
+    if config.holds_out or config.duplicates == "skip":
+        digests = digest_tables(directories, tables, cache_path, world)
     else:
         digests = world.run_on_root(dict[Split, Digests])
-    return world.run_on_root(lambda: _assemble_plan(config, names, tables.get(), digests.get()))
+    plan = world.run_on_root(lambda: _assemble_plan(config, names, directories, tables.get(), digests.get()))
+    if world.is_root and plan.get().note:
+        print_on_root(world, plan.get().note)
+    return plan
 
 
 def _assemble_plan(
-    config: BuildConfig, names: list[str], tables: dict[Split, FileTable], digests: dict[Split, Digests]
+    config: BuildConfig,
+    names: list[str],
+    directories: dict[Split, Path],
+    tables: dict[Split, FileTable],
+    digests: dict[Split, Digests],
 ) -> Plan:
-    splits = _assign_splits(config, len(names), tables, digests)
+    splits, note = _assign_splits(config, len(names), directories, tables, digests)
     boxes, box_counts = _load_boxes(config, names, tables, splits)
     if config.duplicates == "skip":
         groups = _group_in_order(splits, digests)
@@ -75,48 +89,34 @@ def _assemble_plan(
             boxes, moved = _move_boxes(boxes, splits, groups)
             box_counts += moved
         splits = _skip_duplicates(splits, digests, groups)
-    counts = {"train": config.train_shards, "validation": config.validation_shards}
+    counts = {"train": config.train_shards, "validation": config.validation_shards, "test": config.test_shards}
     shards = [
         shard
         for split in SPLITS
         if split in splits
         for shard in partition.split_into_shards(split, splits[split].files, splits[split].stored, counts[split], config.seed)
     ]
-    return Plan(names, splits, boxes, shards, box_counts)
+    return Plan(names, splits, boxes, shards, box_counts, note)
 
 
 def _assign_splits(
-    config: BuildConfig, classes: int, tables: dict[Split, FileTable], digests: dict[Split, Digests]
-) -> dict[Split, SplitPlan]:
-    """The images of each split, before identical ones are skipped."""
-    directories = split_directories(config)
-    if not (config.validation_fraction or config.validation_examples):
-        return {s: SplitPlan(s, directories[s], files, np.arange(len(files))) for s, files in tables.items()}
-    files = tables["train"]
-    counts = _holdout_counts(config, files, classes)
-    order = partition.holdout_order(files, config.seed)
-    is_heldout = np.zeros(len(files), bool)
-    groups = partition.group_by_digest(digests["train"][order])
-    is_heldout[order] = partition.select_holdout(files.labels[order], groups, counts)
-    return {
-        "train": SplitPlan("train", directories["train"], files, np.flatnonzero(~is_heldout)),
-        "validation": SplitPlan("train", directories["train"], files, np.flatnonzero(is_heldout)),
-    }
-
-
-def _holdout_counts(config: BuildConfig, files: FileTable, classes: int) -> list[int]:
-    """How many images of each class to hold out."""
-    counts = np.bincount(files.labels, minlength=classes + 1)[1:].tolist()
-    if config.validation_fraction:
-        return partition.holdout_counts(counts, max(1, round(config.validation_fraction * len(files))))
-    limit = len(files) - classes
-    if config.validation_examples > limit:
-        raise DataError(
-            f"--validation_examples {config.validation_examples} is too many for the {len(files)} images in {classes} classes "
-            f"of {config.train_directory}: one image of each class must be left for training.",
-            f"Give at most --validation_examples {limit}.",
-        )
-    return partition.holdout_counts(counts, config.validation_examples)
+    config: BuildConfig,
+    classes: int,
+    directories: dict[Split, Path],
+    tables: dict[Split, FileTable],
+    digests: dict[Split, Digests],
+) -> tuple[dict[Split, SplitPlan], str]:
+    """The images of each split, before identical ones are skipped, and a sentence about their groups."""
+    groups = {split: group_names(files, config.group_by) for split, files in tables.items()}
+    splits = {s: SplitPlan(s, directories[s], files, np.arange(len(files))) for s, files in tables.items()}
+    if config.holds_out:
+        train = splits["train"]
+        held_out = hold_out(config, train.files, digests["train"], groups["train"], classes)
+        is_left = ~np.any(list(held_out.values()), axis=0)
+        splits["train"] = replace(train, stored=np.flatnonzero(is_left))
+        splits |= {split: replace(train, stored=np.flatnonzero(is_chosen)) for split, is_chosen in held_out.items()}
+    splits = {split: splits[split] for split in SPLITS if split in splits}
+    return splits, check_groups(splits, groups)
 
 
 def _load_boxes(
@@ -141,8 +141,8 @@ def _images(splits: dict[Split, SplitPlan], order: tuple[Split, ...]) -> Iterato
                 yield split, files.path(row), int(files.labels[row])
 
 
-# Validation images come first and so are the ones that are stored: the validation split stays as it was given.
-_SKIP_ORDER: tuple[Split, ...] = ("validation", "train")
+# Images that are not for training come first and so are the ones that are stored: their splits stay as they were given.
+_SKIP_ORDER: tuple[Split, ...] = ("test", "validation", "train")
 
 
 def _group_in_order(splits: dict[Split, SplitPlan], digests: dict[Split, Digests]) -> Indices:

@@ -80,7 +80,7 @@ def load_valid_receipt(directory: Path, shard: ShardPlan) -> ShardReceipt | None
     """The receipt of a finished shard, or None if the shard must be written again.
 
     It must be written again if there is no receipt, if the file has other bytes, or if the receipt does not match the plan
-    (see `_match_receipt`).
+    (see `match_receipt`).
     """
     receipt = load_receipt(directory, shard.name)
     if receipt is None:
@@ -90,7 +90,7 @@ def load_valid_receipt(directory: Path, shard: ShardPlan) -> ShardReceipt | None
             return None
     except FileNotFoundError:
         return None
-    return _match_receipt(receipt, shard)
+    return match_receipt(receipt, shard)
 
 
 def check_same_content(directory: Path, plan: Plan, digests: dict[Split, Digests]) -> None:
@@ -106,12 +106,12 @@ def check_same_content(directory: Path, plan: Plan, digests: dict[Split, Digests
     for shard in plan.shards:
         shard_plan = plan.shard_plan(shard)
         written = load_receipt(directory, shard.name)
-        receipt = written and _match_receipt(written, shard_plan)
+        receipt = written and match_receipt(written, shard_plan)
         if receipt is None:  # the shard will be written again
             if is_finished:
                 raise other_input_error(directory, f"the images of {shard.name} have other times")
             continue
-        changed = _first_changed_image(shard_plan, receipt, digests[plan.splits[shard.split].source][plan.rows(shard)])
+        changed = first_changed_image(shard_plan, receipt, digests[plan.splits[shard.split].source][plan.rows(shard)])
         if changed:
             raise other_input_error(directory, f"{changed} has another content")
 
@@ -124,7 +124,7 @@ def other_input_error(directory: Path, changes: str) -> DataError:
     )
 
 
-def _first_changed_image(shard: ShardPlan, receipt: ShardReceipt, digests: Digests) -> Path | None:
+def first_changed_image(shard: ShardPlan, receipt: ShardReceipt, digests: Digests) -> Path | None:
     """The first stored image of a shard whose digest is not that of the receipt.
 
     Args:
@@ -135,7 +135,7 @@ def _first_changed_image(shard: ShardPlan, receipt: ShardReceipt, digests: Diges
     return shard.root / shard.sources.path(changed[0]) if changed else None
 
 
-def _match_receipt(receipt: ShardReceipt, shard: ShardPlan) -> ShardReceipt | None:
+def match_receipt(receipt: ShardReceipt, shard: ShardPlan) -> ShardReceipt | None:
     """The receipt without the rejected images that no longer exist, or None if it does not match the plan.
 
     It does not match if its images are not those of `shard`, or if a rejected image has changed. Changes of stored images are

@@ -15,7 +15,7 @@ from shardtune.runtime.sealed import read_sealed, write_sealed
 
 RECIPE_NAME = "recipe.json"
 MAX_CHANGES_LISTED = 3
-SHARD = re.compile(r"(train|validation)-\d{5,}-of-\d{5,}")
+SHARD = re.compile(r"(train|validation|test)-\d{5,}-of-\d{5,}")
 
 
 def make_recipe(plan: Plan, options: dict[str, Any], rejected: Collection[str] = ()) -> dict[str, Any]:
@@ -48,8 +48,9 @@ def make_recipe(plan: Plan, options: dict[str, Any], rejected: Collection[str] =
 
 
 def _file_hashes(table: FileTable, row: int) -> tuple[int, int]:
-    """128-bit hashes of a file's path and size, and of its path, size and time."""
-    digest = hashlib.blake2b(table.name(row) + f"\0{table.sizes[row]}".encode(), digest_size=16)
+    """128-bit hashes of a file's path, size and group, if it has one, and of these and its time."""
+    group = b"" if table.groups is None else b"\0" + table.groups[row].tobytes()
+    digest = hashlib.blake2b(table.name(row) + f"\0{table.sizes[row]}".encode() + group, digest_size=16)
     timed = digest.copy()
     timed.update(f"\0{table.mtimes[row]}".encode())
     return int.from_bytes(digest.digest(), "little"), int.from_bytes(timed.digest(), "little")

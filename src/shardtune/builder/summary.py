@@ -19,10 +19,11 @@ def print_summary(directory: Path, manifest: Manifest, world: World) -> None:
 def _summary(directory: Path, manifest: Manifest) -> list[str]:
     stats, counts = manifest.provenance, manifest.class_counts["train"]
     lines = [f"Classes: {len(counts)}, of {min(counts)} to {max(counts)} training images ({stats['imbalance']:.2f} : 1)."]
-    absent = [name for name, count in zip(manifest.labels, manifest.class_counts["validation"], strict=True) if not count]
-    if absent and manifest.splits["validation"]:
-        names = ", ".join(absent[:MAX_CLASSES_LISTED]) + ", …" * (len(absent) > MAX_CLASSES_LISTED)
-        lines.append(f"Without a validation image: {len(absent)} of {len(counts)} classes ({names}).")
+    for split, shards in manifest.splits.items():
+        absent = [name for name, count in zip(manifest.labels, manifest.class_counts[split], strict=True) if not count]
+        if absent and shards:
+            names = ", ".join(absent[:MAX_CLASSES_LISTED]) + ", …" * (len(absent) > MAX_CLASSES_LISTED)
+            lines.append(f"Without a {split} image: {len(absent)} of {len(counts)} classes ({names}).")
     for name in ("reencoded", "rejected"):
         if stats[name]:
             lines.append(f"{name.capitalize()}: {', '.join(f'{count} {reason}' for reason, count in stats[name].items())}.")

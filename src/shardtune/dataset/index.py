@@ -64,6 +64,8 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
         DataError: there are no shards, some are missing or damaged, or their build has not finished.
     """
     names = {split: _shard_names(directory, split) for split in SPLITS}
+    if not names["test"]:
+        del names["test"]
     if (directory / MANIFEST_NAME).exists() or not any(names.values()):
         return _load(directory)
     if (directory / WORK_NAME).exists():
@@ -80,7 +82,7 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
         except (OSError, DataError):
             pass  # no index, or a damaged one: a new one replaces it
     shards = _scan_splits(directory, names, world)
-    labels = _class_names(directory, [shard for split in SPLITS for shard in shards[split]])
+    labels = _class_names(directory, list(chain(*shards.values())))
     try:
         folder = _save(folders[0], labels, shards, file_stamps)
     except OSError:
@@ -124,9 +126,9 @@ def _shard_names(directory: Path, split: Split) -> list[str]:
 
 def _scan_splits(directory: Path, names: dict[Split, list[str]], world: World) -> dict[Split, list[_ShardSummary]]:
     """Read all shards, whose `names` are in order; raises as `_scan`."""
-    shards: dict[Split, list[_ShardSummary]] = {split: [] for split in SPLITS}
+    shards: dict[Split, list[_ShardSummary]] = {split: [] for split in names}
     with ProgressReporter(world, "shards", sum(map(len, names.values()))) as progress:
-        for split in SPLITS:
+        for split in names:
             for name in names[split]:
                 shards[split].append(_scan(directory / name, world))
                 progress.advance()
@@ -230,13 +232,13 @@ def _class_names(directory: Path, shards: list[_ShardSummary]) -> list[str]:
 def _save(folder: Path, labels: list[str], shards: dict[Split, list[_ShardSummary]], file_stamps: list[list[object]]) -> Path:
     """Write an index to `folder` and return `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    records = [record for split in SPLITS for shard in shards[split] for record in shard.records]
+    records = [record for shard in chain(*shards.values()) for record in shard.records]
     Manifest(
         labels=labels,
-        splits={split: [Shard(s.name, len(s.records), s.bytes, s.sha256) for s in shards[split]] for split in SPLITS},
+        splits={split: [Shard(s.name, len(s.records), s.bytes, s.sha256) for s in shards[split]] for split in shards},
         class_counts={
             split: [sum(shard.class_counts.get(label, 0) for shard in shards[split]) for label in range(1, len(labels) + 1)]
-            for split in SPLITS
+            for split in shards
         },
         records_sha256=save_record_index(folder, np.array(records, RECORD_DTYPE)),
         provenance={"made by": "another tool; this is an index of its shards"},

@@ -14,12 +14,13 @@ from shardtune.runtime.files import atomic_write, write_json
 from shardtune.runtime.sealed import json_digest
 
 SCHEMA_VERSION = 2  # schema 1 has no `reports`, and its records have the path in image/filename, not in image/path
+TEST_SCHEMA_VERSION = 3  # of a manifest with a test split, which older versions would not understand
 MANIFEST_NAME = "dataset.json"
 LABELS_NAME = "labels.txt"
 RECORDS_NAME = "records.bin"
 WORK_NAME = ".shardtune"  # folder for the files with which an interrupted build resumes
-Split = Literal["train", "validation"]
-SPLITS: tuple[Split, ...] = ("train", "validation")
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 # Of each record: the byte of its shard where it starts, and the masked CRC-32C of its data, by which a different record at
 # that byte is found.
 RECORD_DTYPE = np.dtype([("start", "<u8"), ("crc", "<u4")])
@@ -47,7 +48,7 @@ class Manifest:
 
     Attributes:
         labels: class names; the name at index i has label i + 1, label 0 is the background class.
-        splits: the shards of each split, in order.
+        splits: the shards of each split, in order. There is no "test" in a data set without a test split.
         class_counts: examples of each label, in the order of `labels`, for each split.
         records_sha256: of `records.bin`.
         provenance: seed, options, codec versions, and how many images were scanned, re-encoded and rejected, and why.
@@ -76,10 +77,10 @@ class Manifest:
     @property
     def shards(self) -> list[Shard]:
         """The shards of all splits, in order."""
-        return [shard for split in SPLITS for shard in self.splits[split]]
+        return [shard for split in SPLITS for shard in self.splits.get(split, ())]
 
     def examples(self, split: Split) -> int:
-        return sum(shard.examples for shard in self.splits[split])
+        return sum(shard.examples for shard in self.splits.get(split, ()))
 
     def check_shards(self, directory: Path, split: Split) -> None:
         """Check that `directory` has the shards of a split, with their lengths.
@@ -87,7 +88,7 @@ class Manifest:
         Raises:
             DataError: one is missing or has another length.
         """
-        for shard in self.splits[split]:
+        for shard in self.splits.get(split, ()):
             actual = shard.length_in(directory)
             if actual != shard.bytes:
                 raise shard_changed_error(
@@ -110,6 +111,8 @@ class Manifest:
             del fields["reports"]
         if not self.words:  # as before there were words
             del fields["words"]
+        if "test" in self.splits:
+            fields["schema_version"] = TEST_SCHEMA_VERSION
         return fields
 
     @staticmethod
@@ -123,9 +126,9 @@ class Manifest:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
             version = value["schema_version"]
-            if version not in (1, SCHEMA_VERSION):
+            if version not in (1, SCHEMA_VERSION, TEST_SCHEMA_VERSION):
                 raise DataError(
-                    f"{path} has schema {version}, but this shardtune reads schema 1 to {SCHEMA_VERSION}.",
+                    f"{path} has schema {version}, but this shardtune reads schema 1 to {TEST_SCHEMA_VERSION}.",
                     "Build the data set again, with --overwrite, or use the shardtune that wrote it.",
                 )
             if value.pop("manifest_sha256") != json_digest(value):
@@ -156,7 +159,8 @@ def _parse_manifest(value: dict[str, Any]) -> Manifest:
         ValueError, KeyError, TypeError, AttributeError: the value is not a manifest.
     """
     version, fields = value["schema_version"], {name: field for name, field in value.items() if name != "schema_version"}
-    splits = {split: [Shard(**shard) for shard in fields["splits"][split]] for split in SPLITS}
+    names = SPLITS if version == TEST_SCHEMA_VERSION else SPLITS[:2]
+    splits = {split: [Shard(**shard) for shard in fields["splits"][split]] for split in names}
     manifest = Manifest(**{**fields, "splits": splits})
     texts = [
         *manifest.labels,
@@ -166,7 +170,7 @@ def _parse_manifest(value: dict[str, Any]) -> Manifest:
         *(text for shard in manifest.shards for text in (shard.name, shard.sha256)),
     ]
     counts = [
-        *(count for split in SPLITS for count in manifest.class_counts[split]),
+        *(count for split in names for count in manifest.class_counts[split]),
         *(count for shard in manifest.shards for count in (shard.examples, shard.bytes)),
     ]
     if not (
@@ -174,7 +178,7 @@ def _parse_manifest(value: dict[str, Any]) -> Manifest:
         and isinstance(manifest.words, list)
         and len(manifest.words) in (0, len(manifest.labels))
         and isinstance(manifest.provenance, dict)
-        and all(len(manifest.class_counts[split]) == len(manifest.labels) for split in SPLITS)
+        and all(len(manifest.class_counts[split]) == len(manifest.labels) for split in names)
         and all(isinstance(text, str) for text in texts)
         and all(type(count) is int and 0 <= count < 2**63 for count in counts)
     ):
@@ -220,6 +224,5 @@ def load_record_index(directory: Path, manifest: Manifest) -> dict[Split, Record
             f"{path} is missing or does not belong to {MANIFEST_NAME}.",
             "Restore it from a copy, or build the data set again, with --overwrite.",
         )
-    records = np.frombuffer(data, RECORD_DTYPE)
-    train = manifest.examples("train")
-    return {"train": records[:train], "validation": records[train:]}
+    ends = np.cumsum([manifest.examples(split) for split in SPLITS])
+    return dict(zip(SPLITS, np.split(np.frombuffer(data, RECORD_DTYPE), ends[:-1]), strict=True))

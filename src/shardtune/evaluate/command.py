@@ -117,7 +117,7 @@ def _wait_for(config: EvalConfig, world: World, find: Callable[[], T | None], *,
 def _empty_split_error(data_dir: Path, manifest: Manifest, subset: Split) -> DataError:
     others = [split for split in SPLITS if manifest.examples(split)]
     advice = [f"pass --subset {split}" for split in others]
-    if subset == "validation":
-        advice.insert(0, "build the data set again with --validation_fraction 0.2")
+    if subset != "train":
+        advice.insert(0, f"build the data set again with --{subset}_fraction 0.2")
     text = ", or ".join(advice) or "build the data set again"
     return DataError(f"The {subset} split of {data_dir} is empty.", f"{text[0].upper()}{text[1:]}.")

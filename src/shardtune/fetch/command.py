@@ -43,7 +43,7 @@ def _fetch_flowers(config: FetchConfig, world: World) -> None:
         build(
             BuildConfig(
                 photographs,
-                config.directory,
+                output_directory=config.directory,
                 validation_examples=config.validation_examples,
                 train_shards=SHARDS,
                 validation_shards=SHARDS,

@@ -38,12 +38,16 @@ class ImageOptions:
         exif: upright applies the orientation. keep leaves pixels and EXIF tag unchanged (but every TIFF is turned upright).
         max_side: in pixels; larger images are scaled down until their longer side has this length.
         quality: libjpeg's, 1 to 100, of images that are re-encoded.
+        min_side: in pixels; images whose shorter side has fewer are rejected.
+        strip_metadata: leave out EXIF, comments and the like, but for an orientation that is kept.
     """
 
     check: Literal["full", "header"] = "full"
     exif: Literal["upright", "keep"] = "upright"
     max_side: int | None = None
     quality: int = 95
+    min_side: int | None = None
+    strip_metadata: bool = False
 
 
 def required_change(image: ImageFile, options: ImageOptions) -> Literal["orientation", "max_side"] | None:
@@ -68,13 +72,21 @@ def decode_rgb(image: ImageFile, options: ImageOptions) -> tuple[Image.Image, Im
     rgb = _over_white(image)
     if scale < 1:
         rgb = rgb.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    orientation = _orientation(image)  # after decoding, which turns a TIFF upright and reads EXIF at the end of a PNG
-    tags = Image.Exif()
-    if orientation in _TRANSPOSE_BY_ORIENTATION and options.exif == "upright":
+    # After decoding, which turns a TIFF upright and reads EXIF at the end of a PNG.
+    if options.exif == "keep":
+        return rgb, orientation_tags(image)
+    orientation = _orientation(image)
+    if orientation in _TRANSPOSE_BY_ORIENTATION:
         rgb = rgb.transpose(_TRANSPOSE_BY_ORIENTATION[orientation])
-    elif orientation in _TRANSPOSE_BY_ORIENTATION:
+    return rgb, Image.Exif()
+
+
+def orientation_tags(image: ImageFile) -> Image.Exif:
+    """EXIF with the orientation of an image alone; empty if it is upright."""
+    orientation, tags = _orientation(image), Image.Exif()
+    if orientation in _TRANSPOSE_BY_ORIENTATION:
         tags[ORIENTATION] = orientation
-    return rgb, tags
+    return tags
 
 
 def _orientation(image: ImageFile) -> int | None:

@@ -19,6 +19,7 @@ or it is rejected with one of these codes (`reason` in rejects.jsonl, whose `det
     empty        zero bytes
     heic         HEIC or HEIF, which Pillow does not read
     unsupported  another kind of file, such as a web page, or of pixel, such as 32-bit ones, whose range is unknown
+    too_small    a side of fewer pixels than the option min_side
     too_large    more pixels than TensorFlow decodes (a decompression bomb), or a side that no JPEG can have
     truncated    the file ends before the image does
     damaged      anything else that makes decoding fail
@@ -28,7 +29,7 @@ import io
 import re
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 from PIL import Image
@@ -37,7 +38,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from shardtune.images.gray import add_chroma
 from shardtune.images.jpeg import is_clean
-from shardtune.images.pixels import PILLOW_ERRORS, ImageOptions, decode_rgb, required_change
+from shardtune.images.metadata import strip_metadata
+from shardtune.images.pixels import PILLOW_ERRORS, ImageOptions, decode_rgb, orientation_tags, required_change
 from shardtune.images.source import RejectedError
 
 MAX_PIXELS = (2**29 - 1) // 3  # tensorflow/core/lib/jpeg/jpeg_mem.cc refuses height × width × channels of 2**29 and more
@@ -61,7 +63,7 @@ class StoredImage:
     Attributes:
         jpeg: an RGB JPEG.
         height, width: in pixels, for a decoder that ignores EXIF.
-        reencoded: why the bytes are not the file's own, or None if they are.
+        reencoded: why the image is not the file's own, or None if it is, possibly without its metadata.
     """
 
     jpeg: bytes
@@ -76,7 +78,7 @@ def to_stored_image(data: bytes, options: ImageOptions) -> StoredImage:
     Damage that decoders do not report is not found: a flipped bit in a JPEG mostly changes only colours.
 
     Raises:
-        RejectedError: heic, unsupported, too_large, truncated or damaged.
+        RejectedError: heic, unsupported, too_small, too_large, truncated or damaged.
     """
     try:
         with warnings.catch_warnings():
@@ -93,16 +95,25 @@ def _convert(data: bytes, options: ImageOptions) -> StoredImage:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise RejectedError("too_large", f"{width} × {height} pixels, and TensorFlow decodes at most {MAX_PIXELS:,}")
+    if options.min_side and min(width, height) < options.min_side:
+        raise RejectedError("too_small", f"{width} × {height} pixels, and --min_side is {options.min_side}")
     reason = _reencode_reason(image, data, options)
     if reason == "gray" and not required_change(image, options) and (rgb := add_chroma(data)):
         image, data, reason = _open(rgb), rgb, "gray_lossless"
     elif reason is not None:
-        return _reencode(image, reason, options)
+        stored = _reencode(image, reason, options)
+        return replace(stored, jpeg=_strip(_open(stored.jpeg), stored.jpeg)) if options.strip_metadata else stored
     if options.check == "full":
         # Not verify(), which accepts truncated JPEGs. Gray at 1/8 scale is the fastest decode that reads every coded byte.
         image.draft("L", (max(1, width // 8), max(1, height // 8)))
         image.load()
-    return StoredImage(data, height, width, reason)
+    return StoredImage(_strip(image, data) if options.strip_metadata else data, height, width, reason)
+
+
+def _strip(image: ImageFile, data: bytes) -> bytes:
+    """A clean JPEG without metadata but for its orientation, which is 1 unless it is to be kept."""
+    tags = orientation_tags(image)
+    return strip_metadata(data, tags.tobytes() if tags else b"")
 
 
 def _open(data: bytes) -> ImageFile:

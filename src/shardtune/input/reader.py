@@ -34,7 +34,7 @@ class RecordReader:
     def __init__(
         self, directory: Path, manifest: Manifest, split: Split, records: RecordIndex, on_corrupt: OnCorrupt = "error"
     ) -> None:
-        self._shards = manifest.splits[split]
+        self._shards = manifest.splits.get(split, [])
         self._paths = [directory / shard.name for shard in self._shards]
         self.shard_sizes = tuple(shard.examples for shard in self._shards)
         self._ends = np.cumsum(self.shard_sizes, dtype=np.int64)  # number of the first example of the next shard

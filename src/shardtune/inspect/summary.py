@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from shardtune.dataset.example import decode_example
-from shardtune.dataset.manifest import SPLITS, Manifest, load_record_index
+from shardtune.dataset.manifest import Manifest, load_record_index
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig
 from shardtune.inspect.picture import write_png
@@ -90,18 +90,18 @@ def _first_examples(directory: Path, manifest: Manifest, counts: dict[int, int])
 
 def _split_table(manifest: Manifest) -> Table:
     table = _table("split", "examples", "shards", "bytes", "smallest shard", "mean", "largest")
-    for split in SPLITS:
-        sizes = [shard.bytes for shard in manifest.splits[split]]
+    for split, shards in manifest.splits.items():
+        sizes = [shard.bytes for shard in shards]
         if sizes:
             shard_sizes = (sum(sizes), min(sizes), sum(sizes) // len(sizes), max(sizes))
-            table.add_row(split, str(manifest.examples(split)), str(len(sizes)), *map(decimal, shard_sizes))
+            table.add_row(split, str(sum(shard.examples for shard in shards)), str(len(sizes)), *map(decimal, shard_sizes))
     return table
 
 
 def _class_table(manifest: Manifest) -> Table:
     """Examples of each class, and the size of the largest class divided by that of the smallest."""
-    counts = [manifest.class_counts[split] for split in SPLITS]
-    table = _table("label", "class", *SPLITS)
+    counts = [manifest.class_counts[split] for split in manifest.splits]
+    table = _table("label", "class", *manifest.splits)
     for label, (title, *numbers) in enumerate(zip(manifest.titles, *counts, strict=True), start=1):
         table.add_row(str(label), escape_line(title), *map(str, numbers))
     ratios = [f"{max(numbers) / min(numbers):.2f}" if min(numbers) else "-" for numbers in counts]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
+from shardtune.dataset.manifest import Manifest, RecordIndex, Split
 from shardtune.evaluate.result import Result
 from shardtune.report.photographs import Picture, shrink
 from shardtune.report.run import read_lines
@@ -39,22 +39,21 @@ class DataSet:
     augmented: Picture | str | None
 
     @property
-    def splits(self) -> list[tuple[Split, int, int, int]]:
+    def splits(self) -> list[tuple[str, int, int, int]]:
         """Split, examples, shards and bytes."""
-        manifest = self.manifest
         return [
-            (split, manifest.examples(split), len(manifest.splits[split]), sum(shard.bytes for shard in manifest.splits[split]))
-            for split in SPLITS
+            (split, sum(shard.examples for shard in shards), len(shards), sum(shard.bytes for shard in shards))
+            for split, shards in self.manifest.splits.items()
         ]
 
     @property
-    def classes(self) -> list[tuple[str, int, int]]:
-        """Name of each class, training and validation examples."""
-        counts = self.manifest.class_counts
-        return list(zip(self.manifest.titles, counts["train"], counts["validation"], strict=True))
+    def classes(self) -> list[tuple[Any, ...]]:
+        """Name of each class, and its examples in each of `splits`: training, validation and, if there is one, test."""
+        manifest = self.manifest
+        return list(zip(manifest.titles, *(manifest.class_counts[split] for split in manifest.splits), strict=True))
 
     @property
-    def classes_shown(self) -> list[tuple[str, int, int]]:
+    def classes_shown(self) -> list[tuple[Any, ...]]:
         """Those with the most training examples, by label."""
         classes = self.classes
         largest = sorted(range(len(classes)), key=lambda number: -classes[number][1])[:MAX_CLASSES]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
+from shardtune.dataset.manifest import Manifest, RecordIndex, Split
 from shardtune.input.reader import RecordReader
 from shardtune.model import inception
 from shardtune.model.batchnorm import BatchNormOptions
@@ -27,6 +27,7 @@ from shardtune.train.state import TrainState
 from shardtune.train.stopping import StopRequest
 from shardtune.train.trainer import Trainer
 
+READ_SPLITS: tuple[Split, ...] = ("train", "validation")  # a test split is not for training
 BuildModel = Callable[[Manifest, TrainConfig, World], Any]
 
 
@@ -79,7 +80,9 @@ def build_and_train(
     if config.timeline:
         world.start_timeline(config.train_dir / "timeline.json")
     invariants = world.broadcast_from_root(lambda: open_run(config, manifest, world.size))
-    readers = {split: RecordReader(config.data_dir, manifest, split, records[split], config.on_corrupt) for split in SPLITS}
+    readers = {
+        split: RecordReader(config.data_dir, manifest, split, records[split], config.on_corrupt) for split in READ_SPLITS
+    }
     plan = RunPlan.from_config(config, invariants, len(readers["train"]), len(readers["validation"]))
     restored = _restore(context, plan, lambda: build_model(manifest, config, world))
     if restored is None:

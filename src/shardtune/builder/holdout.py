@@ -1,0 +1,200 @@
+"""Choose the images that are held out for validation and for the test split: pure functions of the files and the options."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from shardtune.builder import partition
+from shardtune.builder.config import BuildConfig
+from shardtune.builder.listing import FileTable, printable_path
+from shardtune.builder.partition import Digests, Indices, SplitPlan, to_digests
+from shardtune.dataset.manifest import Split
+from shardtune.errors import DataError
+
+Mask = npt.NDArray[np.bool_]
+
+
+def hold_out(config: BuildConfig, files: FileTable, digests: Digests, names: Digests | None, classes: int) -> dict[Split, Mask]:
+    """Which of the training images are held out for each split that gets any, [n].
+
+    Those for validation are chosen first, so that they are the same with and without a test split.
+
+    Args:
+        digests: of the content of the files; identical ones stay together.
+        names: digests of the names of their groups, which stay together too; see `group_names`.
+
+    Raises:
+        DataError: there are too few images to hold out so many, or no group is small enough.
+    """
+    total = len(files)
+    wanted: dict[Split, int] = {
+        "validation": config.validation_examples or _share(config.validation_fraction, total),
+        "test": _share(config.test_fraction, total),
+    }
+    order, identical = partition.holdout_order(files, config.seed), partition.group_by_digest(digests)
+    groups = None if names is None else number_groups(names, identical, config.seed)
+    is_free, result = np.ones(total, bool), dict[Split, Mask]()
+    for split, number in wanted.items():
+        if number:
+            rows = order[is_free[order]]
+            counts = np.bincount(files.labels[rows], minlength=classes + 1)[1:].tolist()
+            if split == "validation" and config.validation_examples:
+                _check_enough(config, total, classes)
+            quotas = partition.holdout_counts(counts, number)
+            is_chosen = np.zeros(total, bool)
+            if groups is None:
+                is_chosen[rows] = partition.select_holdout(files.labels[rows], identical[rows], quotas)
+            else:
+                is_chosen[rows] = select_groups(files.labels[rows], groups[rows], quotas)
+                if not is_chosen.any():
+                    raise DataError(
+                        f"No group of images can be held out for {split}: each has all images of a class.",
+                        "Give smaller groups, or more images.",
+                    )
+            is_free &= ~is_chosen
+            result[split] = is_chosen
+    return result
+
+
+def _share(fraction: float, total: int) -> int:
+    return max(1, round(fraction * total)) if fraction else 0
+
+
+def _check_enough(config: BuildConfig, total: int, classes: int) -> None:
+    limit = total - classes
+    if config.validation_examples > limit:
+        raise DataError(
+            f"--validation_examples {config.validation_examples} is too many for the {total} images in {classes} classes "
+            f"of {config.train_directory or config.list}: one image of each class must be left for training.",
+            f"Give at most --validation_examples {limit}.",
+        )
+
+
+def group_names(files: FileTable, pattern: str | None) -> Digests | None:
+    """Digests of the names of the groups of files, uint64 [files, 2]; None if they are in no groups.
+
+    Args:
+        pattern: its first parentheses match the name in the path of a file; None: the list has named them, or nobody.
+
+    Raises:
+        DataError: a path does not match.
+    """
+    if pattern is None:
+        return files.groups
+    regex, digests, others = re.compile(pattern), bytearray(), list[str]()
+    for index in range(len(files)):
+        path = files.path(index)
+        match = regex.search(path)
+        if match and match[1]:
+            digests += xxhash.xxh3_128_digest(match[1].encode("utf-8", "surrogateescape"))
+        else:
+            others.append(path)
+    if others:
+        raise DataError(
+            f"--group_by {pattern} finds no group in {len(others)} of {len(files)} paths (as {printable_path(min(others))}).",
+            "Give an expression that matches all of them; it is searched for in the path below the directory.",
+        )
+    return to_digests(bytes(digests))
+
+
+def number_groups(names: Digests, identical: Indices, seed: int) -> Indices:
+    """A number for each file, [n]: that of the files that have to stay together, in the order in which they are held out.
+
+    Files stay together if they have the same group or are identical, or if others link them. The order is that of BLAKE2b of
+    (seed, name of the group), and depends on nothing else.
+
+    Args:
+        names: digests of the names of the groups.
+        identical: see `partition.group_by_digest`.
+    """
+    named = partition.group_by_digest(names)
+    firsts = np.unique(named, return_index=True)[1]
+    key = seed.to_bytes(8, "little", signed=True)
+    ranks = [hashlib.blake2b(names[row].astype(">u8").tobytes(), digest_size=16, key=key).digest() for row in firsts.tolist()]
+    in_order = np.empty(len(firsts), np.int64)
+    in_order[sorted(range(len(firsts)), key=ranks.__getitem__)] = np.arange(len(firsts))
+    joined = in_order[named]
+    while True:
+        before = joined
+        for links in (identical, named):
+            lowest = np.full(len(before) + 1, len(before), np.int64)
+            np.minimum.at(lowest, links, joined)
+            joined = lowest[links]
+        if np.array_equal(joined, before):
+            return joined
+
+
+def select_groups(labels: npt.NDArray[np.int32], groups: Indices, quotas: Sequence[int]) -> Mask:
+    """Which of these images are held out, [n]: whole groups, about as many images as the quotas have in all.
+
+    First come the groups that fit into the quotas of their classes, then those that fit into what is then missing in all, and
+    last the smallest one, if the number is nearer with it or is 0. An image of each class is left.
+
+    Args:
+        labels: class numbers from 1, [n].
+        groups: numbers in the order in which groups are held out, [n].
+        quotas: images to hold out of each class.
+    """
+    pairs, counts = np.unique(groups * (len(quotas) + 1) + labels, return_counts=True)
+    members: dict[int, list[tuple[int, int]]] = {}  # label and count, by group in order
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        group, label = divmod(pair, len(quotas) + 1)
+        members.setdefault(group, []).append((label, count))
+    sizes = {group: sum(count for _, count in classes) for group, classes in members.items()}
+    left, quota = np.bincount(labels, minlength=len(quotas) + 1), [0, *quotas]
+    missing, chosen = sum(quotas), set[int]()
+
+    def may_go(group: int) -> bool:
+        return group not in chosen and all(count < left[label] for label, count in members[group])
+
+    def choose(group: int) -> None:
+        nonlocal missing
+        chosen.add(group)
+        missing -= sizes[group]
+        for label, count in members[group]:
+            left[label] -= count
+            quota[label] -= count
+
+    for group, classes in members.items():
+        if all(count <= quota[label] for label, count in classes) and may_go(group):
+            choose(group)
+    for group in members:
+        if sizes[group] <= missing and may_go(group):
+            choose(group)
+    smallest = min(filter(may_go, members), key=sizes.__getitem__, default=None)
+    if smallest is not None and (sizes[smallest] < 2 * missing or not chosen):
+        choose(smallest)
+    return np.isin(groups, list(chosen))
+
+
+def check_groups(splits: dict[Split, SplitPlan], names: dict[Split, Digests | None]) -> str:
+    """A sentence about the groups of images; empty if there are none.
+
+    Args:
+        names: digests of the names of the groups of the files of each directory.
+
+    Raises:
+        DataError: a group has images in several splits, as given ones may.
+    """
+    digests = [of_source[plan.stored] for plan in splits.values() if (of_source := names[plan.source]) is not None]
+    if not digests:
+        return ""
+    groups = partition.group_by_digest(np.concatenate(digests))
+    sides = np.repeat(np.arange(len(digests)), list(map(len, digests)))  # the split of each image, by number
+    firsts = np.unique(groups, return_index=True)[1]
+    strays = np.flatnonzero(sides != sides[firsts][groups])
+    if len(strays):
+        files = [(s, plan.files.path(row)) for s, plan in splits.items() for row in plan.stored.tolist()]
+        (first, path), (second, other) = files[firsts[groups[strays[0]]]], files[strays[0]]
+        raise DataError(
+            f"One group has images in {first} ({printable_path(path)}) and in {second} ({printable_path(other)}).",
+            "Move them into one split, or name the groups differently.",
+        )
+    sizes, by_split = np.bincount(groups), np.bincount(sides[firsts], minlength=len(splits)).tolist()
+    shares = [len(each) / len(groups) for each in digests]
+    counts = ", ".join(f"{n} in {s} ({share:.1%} of the images)" for s, n, share in zip(splits, by_split, shares, strict=True))
+    return f"Groups: {len(sizes)}, of {sizes.min()} to {sizes.max()} images; {counts}."

@@ -1,0 +1,89 @@
+"""`shardtune build --dry_run`: say what a build would do, and write nothing."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.filesize import decimal
+
+from shardtune.builder.config import BuildConfig
+from shardtune.builder.listing import printable_path
+from shardtune.builder.partition import Plan
+from shardtune.builder.plan import make_plan
+from shardtune.builder.survey import survey
+from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME
+from shardtune.runtime.balance import balance
+from shardtune.runtime.progress import print_on_root
+from shardtune.runtime.world import World
+
+MAX_CLASSES_LISTED = 20
+
+
+def preview(config: BuildConfig, world: World) -> None:
+    """Print what `build` would make of the images. They are read only where splits depend on their content.
+
+    Raises:
+        DataError, WorldError: as `build` before it writes.
+    """
+    world.guard.set_timeout(config.hang_timeout)
+    found = survey(config, world)
+    plan = make_plan(config, found.names, found.directories, found.tables, None, world)
+    lines = world.run_on_root(lambda: list(_describe(config.output_directory, plan.get(), world.size)))
+    for line in lines.get() if world.is_root else ():
+        print_on_root(world, line)
+
+
+def _describe(directory: Path, plan: Plan, ranks: int) -> Iterator[str]:
+    classes = len(plan.labels)
+    counts = {
+        split: np.bincount(part.files.labels[part.stored], minlength=classes + 1)[1:].tolist()
+        for split, part in plan.splits.items()
+    }
+    yield f"Classes: {classes}, of {min(counts['train'])} to {max(counts['train'])} training images."
+    for number, name in enumerate(plan.labels[:MAX_CLASSES_LISTED]):
+        yield f"  {name}: {', '.join(f'{of_class[number]} {split}' for split, of_class in counts.items())}"
+    if classes > MAX_CLASSES_LISTED:
+        yield f"  and {classes - MAX_CLASSES_LISTED} more"
+    for split, part in plan.splits.items():
+        sizes = [len(shard.rows) for shard in plan.shards if shard.split == split]
+        skipped = f"; {len(part.skipped)} more are identical to others and left out" if len(part.skipped) else ""
+        yield (
+            f"The {split} split: {len(part.stored)} images of {decimal(int(part.files.sizes[part.stored].sum()))} in "
+            f"{len(sizes)} shards of {min(sizes)} to {max(sizes)}{skipped}."
+        )
+    weights = [plan.source_bytes(shard) for shard in plan.shards]
+    yield from _describe_ranks(weights, ranks)
+    yield from _describe_space(directory, sum(weights))
+    yield from _describe_names(plan)
+    if (directory / MANIFEST_NAME).exists():
+        yield f"{directory} holds a finished data set: a build of the same input leaves it, another needs --overwrite."
+    elif (directory / WORK_NAME).exists():
+        yield f"{directory} holds a build that has not finished: a build of the same input resumes it."
+    yield "Nothing was written, and no image was decoded."
+
+
+def _describe_ranks(weights: list[int], ranks: int) -> Iterator[str]:
+    parts = balance(weights, ranks)
+    shards, sizes = [len(part) for part in parts], [sum(weights[number] for number in part) for part in parts]
+    idle = f"; {shards.count(0)} have nothing to do" if 0 in shards else ""
+    yield (
+        f"Ranks: {ranks}, of {min(shards)} to {max(shards)} shards and {decimal(min(sizes))} to {decimal(max(sizes))} of "
+        f"images{idle}."
+    )
+
+
+def _describe_space(directory: Path, needed: int) -> Iterator[str]:
+    """Bytes to write and those that are free where the directory is, or will be."""
+    existing = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    verdict = "" if needed < free else " That is not enough."
+    yield f"Space: about {decimal(needed)}, more or less where images are re-encoded; {decimal(free)} are free.{verdict}"
+
+
+def _describe_names(plan: Plan) -> Iterator[str]:
+    paths = (part.files.path(row) for part in plan.splits.values() for row in part.stored.tolist())
+    longest = max(paths, key=lambda path: len(os.fsencode(path)))
+    name = max(plan.labels, key=lambda label: len(label.encode()))
+    yield f"Longest path: {printable_path(longest)} ({len(os.fsencode(longest))} bytes); longest class: {name}."
