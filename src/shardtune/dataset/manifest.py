@@ -176,6 +176,7 @@ def _parse_manifest(value: dict[str, Any]) -> Manifest:
     if not (
         isinstance(manifest.labels, list)
         and isinstance(manifest.words, list)
+        and all(isinstance(fields["splits"][split], list) for split in names)
         and len(manifest.words) in (0, len(manifest.labels))
         and isinstance(manifest.provenance, dict)
         and all(len(manifest.class_counts[split]) == len(manifest.labels) for split in names)
