@@ -77,6 +77,12 @@ def test_groups_of_one_class_are_held_out_in_proportion() -> None:
     assert np.bincount(labels[is_heldout], minlength=4)[1:].tolist() == [8, 8, 8]
 
 
+@pytest.mark.parametrize(("wanted", "held_out"), [(1, 4), (5, 4), (7, 8), (9, 8), (10, 8), (11, 12)])
+def test_groups_that_no_class_has_room_for_are_held_out_for_the_sum(wanted: int, held_out: int) -> None:
+    images = [(10 * label + group, label) for label in (1, 2, 3, 4) for group in range(5) for _ in range(4)]
+    assert selected(images, wanted / 80)[2].sum() == held_out  # at most 3 of each class were to be
+
+
 def test_the_seed_decides_which_groups_are_held_out() -> None:
     images = [(group, 1) for group in range(40)]
     assert len({tuple(np.flatnonzero(selected(images, 0.2, seed)[2])) for seed in range(8)}) == 8

@@ -29,7 +29,7 @@ import io
 import re
 import struct
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 
 from PIL import Image
@@ -101,8 +101,7 @@ def _convert(data: bytes, options: ImageOptions) -> StoredImage:
     if reason == "gray" and not required_change(image, options) and (rgb := add_chroma(data)):
         image, data, reason = _open(rgb), rgb, "gray_lossless"
     elif reason is not None:
-        stored = _reencode(image, reason, options)
-        return replace(stored, jpeg=_strip(_open(stored.jpeg), stored.jpeg)) if options.strip_metadata else stored
+        return _reencode(image, reason, options)
     if options.check == "full":
         # Not verify(), which accepts truncated JPEGs. Gray at 1/8 scale is the fastest decode that reads every coded byte.
         image.draft("L", (max(1, width // 8), max(1, height // 8)))
@@ -111,7 +110,7 @@ def _convert(data: bytes, options: ImageOptions) -> StoredImage:
 
 
 def _strip(image: ImageFile, data: bytes) -> bytes:
-    """A clean JPEG without metadata but for its orientation, which is 1 unless it is to be kept."""
+    """A clean JPEG without metadata but for an orientation, which it has only if that is to be kept."""
     tags = orientation_tags(image)
     return strip_metadata(data, tags.tobytes() if tags else b"")
 
