@@ -21,7 +21,7 @@ class BuildConfig:
     """In place of directories: a CSV, TSV or JSON lines file of path, label and, if you like, split (train, validation or test)
     and group, named in its first line. Images of one group are never on two sides of a split that is held out."""
     image_root: Path | None = None
-    """Folder to which the paths of --list are relative (default: the folder of the list)."""
+    """Folder to which the paths of --list are relative (default: the folder of the list). image/path has them as written."""
     validation_directory: Path | None = None
     """Folder of validation images, laid out like train_directory. Classes may be missing from it; they are reported."""
     validation_fraction: float = 0.0
