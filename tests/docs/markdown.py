@@ -25,8 +25,8 @@ def prose(page: Path) -> str:
 
 
 def codes(page: Path) -> list[str]:
-    """What stands in backticks in the prose."""
-    return re.findall(r"`([^`\n]+)`", prose(page))
+    """What stands in backticks in the prose, in one line."""
+    return [" ".join(code.split()) for code in re.findall(r"`((?:[^`\n]|\n(?!\n))+)`", prose(page))]
 
 
 def lines(page: Path) -> Iterator[str]:

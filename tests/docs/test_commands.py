@@ -70,6 +70,12 @@ def test_every_command_in_a_sentence_is_one_and_has_its_flags(page: Path) -> Non
         assert [command, *(flag for flag in own if flag not in flags_of(command))] == [command]
 
 
+@EVERY_PAGE
+def test_every_benchmark_in_a_sentence_is_one(page: Path) -> None:
+    named = [match[1] for code in codes(page) if (match := re.match(r"python -m (tests\.benchmarks\.[a-z_]+)", code))]
+    assert [module for module in named if find_spec(module) is None] == []
+
+
 def flags_of(command: str) -> set[str]:
     """Names of the flags that a command takes."""
     names = {field.name for field in dataclasses.fields(COMMANDS[command])} | set(FLAGS_2016.get(command, {}))
