@@ -1,4 +1,4 @@
-"""What a file of the check holds, as Markdown for the README."""
+"""What a file of the check holds, as Markdown for docs/performance.md."""
 
 import re
 from collections.abc import Iterable, Mapping
