@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ os.environ["FUSE_LIBRARY_NAME"] = "fuse3"  # read when mfusepy is imported; its 
 
 import mfusepy
 
-from tests.faults.mounts import CRASH, Options
+from tests.faults.mounts import CRASH, DELAYED, THREADS, Options
 
 TIMES = ("st_atime", "st_mtime", "st_ctime")
 STATUS = ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_blksize")
@@ -61,6 +62,12 @@ class Hostile(mfusepy.Operations):
                 raise OSError(getattr(errno, name), name)
         return self._below(path)
 
+    def _wait(self, kind: str, path: str) -> None:
+        """Take the time that a slow file system takes, and log the end of it."""
+        if self._options.delay:
+            time.sleep(self._options.delay)
+            self._log.write(f"{DELAYED}{kind} {path}\n")
+
     def _below(self, path: str) -> str:
         return f"{self._backing}{path}"
 
@@ -79,10 +86,13 @@ class Hostile(mfusepy.Operations):
         return file
 
     def open(self, path: str, flags: int) -> int:
-        return os.open(self._enter("open", path), _in_place(flags))
+        below = self._enter("open", path)
+        self._wait("open", path)
+        return os.open(below, _in_place(flags))
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         self._enter("read", path)
+        self._wait("read", path)
         return os.pread(fh, size, offset)
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
@@ -199,7 +209,7 @@ def _in_place(flags: int) -> int:
 def main(backing: str, mountpoint: str, log: str, options: str) -> None:
     os.umask(0)
     operations = Hostile(Path(backing), Path(log), Options(**json.loads(options)))
-    mfusepy.FUSE(operations, mountpoint, foreground=True, max_threads=10)
+    mfusepy.FUSE(operations, mountpoint, foreground=True, max_threads=THREADS)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Plan, ShardPlan
 from shardtune.builder.plan import make_plan, scan_splits
 from shardtune.builder.shard import ShardStamp, shard_overwritten_error, write_shard
+from shardtune.builder.sources import SourceReader
 from shardtune.builder.summary import print_summary
 from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.integrity import check_metadata_files
@@ -136,14 +137,23 @@ def _write_shards(
 
     stamps: list[ShardStamp] = []
     with BuildTracker(world, images, check) as tracker:
+
+        def finished(receipt: receipts.ShardReceipt, *, reused: bool) -> None:
+            stamps.append(ShardStamp.of(directory / receipt.name, receipt))
+            tracker.shard_finished(receipt, reused=reused)
+
+        missing = []
         for shard in world.scatter(_assign_shards(plan.get(), directory, world.size) if world.is_root else ()):
             world.guard.heartbeat(f"at the start of {shard.name}")
-            resumed = receipts.load_valid_receipt(directory, shard)
-            receipt = resumed or write_shard(shard, directory, names, words, image_options, tracker)
-            if not resumed:
+            if resumed := receipts.load_valid_receipt(directory, shard):
+                finished(resumed, reused=True)
+            else:
+                missing.append(shard)
+        with SourceReader((shard.root, shard.sources) for shard in missing) as sources:
+            for shard in missing:
+                receipt = write_shard(shard, directory, names, words, image_options, sources, tracker)
                 receipts.save_receipt(directory, receipt)
-            stamps.append(ShardStamp.of(directory / shard.name, receipt))
-            tracker.shard_finished(receipt, reused=resumed is not None)
+                finished(receipt, reused=False)
         tracker.wait_for_shards(shards)
     world.barrier()  # so that the stamps are compared as late as possible
     changed = [path for paths in world.allgather([s.path for s in stamps if not s.is_unchanged()]) for path in paths]
