@@ -1,13 +1,18 @@
 """Builds from images on storage where each call takes long."""
 
+import re
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from shardtune.builder.builder import DIGESTS_NAME
+from shardtune.dataset.manifest import WORK_NAME
+from tests.faults.injector import Injector, reads
 from tests.faults.mounts import Mounter, Options, most_in_flight
 from tests.faults.reference import Reference
-from tests.launching import run
+from tests.launching import finish, run, start
 from tests.pictures import encoded, picture, plant
 from tests.records import contents
 
@@ -36,3 +41,51 @@ def test_a_build_waits_for_several_files_at_once_and_writes_the_same(
     assert done.returncode == 0, done.stdout
     assert contents(tmp_path / "data") == mixed.files
     assert most_in_flight(mount, "open") >= 8
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """300 images, of which some are held out, so that all are compared first."""
+    directory = tmp_path_factory.mktemp("held-out")
+    images = plant(directory / "images", per_class=100)
+    return Reference.of(images, directory / "data", train_shards=10, validation_shards=4, validation_fraction=0.1)
+
+
+def test_one_rank_opens_each_image_once_also_where_it_compares_all_first(
+    held_out: Reference, injector: Injector, tmp_path: Path
+) -> None:
+    opened = opened_by_build(held_out, injector, tmp_path, "alone", 1)
+    assert sorted(opened) == sorted(map(str, held_out.images.glob("*/*")))
+
+
+def test_ranks_write_most_of_the_images_that_they_have_read(held_out: Reference, injector: Injector, tmp_path: Path) -> None:
+    opened = opened_by_build(held_out, injector, tmp_path, "mpirun", 2)
+    assert set(opened) == set(map(str, held_out.images.glob("*/*")))
+    assert len(opened) < 400
+
+
+def opened_by_build(reference: Reference, injector: Injector, directory: Path, launcher: str, ranks: int) -> list[str]:
+    """The images that a build opens, as often as it does."""
+    watch = injector.environment(reference.images, directory / "log")
+    done = run(reference.command(directory / "data"), launcher=launcher, ranks=ranks, timeout=60, environment=watch)
+    assert done.returncode == 0, done.stdout
+    assert contents(directory / "data") == reference.files
+    return reads(directory / "log")
+
+
+@pytest.mark.parametrize(("launcher", "ranks"), [("alone", 1), ("mpirun", 2)])
+def test_a_build_that_is_killed_while_it_compares_goes_on_there(
+    held_out: Reference, injector: Injector, tmp_path: Path, launcher: str, ranks: int
+) -> None:
+    output, slow = tmp_path / "data", injector.slow(held_out.images, 400_000)
+    job = start(held_out.command(output), launcher=launcher, ranks=ranks, environment=slow)
+    while not (output / WORK_NAME / DIGESTS_NAME).exists():
+        assert job.poll() is None
+        time.sleep(0.01)
+    job.kill()
+    finish(job, timeout=60)
+    assert not list(output.glob("train-*"))
+    done = run(held_out.command(output), launcher=launcher, ranks=ranks, timeout=60)
+    assert contents(output) == held_out.files
+    [(compared, total)] = re.findall(r"^digests (\d+) of (\d+)", done.stdout, re.MULTILINE)
+    assert 0 < int(compared) == int(total) < 300

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import features as codecs
 
 from shardtune.builder import receipts, recipe
 from shardtune.builder.config import BuildConfig
+from shardtune.builder.digests import DigestPass, digest_tables
 from shardtune.builder.directories import check_same_view, find_labels, split_directories
-from shardtune.builder.duplicates import digest_tables
 from shardtune.builder.finalize import check_rejects, write_manifest
 from shardtune.builder.labels import read_words
 from shardtune.builder.listing import FileTable
@@ -80,10 +81,10 @@ def _find_classes(config: BuildConfig) -> tuple[list[str], list[str]]:
 
 def _build(config: BuildConfig, names: list[str], words: list[str], tables: Tables, world: World) -> Manifest:
     directory = config.output_directory
-    plan = make_plan(config, names, tables, directory / WORK_NAME / DIGESTS_NAME, world)
+    plan, read = make_plan(config, names, tables, directory / WORK_NAME / DIGESTS_NAME, world)
     if _prepare_output(config, plan, tables, world):
         return world.broadcast_from_root(lambda: Manifest.load(directory))
-    by_name = _write_shards(config, names, words, plan, world)
+    by_name = _write_shards(config, names, words, plan, read, world)
     manifest = world.broadcast_from_root(lambda: _finish(config, plan.get(), words, by_name))
     print_summary(directory, manifest, world)
     return manifest
@@ -96,7 +97,7 @@ def _prepare_output(config: BuildConfig, plan: RootOnly[Plan], tables: Tables, w
         lambda: recipe.make_recipe(plan.get(), build_options(config), recipe.load_rejected_keys(directory))
     )
     if world.broadcast_from_root(lambda: not config.overwrite and recipe.has_only_other_times(directory, wanted.get())):
-        digests = digest_tables(split_directories(config), tables, directory / WORK_NAME / DIGESTS_NAME, world)
+        digests = digest_tables(split_directories(config), tables, directory / WORK_NAME / DIGESTS_NAME, world).digests
         world.run_on_root(lambda: receipts.check_same_content(directory, plan.get(), digests.get()))
         world.run_on_root(lambda: recipe.save_recipe(directory, wanted.get()))
     if not world.broadcast_from_root(lambda: recipe.prepare_output(directory, wanted.get(), overwrite=config.overwrite)):
@@ -121,7 +122,7 @@ def _find_damaged(directory: Path) -> list[str]:
 
 
 def _write_shards(
-    config: BuildConfig, names: list[str], words: list[str], plan: RootOnly[Plan], world: World
+    config: BuildConfig, names: list[str], words: list[str], plan: RootOnly[Plan], read: DigestPass, world: World
 ) -> dict[str, receipts.ShardReceipt]:
     """Write all shards that are not finished. Returns, on rank 0, the receipts of all shards by name."""
     directory = config.output_directory
@@ -143,13 +144,13 @@ def _write_shards(
             tracker.shard_finished(receipt, reused=reused)
 
         missing = []
-        for shard in world.scatter(_assign_shards(plan.get(), directory, world.size) if world.is_root else ()):
+        for shard in world.scatter(_assign_shards(plan.get(), read, directory, world.size) if world.is_root else ()):
             world.guard.heartbeat(f"at the start of {shard.name}")
             if resumed := receipts.load_valid_receipt(directory, shard):
                 finished(resumed, reused=True)
             else:
                 missing.append(shard)
-        with SourceReader((shard.root, shard.sources) for shard in missing) as sources:
+        with SourceReader(((shard.root, shard.sources) for shard in missing), read.kept) as sources:
             for shard in missing:
                 receipt = write_shard(shard, directory, names, words, image_options, sources, tracker)
                 receipts.save_receipt(directory, receipt)
@@ -161,13 +162,19 @@ def _write_shards(
     return tracker.receipts
 
 
-def _assign_shards(plan: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPlan]]:
+def _assign_shards(plan: Plan, read: DigestPass, directory: Path, ranks: int) -> Iterator[list[ShardPlan]]:
     """The shards of each rank, in order. A shard that seems finished is only read, so it counts as a twentieth."""
-    weights = []
+    weights, preferred = list[int](), list[int | None]()
     for shard in plan.shards:
-        weight = plan.source_bytes(shard)
+        weight, rows = plan.source_bytes(shard), plan.rows(shard)
         weights.append(weight // 20 if receipts.has_receipt(directory, shard.name) else weight)
-    for numbers in balance(weights, ranks):
+        if len(rows) and (first_rows := read.first_rows.get()):
+            # The rank that may have kept the content of its images.
+            reader = np.searchsorted(first_rows[plan.splits[shard.split].source], rows[len(rows) // 2], side="right") - 1
+            preferred.append(int(reader))
+        else:
+            preferred.append(None)
+    for numbers in balance(weights, ranks, preferred):
         yield [plan.shard_plan(plan.shards[number]) for number in numbers]
 
 

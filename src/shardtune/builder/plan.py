@@ -10,8 +10,8 @@ import numpy as np
 from shardtune.builder import labels, partition
 from shardtune.builder.boxes import Box, match_boxes, read_boxes
 from shardtune.builder.config import BuildConfig
+from shardtune.builder.digests import DigestPass, digest_tables, no_digests
 from shardtune.builder.directories import split_directories
-from shardtune.builder.duplicates import digest_tables
 from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import Digests, Indices, Plan, SplitPlan
 from shardtune.dataset.manifest import SPLITS, Split
@@ -46,8 +46,10 @@ def scan_splits(
 
 def make_plan(
     config: BuildConfig, names: list[str], tables: RootOnly[dict[Split, FileTable]], cache_path: Path, world: World
-) -> RootOnly[Plan]:
+) -> tuple[RootOnly[Plan], DigestPass]:
     """Plan the build. All ranks must call it, because they share the reading if identical files matter.
+
+    Returns the plan, and what the ranks have read for it.
 
     Args:
         names: class names.
@@ -58,10 +60,10 @@ def make_plan(
         DataError: there are too few images to hold out so many, or bounding boxes are wrong.
     """
     if config.validation_fraction or config.validation_examples or config.duplicates == "skip":
-        digests = digest_tables(split_directories(config), tables, cache_path, world)
+        read = digest_tables(split_directories(config), tables, cache_path, world)
     else:
-        digests = world.run_on_root(dict[Split, Digests])
-    return world.run_on_root(lambda: _assemble_plan(config, names, tables.get(), digests.get()))
+        read = no_digests(world)
+    return world.run_on_root(lambda: _assemble_plan(config, names, tables.get(), read.digests.get())), read
 
 
 def _assemble_plan(

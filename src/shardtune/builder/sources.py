@@ -11,16 +11,20 @@ from shardtune.runtime.ahead import Ahead
 AHEAD_BYTES = 1 << 26  # of files that were read and are not yet used, or are being read, on each rank
 FILE_BYTES = 1 << 10  # what a file costs besides its content
 
+Kept = dict[tuple[Path, str], bytes]  # content of files that were read before, by directory and path
+
 
 class SourceReader:
     """A context in which the files of tables are read, in order.
 
     Args:
         tables: each with the directory that its paths are relative to.
+        kept: files that need not be opened again; those that `read` returns are removed.
     """
 
-    def __init__(self, tables: Iterable[tuple[Path, FileTable]]) -> None:
-        self._ahead = Ahead(_read_listed, _files(tables), AHEAD_BYTES)
+    def __init__(self, tables: Iterable[tuple[Path, FileTable]], kept: Kept | None = None) -> None:
+        self._kept = {} if kept is None else kept
+        self._ahead = Ahead(_read_listed, _files(tables, self._kept), AHEAD_BYTES)
 
     def __enter__(self) -> "SourceReader":
         return self
@@ -37,6 +41,9 @@ class SourceReader:
         Raises:
             RejectedError: name, unreadable, empty or too_large.
         """
+        data = self._kept.pop((root, path), None)
+        if data is not None:
+            return data
         try:
             return next(self._ahead)
         except RejectedError as error:
@@ -45,11 +52,12 @@ class SourceReader:
         return read_source(root, path)
 
 
-def _files(tables: Iterable[tuple[Path, FileTable]]) -> Iterator[tuple[tuple[Path, str, int], int]]:
+def _files(tables: Iterable[tuple[Path, FileTable]], kept: Kept) -> Iterator[tuple[tuple[Path, str, int], int]]:
     for root, table in tables:
         for index in range(len(table)):
-            size = min(int(table.sizes[index]), MAX_BYTES)
-            yield (root, table.path(index), size), size + FILE_BYTES
+            path, size = table.path(index), min(int(table.sizes[index]), MAX_BYTES)
+            if (root, path) not in kept:
+                yield (root, path, size), size + FILE_BYTES
 
 
 def _read_listed(file: tuple[Path, str, int]) -> bytes:
