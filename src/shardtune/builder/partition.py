@@ -1,7 +1,7 @@
 """Which image goes into which shard: pure functions of the files and the options."""
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,13 +163,19 @@ def holdout_counts(counts: Sequence[int], total: int) -> list[int]:
         counts: images of each class.
         total: images to hold out.
     """
-    limits = [max(0, count - 1) for count in counts]
-    exact = [total * count / max(1, sum(counts)) for count in counts]
+    limits, images = [max(0, count - 1) for count in counts], max(1, sum(counts))
+    exact = [total * count / images for count in counts]
     result = [min(int(share), limit) for share, limit in zip(exact, limits, strict=True)]
-    while (lacking := min(total, sum(limits)) - sum(result)) > 0:
-        below_limit = [i for i in range(len(counts)) if result[i] < limits[i]]
-        for i in sorted(below_limit, key=lambda i: (result[i] - exact[i], i))[:lacking]:
-            result[i] += 1
+    room = [limit - given for limit, given in zip(limits, result, strict=True)]
+    lacking = min(total, sum(limits)) - sum(result)
+    # So many more for each class that has room; then one for some of them.
+    most = max(room, default=0)
+    rounds = bisect_right(range(1, most + 1), lacking, key=lambda rounds: sum(min(r, rounds) for r in room))
+    result = [given + min(r, rounds) for given, r in zip(result, room, strict=True)]
+    lacking -= sum(min(r, rounds) for r in room)
+    below_limit = [i for i in range(len(counts)) if result[i] < limits[i]]
+    for i in sorted(below_limit, key=lambda i: (result[i] - exact[i], i))[:lacking]:
+        result[i] += 1
     return result
 
 

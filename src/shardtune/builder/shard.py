@@ -72,7 +72,7 @@ def write_shard(
                 crcs += record[-FOOTER_BYTES:]
                 stored.append(shard.sources.name(index))
             digests += digest(data) if data else placeholder_digest(source_path)
-    receipt.sha256, receipt.digests, receipt.crcs = shard_digest.hexdigest(), digests.hex(), crcs.hex()
+    receipt.sha256, receipt.digests, receipt.crcs = shard_digest.hexdigest(), bytes(digests), bytes(crcs)
     receipt.stored = hash_names(stored)
     if xxh3_file(directory / shard.name) != fast_digest.hexdigest():
         raise shard_overwritten_error(directory / shard.name)
