@@ -40,6 +40,7 @@ def test_a_build_waits_for_several_files_at_once_and_writes_the_same(
     done = run(slow.command(tmp_path / "data"), launcher=launcher, ranks=ranks, timeout=120)
     assert done.returncode == 0, done.stdout
     assert contents(tmp_path / "data") == mixed.files
+    assert most_in_flight(mount, "status") >= 8
     assert most_in_flight(mount, "open") >= 8
 
 

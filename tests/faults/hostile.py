@@ -72,6 +72,9 @@ class Hostile(mfusepy.Operations):
         return f"{self._backing}{path}"
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
+        if self._options.delay and fh is None:
+            self._log.write(f"status {path}\n")
+            self._wait("status", path)
         status = os.lstat(self._below(path)) if fh is None else os.fstat(fh)
         return {**{name: getattr(status, name) for name in STATUS}, **{name: getattr(status, f"{name}_ns") for name in TIMES}}
 

@@ -32,7 +32,7 @@ class Options:
         garble: what is in the paths of files of which the first byte is stored as another, without an error; nothing: none.
         short: bytes that a write takes at most; 0: all.
         crash: whether it forgets at CRASH what was not synced. Folders are synced as they are made.
-        delay: seconds that each open of a file takes, and each read.
+        delay: seconds that each open of a file takes, each read, and each look at its status.
     """
 
     flock: str = "ENOSYS"

@@ -17,7 +17,8 @@ from shardtune.builder.finalize import check_rejects, write_manifest
 from shardtune.builder.labels import read_words
 from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Plan, ShardPlan
-from shardtune.builder.plan import make_plan, scan_splits
+from shardtune.builder.plan import make_plan
+from shardtune.builder.scanning import scan_splits
 from shardtune.builder.shard import ShardStamp, shard_overwritten_error, write_shard
 from shardtune.builder.sources import SourceReader
 from shardtune.builder.summary import print_summary
@@ -53,7 +54,7 @@ def build(config: BuildConfig, world: World) -> Manifest:
     world.guard.set_timeout(config.hang_timeout)
     names, words = world.broadcast_from_root(lambda: _find_classes(config))
     ignored = Ignored(config.ignore)
-    tables = world.run_on_root(lambda: scan_splits(config, names, ignored, lambda: world.guard.heartbeat("looking for images")))
+    tables = scan_splits(config, names, ignored, world)
     if ignored.counts:
         counts = ", ".join(f"{count} {pattern}" for pattern, count in sorted(ignored.counts.items()))
         print_on_root(world, f"Ignored: {counts}.")

@@ -14,8 +14,13 @@ import numpy.typing as npt
 
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
+from shardtune.runtime.ahead import Ahead
 
+FILES_AT_ONCE = 16  # of which one thread asks for the statuses
+FILES_AHEAD = 1 << 14  # of which the statuses may wait to be used
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+File = tuple[str, "os.DirEntry[str]"]  # its path relative to the directory that is listed, and where its status comes from
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,15 @@ class FileTable:
         """The path of a file as functions of `os` take it; it may not be text (see `printable_path`)."""
         return os.fsdecode(self.name(index))
 
+    @staticmethod
+    def concatenate(tables: Sequence["FileTable"]) -> "FileTable":
+        starts = np.cumsum([0, *(len(table.names) for table in tables)])
+        return FileTable(
+            b"".join(table.names for table in tables),
+            np.concatenate([table.ends + start for table, start in zip(tables, starts[:-1], strict=True)]),
+            *(np.concatenate([getattr(table, column) for table in tables]) for column in ("labels", "sizes", "mtimes")),
+        )
+
     def take(self, indices: npt.NDArray[Any]) -> "FileTable":
         """A table of the files in rows `indices`, in that order."""
         names = bytearray()
@@ -68,16 +82,20 @@ class Walk:
     Args:
         roots: the directories of all splits. Links to one of them, or to a folder above it, are not followed.
         ignored: which files and folders to leave out.
+
+    Attributes:
+        folders: root and class folder of each folder that was entered, by what is the same on all hosts: inode and time.
     """
 
     def __init__(self, roots: Iterable[Path], ignored: Ignored) -> None:
         folders = {folder for root in map(Path.resolve, roots) for folder in (root, *root.parents)}
         self._ancestors = {_identity(folder.stat()) for folder in folders}
         self._ignored = ignored
+        self.folders: dict[tuple[int, int], tuple[Path, str]] = {}
         self._entered: dict[tuple[int, int], tuple[Path, str, str]] = {}
 
-    def files(self, root: Path, class_folder: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Path relative to `root`, and status, of each file in a class folder and below.
+    def files(self, root: Path, class_folder: str) -> Iterator[list[File]]:
+        """The files in a class folder and below, some at a time.
 
         If several paths lead to a folder, the one without links is used, or else the first in alphabetical order.
 
@@ -88,16 +106,27 @@ class Walk:
         while queue:
             _, path = heappop(queue)
             if self._enter(root, class_folder, path):
+                files, links = list[File](), list[File]()
                 with os.scandir(root / path) as entries:
                     for entry in entries:
                         name = f"{path}/{entry.name}"
                         if self._ignored.covers(name):
                             continue
-                        status = _status(entry)
-                        if stat.S_ISDIR(status.st_mode) and not entry.name.lower().endswith(IMAGE_SUFFIXES):
-                            heappush(queue, (entry.is_symlink(), name))
+                        if entry.is_symlink():
+                            links.append((name, entry))
+                        elif entry.is_dir(follow_symlinks=False) and not _is_named_like_image(name):
+                            heappush(queue, (False, name))
                         else:
-                            yield name, status
+                            files.append((name, entry))
+                            if len(files) == FILES_AT_ONCE:
+                                yield files
+                                files = []
+                for name, entry, status in _statuses(links):
+                    if stat.S_ISDIR(status.st_mode) and not _is_named_like_image(name):
+                        heappush(queue, (True, name))
+                    else:
+                        files.append((name, entry))
+                yield from _split(files)
 
     def _enter(self, root: Path, class_folder: str, path: str) -> bool:
         """Whether to list this folder: not if it was entered before by another path.
@@ -105,9 +134,11 @@ class Walk:
         Raises:
             DataError: it was entered as a folder of another class or split.
         """
-        identity = _identity((root / path).stat())
+        status = (root / path).stat()
+        identity = _identity(status)
         if identity in self._ancestors:
             return False
+        self.folders[status.st_ino, status.st_ctime_ns] = root, class_folder
         first_root, first_class, first_path = self._entered.setdefault(identity, (root, class_folder, path))
         if (first_root, first_class) != (root, class_folder):
             raise DataError(
@@ -121,7 +152,26 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _status(entry: os.DirEntry[str]) -> os.stat_result:
+def _is_named_like_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _split(files: list[File]) -> Iterator[list[File]]:
+    for first in range(0, len(files), FILES_AT_ONCE):
+        yield files[first : first + FILES_AT_ONCE]
+
+
+def _statuses(files: list[File]) -> Iterator[tuple[str, "os.DirEntry[str]", os.stat_result]]:
+    with Ahead(_stat_all, ((part, len(part)) for part in _split(files)), FILES_AHEAD) as parts:
+        for part in parts:
+            yield from part
+
+
+def _stat_all(files: list[File]) -> list[tuple[str, "os.DirEntry[str]", os.stat_result]]:
+    return [(name, entry, _status(entry)) for name, entry in files]
+
+
+def _status(entry: "os.DirEntry[str]") -> os.stat_result:
     try:
         return entry.stat()
     except OSError:
@@ -142,24 +192,31 @@ def scan(
 
     Args:
         folders: the folder of each class in the order of labels, or None if the class has none here.
-        allow_missing: classes may have no files, but not all of them.
-        heartbeat: called for each file.
+        allow_missing: classes may have no files.
+        heartbeat: called often.
 
     Raises:
         DataError: a class has no files, or two classes share a folder.
     """
     names, ends = bytearray(), array("q")
     columns = array("i"), array("q"), array("q")
-    for label, folder in enumerate(folders, start=1):
-        before = len(ends)
-        for path, status in walk.files(directory, folder) if folder else ():
+
+    def parts() -> Iterator[tuple[tuple[int, list[File]], int]]:
+        for label, folder in enumerate(folders, start=1):
+            for files in walk.files(directory, folder) if folder else ():
+                yield (label, files), len(files)
+
+    counts = [0] * (len(folders) + 1)
+    with Ahead(lambda part: (part[0], _stat_all(part[1])), parts(), FILES_AHEAD) as found:
+        for label, files in found:
             heartbeat()
-            names += os.fsencode(path)
-            ends.append(len(names))
-            for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
-                column.append(value)
-        if len(ends) == before and folder and not allow_missing:
+            counts[label] += len(files)
+            for path, _, status in files:
+                names += os.fsencode(path)
+                ends.append(len(names))
+                for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
+                    column.append(value)
+    for label, folder in enumerate(folders, start=1):
+        if folder and not counts[label] and not allow_missing:
             raise DataError(f"The class folder {directory / folder} holds no images.", "Add images, or remove the folder.")
-    if not ends:
-        raise DataError(f"No class folder in {directory} holds images.", "Add images, or leave out the flag that names it.")
     return FileTable(names, np.array(ends, np.int64), *(np.array(column) for column in columns))

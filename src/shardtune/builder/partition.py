@@ -114,17 +114,22 @@ def to_digests(digests: bytes | memoryview) -> Digests:
 
 def hash_shuffle(files: FileTable, seed: int) -> FileTable:
     """The files in the order of the data set: by BLAKE2b of (seed, path), which does not depend on their order or number."""
-    high, low = _order_digests(files, seed).T
-    return files.take(np.lexsort((low, high)))
+    return in_order(files, order_digests(files, seed))
+
+
+def in_order(files: FileTable, digests: Digests) -> FileTable:
+    """The files in the order of their digests."""
+    return files.take(np.lexsort((digests[:, 1], digests[:, 0])))
 
 
 def holdout_order(files: FileTable, seed: int) -> Indices:
     """Numbers of the files in the order in which they are held out, int64 [n]: by the second half of the digests of
     `hash_shuffle`, because those that come first in its own order would all be in the first shards."""
-    return np.argsort(_order_digests(files, seed)[:, 1], kind="stable")
+    return np.argsort(order_digests(files, seed)[:, 1], kind="stable")
 
 
-def _order_digests(files: FileTable, seed: int) -> Digests:
+def order_digests(files: FileTable, seed: int) -> Digests:
+    """The digests that decide the order of files; see `hash_shuffle`."""
     digests = bytearray()
     for index in range(len(files)):
         digests += _order_digest(files, index, seed)

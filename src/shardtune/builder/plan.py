@@ -1,47 +1,24 @@
-"""Plan a build: list the images, find identical ones, and decide which split and which shard each image goes to."""
+"""Plan a build: find identical images, and decide which split and which shard each image goes to."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from shardtune.builder import labels, partition
+from shardtune.builder import partition
 from shardtune.builder.boxes import Box, match_boxes, read_boxes
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.digests import DigestPass, digest_tables, no_digests
 from shardtune.builder.directories import split_directories
-from shardtune.builder.listing import FileTable, Walk, scan
+from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Digests, Indices, Plan, SplitPlan
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError
-from shardtune.images.ignored import Ignored
 from shardtune.runtime.world import RootOnly, World
 
 Boxes = dict[tuple[Split, str], list[Box]]  # by split and path of the image
-
-
-def scan_splits(
-    config: BuildConfig, names: list[str], ignored: Ignored, heartbeat: Callable[[], None]
-) -> dict[Split, FileTable]:
-    """The images of each directory in the order of the data set.
-
-    Args:
-        ignored: the files and folders to leave out; counts them.
-        heartbeat: called for each image that is found.
-
-    Raises:
-        DataError: a class has no training images, there are no validation images, or one folder belongs to two classes.
-    """
-    directories, tables = split_directories(config), dict[Split, FileTable]()
-    walk = Walk(directories.values(), ignored)
-    for split, directory in directories.items():
-        by_name = labels.class_folders(directory, ignored)
-        folders = [by_name.get(name) for name in names]
-        files = scan(directory, folders, walk, allow_missing=split == "validation", heartbeat=heartbeat)
-        tables[split] = partition.hash_shuffle(files, config.seed)
-    return tables
 
 
 def make_plan(

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -143,6 +144,20 @@ class World:
         """On rank 0: the values that ranks, 0 included, have sent since the last call. Those of a rank keep their order. MPI
         only."""
         return self._communicator.receive_pending()
+
+    def gather(self, value: T) -> RootOnly[list[T]]:
+        """The values of all ranks, in rank order, on rank 0 alone. They are pickled. MPI only."""
+        self.send_to_root((self.rank, value))
+        return self.run_on_root(self._receive_from_all)
+
+    def _receive_from_all(self) -> list[Any]:
+        by_rank: dict[int, Any] = {}
+        while len(by_rank) < self.size:
+            for rank, value in self.receive_pending():
+                self.guard.heartbeat("waiting for the other ranks")
+                by_rank[rank] = value
+            time.sleep(0.001)
+        return [by_rank[rank] for rank in range(self.size)]
 
     def barrier(self) -> None:
         """Return when every rank has called it."""
