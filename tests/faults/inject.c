@@ -125,3 +125,7 @@ int stat64(const char *path, struct stat64 *status) {
     delay(path);
     return REAL(stat64)(path, status);
 }
+int lstat64(const char *path, struct stat64 *status) {
+    delay(path);
+    return REAL(lstat64)(path, status);
+}
