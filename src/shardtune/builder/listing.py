@@ -3,8 +3,8 @@
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.ahead import Ahead
 
+CHUNK_FILES = 1 << 12  # so that temporary arrays stay small with a million files
 FILES_AT_ONCE = 16  # of which one thread asks for the statuses
 FILES_AHEAD = 1 << 14  # of which the statuses may wait to be used
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
@@ -33,6 +34,7 @@ class FileTable:
         labels: class numbers from 1, int32 [files].
         sizes: bytes, int64 [files].
         mtimes: modification times in nanoseconds, int64 [files].
+        hashes: of the files of each label, see `recipe.class_hashes`; empty if they were not computed.
     """
 
     names: bytes | bytearray
@@ -40,6 +42,7 @@ class FileTable:
     labels: npt.NDArray[np.int32]
     sizes: npt.NDArray[np.int64]
     mtimes: npt.NDArray[np.int64]
+    hashes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -53,22 +56,38 @@ class FileTable:
         return os.fsdecode(self.name(index))
 
     @staticmethod
-    def concatenate(tables: Sequence["FileTable"]) -> "FileTable":
-        starts = np.cumsum([0, *(len(table.names) for table in tables)])
-        return FileTable(
-            b"".join(table.names for table in tables),
-            np.concatenate([table.ends + start for table, start in zip(tables, starts[:-1], strict=True)]),
-            *(np.concatenate([getattr(table, column) for table in tables]) for column in ("labels", "sizes", "mtimes")),
+    def concatenate(tables: list["FileTable"]) -> "FileTable":
+        """One table of several, which it removes from the list: millions of files should not be in memory twice."""
+        columns = [vars(tables.pop(0)).copy() for _ in range(len(tables))]
+        starts = np.cumsum([0, *(len(table["names"]) for table in columns)])
+        names = b"".join([table.pop("names") for table in columns])
+        ends = np.concatenate([table.pop("ends") + start for table, start in zip(columns, starts[:-1], strict=True)])
+        labels, sizes, mtimes = (
+            np.concatenate([table.pop(name) for table in columns]) for name in ("labels", "sizes", "mtimes")
         )
+        return FileTable(names, ends, labels, sizes, mtimes)
 
     def take(self, indices: npt.NDArray[Any]) -> "FileTable":
         """A table of the files in rows `indices`, in that order."""
-        names = bytearray()
         ends = np.empty(len(indices), np.int64)
-        for position, index in enumerate(indices):
-            names += self.name(index)
-            ends[position] = len(names)
+        chunks = [slice(first, first + CHUNK_FILES) for first in range(0, len(indices), CHUNK_FILES)]
+        end = 0
+        for rows in chunks:
+            ends[rows] = end + np.cumsum(self.ends[indices[rows]] - self._starts(indices[rows]))
+            end = int(ends[rows][-1])
+        names = bytearray(end)
+        source, target = np.frombuffer(self.names, np.uint8), np.frombuffer(names, np.uint8)
+        begin = 0
+        for rows in chunks:
+            starts = self._starts(indices[rows])
+            lengths = self.ends[indices[rows]] - starts
+            end = int(ends[rows][-1])
+            target[begin:end] = source[np.arange(begin, end) + np.repeat(starts - (ends[rows] - lengths), lengths)]
+            begin = end
         return FileTable(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices])
+
+    def _starts(self, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        return np.where(indices > 0, self.ends[indices - 1], 0)
 
 
 def printable_path(path: str) -> str:
@@ -219,4 +238,5 @@ def scan(
     for label, folder in enumerate(folders, start=1):
         if folder and not counts[label] and not allow_missing:
             raise DataError(f"The class folder {directory / folder} holds no images.", "Add images, or remove the folder.")
-    return FileTable(names, np.array(ends, np.int64), *(np.array(column) for column in columns))
+    labels, sizes, mtimes = map(np.array, columns)
+    return FileTable(names, np.array(ends, np.int64), labels, sizes, mtimes)

@@ -94,7 +94,7 @@ class Plan:
     def shard_plan(self, shard: ShardRange) -> ShardPlan:
         split = self.splits[shard.split]
         sources = split.files.take(self.rows(shard))
-        paths = map(sources.path, range(len(sources)))
+        paths = map(sources.path, range(len(sources))) if self.boxes else ()
         boxes = {path: self.boxes[shard.split, path] for path in paths if (shard.split, path) in self.boxes}
         return ShardPlan(shard.split, shard.name, split.directory, sources, boxes)
 
@@ -114,12 +114,12 @@ def to_digests(digests: bytes | memoryview) -> Digests:
 
 def hash_shuffle(files: FileTable, seed: int) -> FileTable:
     """The files in the order of the data set: by BLAKE2b of (seed, path), which does not depend on their order or number."""
-    return in_order(files, order_digests(files, seed))
+    return files.take(sort_digests(order_digests(files, seed)))
 
 
-def in_order(files: FileTable, digests: Digests) -> FileTable:
-    """The files in the order of their digests."""
-    return files.take(np.lexsort((digests[:, 1], digests[:, 0])))
+def sort_digests(digests: Digests) -> Indices:
+    """Numbers of the digests in ascending order, int64 [n]."""
+    return np.lexsort((digests[:, 1], digests[:, 0]))
 
 
 def holdout_order(files: FileTable, seed: int) -> Indices:
@@ -143,9 +143,11 @@ def _order_digest(files: FileTable, index: int, seed: int) -> bytes:
 
 def group_by_digest(digests: Digests) -> Indices:
     """A group number for each digest, int64 [n]: equal digests have equal numbers."""
-    order = np.lexsort((digests[:, 1], digests[:, 0]))
-    in_order = digests[order]
-    differs = np.any(in_order[1:] != in_order[:-1], axis=1)
+    order = sort_digests(digests)
+    differs = np.zeros(max(0, len(digests) - 1), bool)
+    for column in digests.T:  # one after the other, for the memory
+        in_order = column[order]
+        differs |= in_order[1:] != in_order[:-1]
     groups = np.empty(len(digests), np.int64)
     groups[order] = np.concatenate([[0], np.cumsum(differs)])[: len(digests)]
     return groups
@@ -154,7 +156,9 @@ def group_by_digest(digests: Digests) -> Indices:
 def is_first_occurrence(groups: Indices) -> npt.NDArray[np.bool_]:
     """True for the first member of each group, [n]."""
     is_first = np.zeros(len(groups), bool)
-    is_first[np.unique(groups, return_index=True)[1]] = True
+    firsts = np.full(groups.max(initial=-1) + 1, -1)
+    firsts[groups[::-1]] = np.arange(len(groups))[::-1]  # of equal groups, the last assignment stays
+    is_first[firsts[firsts >= 0]] = True
     return is_first
 
 
@@ -196,12 +200,12 @@ def select_holdout(labels: npt.NDArray[np.int32], groups: Indices, counts: Seque
         counts: images to hold out of each class.
     """
     sizes = np.bincount(groups)
-    lowest, highest = np.full(len(sizes), np.iinfo(np.int32).max), np.zeros(len(sizes), np.int64)
+    lowest, highest = np.full(len(sizes), np.iinfo(np.int32).max, np.int32), np.zeros(len(sizes), np.int32)
     np.minimum.at(lowest, groups, labels)
     np.maximum.at(highest, groups, labels)
     quota = [0, *counts]
     is_heldout = np.zeros(len(sizes), bool)
-    for group in groups[is_first_occurrence(groups)].tolist():
+    for group in groups[is_first_occurrence(groups)]:
         label = highest[group]
         if lowest[group] == label and sizes[group] <= quota[label]:
             is_heldout[group] = True

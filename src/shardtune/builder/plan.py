@@ -75,7 +75,7 @@ def _assign_splits(
     counts = _holdout_counts(config, files, classes)
     order = partition.holdout_order(files, config.seed)
     is_heldout = np.zeros(len(files), bool)
-    groups = partition.group_by_digest(digests["train"][order])
+    groups = partition.group_by_digest(digests["train"])[order]
     is_heldout[order] = partition.select_holdout(files.labels[order], groups, counts)
     return {
         "train": SplitPlan("train", directories["train"], files, np.flatnonzero(~is_heldout)),

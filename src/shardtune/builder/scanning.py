@@ -1,7 +1,7 @@
 """List the images of all splits: each rank those of some classes."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from shardtune.builder.config import BuildConfig
 from shardtune.builder.directories import split_directories
 from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import Digests
+from shardtune.builder.recipe import class_hashes
 from shardtune.dataset.manifest import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
@@ -25,12 +26,14 @@ class _Part:
 
     Attributes:
         tables: of each split.
+        hashes: of each split, see `class_hashes`.
         order: of each split, see `partition.order_digests`.
         folders: see `Walk`.
         ignored: how many files were left out, by pattern.
     """
 
     tables: dict[Split, FileTable]
+    hashes: dict[Split, dict[int, tuple[int, int]]]
     order: dict[Split, Digests]
     folders: dict[tuple[int, int], tuple[Path, str]]
     ignored: Counter[str]
@@ -70,7 +73,8 @@ def _scan(config: BuildConfig, folders: ClassFolders, first: int, step: int, wor
             directory, own, walk, allow_missing=may_miss, heartbeat=lambda: world.guard.heartbeat("looking for images")
         )
     order = {split: partition.order_digests(table, config.seed) for split, table in tables.items()}
-    return _Part(tables, order, walk.folders, ignored.counts)
+    hashes = {split: class_hashes(table) for split, table in tables.items()}
+    return _Part(tables, hashes, order, walk.folders, ignored.counts)
 
 
 def _merge(
@@ -84,7 +88,11 @@ def _merge(
         files = FileTable.concatenate([part.tables.pop(split) for part in found])
         if not len(files):
             raise DataError(f"No class folder in {directory} holds images.", "Add images, or leave out the flag that names it.")
-        tables[split] = partition.in_order(files, np.concatenate([part.order.pop(split) for part in found]))
+        order = partition.sort_digests(np.concatenate([part.order.pop(split) for part in found]))
+        # Each class is that of one rank.
+        tables[split] = replace(
+            files.take(order), hashes={label: pair for part in found for label, pair in part.hashes[split].items()}
+        )
     for part in found:
         ignored.counts.update(part.ignored)
     return tables
