@@ -17,7 +17,7 @@ from shardtune.images.ignored import Ignored
 from shardtune.runtime.ahead import Ahead
 
 CHUNK_FILES = 1 << 12  # so that temporary arrays stay small with a million files
-FILES_AT_ONCE = 16  # of which one thread asks for the statuses
+FILES_AT_ONCE = 4  # of which one thread asks for the statuses
 FILES_AHEAD = 1 << 14  # of which the statuses may wait to be used
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
 
-MAX_THREADS = 32  # so many calls that take 20 ms each give 1,600 results a second
+FIRST_THREADS, MAX_THREADS = 8, 32  # so many calls that take 20 ms each give 1,600 results a second
 SLOW_SECONDS, SLOW_CALLS = 0.0005, 4  # a busy machine makes some calls slow, but hardly so many in a row
 JOIN_SECONDS = 5.0  # for calls that hang in the file system: the end of the process ends them
 
@@ -96,7 +96,7 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
             self._slow_in_a_row = self._slow_in_a_row + 1 if is_slow else 0
 
     def _start_calls(self) -> None:
-        most = 2 * max(1, len(self._threads))  # more would only leave the processor's cache before they are used
+        most = 2 * max(FIRST_THREADS, len(self._threads))  # more would only leave the processor's cache before they are used
         while self._next_item is not None and len(self._calls) < most and (self._next_item[1] <= self._left or not self._calls):
             call = _Call[Item, Result](*self._next_item)
             self._left -= call.cost
@@ -105,7 +105,7 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
             self._next_item = next(self._items, None)
 
     def _add_threads(self) -> None:
-        for _ in range(min(max(1, len(self._threads)), MAX_THREADS - len(self._threads))):
+        for _ in range(min(max(FIRST_THREADS, len(self._threads)), MAX_THREADS - len(self._threads))):
             self._threads.append(threading.Thread(target=self._work, name="ahead", daemon=True))
             self._threads[-1].start()
 
