@@ -15,16 +15,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
+from tests.faults.injector import Injector
 from tests.launching import ENVIRONMENT, LAUNCHERS
 
 OTHERS = Path(__file__).with_name("others.py")
 
 
-def seconds(command: list[str]) -> tuple[float, str]:
+def seconds(command: list[str], environment: Mapping[str, str]) -> tuple[float, str]:
     started = time.monotonic()
-    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT, **environment}, capture_output=True, text=True, check=True)
     return time.monotonic() - started, done.stdout
 
 
@@ -66,17 +68,22 @@ def measure(images: Path, folder: Path, others: str, rounds: int) -> None:
         "full, 2 ranks": ours(images, "full", 2),
         "header, 1 rank": ours(images, "header", 1),
         "header, 2 ranks": ours(images, "header", 2),
+        "5 ms a file, 1 rank": ours(images, "full", 1),
+        "20 ms a file, 1 rank": ours(images, "full", 1),
         "decode only": [sys.executable, str(OTHERS), "decode", str(images), str(output)],
         "MDSWriter": [others, str(OTHERS), "mds", str(images), str(output)],
         "webdataset ShardWriter": [others, str(OTHERS), "webdataset", str(images), str(output)],
         "tf.io.TFRecordWriter": [sys.executable, str(OTHERS), "tensorflow", str(images), str(output)],
     }
+    # As on slow storage: to open an image, or ask for its status, takes longer. Preloaded, because FUSE is slow itself.
+    injector = Injector.compile(folder)
+    environments = {f"{ms} ms a file, 1 rank": injector.slow(images, 1000 * ms) for ms in (5, 20)}
     taken: dict[str, list[float]] = {name: [] for name in runs}
     decode_rates = []
     for _ in range(rounds):
         for name, command in runs.items():
             shutil.rmtree(output, ignore_errors=True)
-            spent, printed = seconds(command)
+            spent, printed = seconds(command, environments.get(name, {}))
             taken[name].append(spent)
             if name == "decode only":
                 decode_rates.append(float(printed))
@@ -88,6 +95,8 @@ def measure(images: Path, folder: Path, others: str, rounds: int) -> None:
             print(f"  {name:24} {value:6.2f} s   {value / medians['header, 1 rank']:5.2f} × header, 1 rank")
     print(f"start to first image, and all that follows the last: {medians['one image']:.2f} s")
     bare = statistics.median(decode_rates)
+    for name in environments:
+        print(f"{name}: {count / (medians[name] - medians['one image']) / rate:.2f} × the rate without")
     print(f"decode-only loop {bare:.0f} images/s; one rank without start-up {rate:.0f} images/s, {rate / bare:.2f} of it")
 
 

@@ -1,5 +1,6 @@
 """What a build that was interrupted leaves, made by hand."""
 
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,8 @@ def write_shard(output: Path, *stored: str, rejects: Mapping[str, bytes] = {}, *
     """
     (output / SHARD).write_bytes(b"the bytes of a shard")
     shard = ShardReceipt(
-        "train", SHARD, bytes=20, sha256=sha256_file(output / SHARD), offsets=[0], labels=[1],
-        digests=b"".join([*rejects.values(), *(digest(path.encode()) for path in stored)]).hex(),
+        "train", SHARD, bytes=20, sha256=sha256_file(output / SHARD), offsets=array("Q", [0]), labels=array("i", [1]),
+        digests=b"".join([*rejects.values(), *(digest(path.encode()) for path in stored)]),
         rejects=[reject(path) for path in rejects],
         rejected_at=list(range(len(rejects))),
         stored=hash_names([path.encode() for path in stored]),

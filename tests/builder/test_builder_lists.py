@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from shardtune.builder import image_list
 from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError
 from tests.builder.builds import made, stored
@@ -149,11 +148,6 @@ def test_a_list_of_json_lines(images: Path, tmp_path: Path) -> None:
     (images / "metadata.jsonl").write_text("\n".join(lines))
     made(None, tmp_path / "json", list=images / "metadata.jsonl")
     assert digests(tmp_path / "json") == digests(tmp_path / "csv")
-
-
-def test_a_long_list_is_looked_for_in_parts(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_list, "STAT_CHUNK", 5)
-    assert made(None, tmp_path / "data", list=listed(images / "list.csv", rows_of(images))).examples("train") == 18
 
 
 def test_a_list_may_come_from_a_pipe(images: Path, tmp_path: Path) -> None:

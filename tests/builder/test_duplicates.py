@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.builder.duplicates import MAGIC, digest, digest_tables
+from shardtune.builder.digests import MAGIC, digest_tables
+from shardtune.builder.duplicates import digest
 from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import DIGEST_BYTES
 from shardtune.dataset.manifest import Split
@@ -26,7 +27,7 @@ def digests(root: Path, cache: Path) -> dict[str, bytes]:
     """The digest of each file of class a."""
     listing = scan(root, ["a"], Walk([root], Ignored()))
     tables: RootOnly[dict[Split, FileTable]] = RootOnly({"train": listing}, is_root=True)
-    found = digest_tables({"train": root}, tables, cache, World()).get()["train"].astype(">u8")
+    found = digest_tables({"train": root}, tables, cache, World()).digests.get()["train"].astype(">u8")
     return {listing.path(index).removeprefix("a/"): found[index].tobytes() for index in range(len(listing))}
 
 

@@ -154,3 +154,10 @@ def test_any_files_can_be_taken_in_any_order(data: st.DataObject) -> None:
     assert [taken.path(position) for position in range(len(taken))] == [names[index] for index in indices]
     assert taken.labels.tolist() == indices
     assert taken.sizes.tolist() == [100 + index for index in indices]
+
+
+def test_tables_are_joined_in_their_order_and_not_kept_twice() -> None:
+    tables = [listing_of(names, labels=labels) for names, labels in ((["a", "bc"], [1, 2]), ([], []), (["d"], [3]))]
+    joined = FileTable.concatenate(tables)
+    assert [(joined.path(index), joined.labels[index]) for index in range(len(joined))] == [("a", 1), ("bc", 2), ("d", 3)]
+    assert not tables

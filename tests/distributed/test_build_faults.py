@@ -55,7 +55,8 @@ def require_survived(small: Reference, injector: Injector, directory: Path, faul
     """Disturb a build at each of these calls, check what it leaves and says, and let another one finish it."""
     for number in numbers:
         output, log = directory / str(number), directory / f"log-{number}"
-        faults = injector.environment(output, log, at=number, error=fault)
+        # Images on slow storage are read ahead.
+        faults = injector.environment(output, log, at=number, error=fault) | injector.slow(small.images, 2000)
         done = run(small.command(output), launcher="alone", ranks=1, timeout=60, environment=faults)
         disturbed = calls(log)[number - 1]
         try:

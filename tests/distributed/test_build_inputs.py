@@ -66,3 +66,16 @@ def test_too_many_rejects_end_all_ranks_and_may_be_removed(tmp_path: Path) -> No
     assert removed >= 10
     fresh = Reference.of(images, tmp_path / "fresh", **options)
     assert contents(output) == fresh.files
+
+
+@pytest.mark.parametrize(("link", "target"), [("c/more", "../a/sub"), ("b/more", "../a/sub")])
+def test_a_folder_of_two_classes_is_the_same_error_for_any_number_of_ranks(tmp_path: Path, link: str, target: str) -> None:
+    images = plant(tmp_path / "images", per_class=2, classes=("a", "b", "c"))
+    plant(images / "a", per_class=2, classes=("sub",), seed=1)
+    (images / link).symlink_to(target)
+    command = Reference(images, {}, {}).command(tmp_path / "data")
+    alone, many = (run(command, launcher=launcher, ranks=3, timeout=120) for launcher in ("alone", "mpirun"))
+    [error] = [line for line in alone.stdout.splitlines() if line.startswith("shardtune: ")]
+    assert "are the same folder, in two classes or splits" in error
+    assert alone.returncode == many.returncode == 1
+    assert [line for line in many.stdout.splitlines() if line.startswith("shardtune: ")] == [error]

@@ -53,7 +53,7 @@ def test_a_killed_rank_ends_all_and_the_next_build_goes_on(
 ) -> None:
     generator, output = random.Random(seed), tmp_path / "data"
     log, log_again = tmp_path / "log", tmp_path / "log-again"
-    clock = {**injector.environment(output, log), **AT_ONCE}
+    clock = {**injector.environment(output, log), **injector.slow(slow.images, 5000), **AT_ONCE}  # slow: it reads ahead
     job = start(slow.command(output), launcher="mpirun", ranks=RANKS, environment=clock)
     moment = generator.randrange(changes)
     while len(calls(log)) <= moment and job.poll() is None:
@@ -82,7 +82,7 @@ def halted(
 ) -> subprocess.Popen[str]:
     """A job into directory/data whose rank 0, when it has finished a shard and has others to write, waits for a signal."""
     log, rank = directory / "log", 0 if launcher == "mpirun" else None
-    halt = injector.environment(directory / "data", log, at=HALT_AT, error=by, rank=rank)
+    halt = injector.environment(directory / "data", log, at=HALT_AT, error=by, rank=rank) | injector.slow(slow.images, 5000)
     job = start(slow.command(directory / "data"), launcher=launcher, ranks=ranks, environment=halt)
     while len(calls(log)) < HALT_AT:
         assert job.poll() is None, job.communicate()

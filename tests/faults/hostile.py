@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ os.environ["FUSE_LIBRARY_NAME"] = "fuse3"  # read when mfusepy is imported; its 
 
 import mfusepy
 
-from tests.faults.mounts import CRASH, Options
+from tests.faults.mounts import CRASH, DELAYED, THREADS, Options
 
 TIMES = ("st_atime", "st_mtime", "st_ctime")
 STATUS = ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_blksize")
@@ -32,7 +33,6 @@ class Hostile(mfusepy.Operations):
         self._log = log.open("a", buffering=1, encoding="utf-8")
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._gathering, self._reads = threading.Condition(), 0
         self._names: dict[str, dict[str, int]] = {}  # of files in each folder that are durable, and their inodes
         self._content: dict[int, bytes] = {}  # of each inode, what is durable
         self._inodes = Path(f"{backing}.inodes")  # keeps them, so that none is given to another file
@@ -62,10 +62,19 @@ class Hostile(mfusepy.Operations):
                 raise OSError(getattr(errno, name), name)
         return self._below(path)
 
+    def _wait(self, kind: str, path: str) -> None:
+        """Take the time that a slow file system takes, and log the end of it."""
+        if self._options.delay:
+            time.sleep(self._options.delay)
+            self._log.write(f"{DELAYED}{kind} {path}\n")
+
     def _below(self, path: str) -> str:
         return f"{self._backing}{path}"
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
+        if self._options.delay and fh is None:
+            self._log.write(f"status {path}\n")
+            self._wait("status", path)
         status = os.lstat(self._below(path)) if fh is None else os.fstat(fh)
         return {**{name: getattr(status, name) for name in STATUS}, **{name: getattr(status, f"{name}_ns") for name in TIMES}}
 
@@ -80,16 +89,13 @@ class Hostile(mfusepy.Operations):
         return file
 
     def open(self, path: str, flags: int) -> int:
-        return os.open(self._enter("open", path), _in_place(flags))
+        below = self._enter("open", path)
+        self._wait("open", path)
+        return os.open(below, _in_place(flags))
 
     def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
         self._enter("read", path)
-        with self._gathering:
-            self._reads += 1
-            self._gathering.notify_all()
-            if not self._gathering.wait_for(lambda: self._reads >= self._options.together, 60):
-                self._reads -= 1
-                raise OSError(errno.ETIMEDOUT, "the other reads did not come")
+        self._wait("read", path)
         return os.pread(fh, size, offset)
 
     def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
@@ -206,7 +212,7 @@ def _in_place(flags: int) -> int:
 def main(backing: str, mountpoint: str, log: str, options: str) -> None:
     os.umask(0)
     operations = Hostile(Path(backing), Path(log), Options(**json.loads(options)))
-    mfusepy.FUSE(operations, mountpoint, foreground=True, max_threads=10)
+    mfusepy.FUSE(operations, mountpoint, foreground=True, max_threads=THREADS)
 
 
 if __name__ == "__main__":

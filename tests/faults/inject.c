@@ -2,6 +2,8 @@
 
    FAULTS_BELOW  only paths below this directory matter
    FAULTS_LOG    file that gets a line "call path" for each call that matters; "read path" where a file is only read
+   FAULTS_SLOW   another directory: to open a file below it, or ask for the status of one, takes longer, by
+   FAULTS_DELAY  microseconds
    FAULTS_AT     number, from 1, of the call to disturb, reads not counted; without it none is
    FAULTS_ERRNO  what that call fails with; or, negated, a signal that the process gets before it; or 0, and it waits for one
    FAULTS_RANK   without it every rank of a job is watched; each counts its own calls */
@@ -21,9 +23,17 @@
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
+static int is_below(const char *path, const char *below) {
+    return below && !strncmp(path, below, strlen(below)) && path[strlen(below)] <= '/';
+}
+
+static void delay(const char *path) {
+    if (is_below(path, getenv("FAULTS_SLOW"))) usleep(atoi(getenv("FAULTS_DELAY")));
+}
+
 static int watches(const char *path) {
     const char *below = getenv("FAULTS_BELOW"), *only = getenv("FAULTS_RANK"), *rank = getenv("OMPI_COMM_WORLD_RANK");
-    if (!below || strncmp(path, below, strlen(below)) || path[strlen(below)] > '/') return 0;
+    if (!is_below(path, below)) return 0;
     const char *name = strrchr(path, '/');
     if (name && !strcmp(name, "/beat")) return 0; /* written by the clock: counted, it would change the numbers of all others */
     return !only || (rank && !strcmp(only, rank));
@@ -70,6 +80,7 @@ static int fails_at(const char *call, int directory, const char *name) {
 static int opening(const char *path, int flags) {
     if (flags & O_CREAT) return fails("create", path);
     if (watches(path)) tell("read", path);
+    delay(path);
     return 0;
 }
 
@@ -103,3 +114,18 @@ int unlinkat(int directory, const char *name, int flags) {
     return fails_at("unlink", directory, name) ? -1 : REAL(unlinkat)(directory, name, flags);
 }
 int rmdir(const char *path) { return fails("rmdir", path) ? -1 : REAL(rmdir)(path); }
+
+int fstatat64(int directory, const char *path, struct stat64 *status, int flags) {
+    char link[64], folder[PATH_MAX + 1] = {0};
+    snprintf(link, sizeof link, "/proc/self/fd/%d", directory);
+    delay(*path != '/' && readlink(link, folder, PATH_MAX) > 0 ? folder : path);
+    return REAL(fstatat64)(directory, path, status, flags);
+}
+int stat64(const char *path, struct stat64 *status) {
+    delay(path);
+    return REAL(stat64)(path, status);
+}
+int lstat64(const char *path, struct stat64 *status) {
+    delay(path);
+    return REAL(lstat64)(path, status);
+}

@@ -29,6 +29,10 @@ class Injector:
         named = {f"FAULTS_{name}": str(value) for name, value in values.items() if value is not None}
         return {**named, "LD_PRELOAD": str(self.preloaded)}
 
+    def slow(self, directory: Path, microseconds: int) -> dict[str, str]:
+        """Variables for a command: to open a file below `directory`, or ask for its status, takes so much longer."""
+        return {"FAULTS_SLOW": str(directory), "FAULTS_DELAY": str(microseconds), "LD_PRELOAD": str(self.preloaded)}
+
 
 def calls(log: Path) -> list[str]:
     """The calls that change files, "call path" each: those that are numbered."""

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+DELAYED = "delayed "  # in a log, before a call whose delay is over
+THREADS = 40  # that serve calls, at least as many as a process waits with
 CRASH = ".crash"  # who makes this folder in a mount lets the machine that keeps the files crash
 
 
@@ -30,7 +32,7 @@ class Options:
         garble: what is in the paths of files of which the first byte is stored as another, without an error; nothing: none.
         short: bytes that a write takes at most; 0: all.
         crash: whether it forgets at CRASH what was not synced. Folders are synced as they are made.
-        together: reads wait until there are so many at the same time, at most 9, and then never more; after a minute they fail.
+        delay: seconds that each open of a file takes, each read, and each look at its status.
     """
 
     flock: str = "ENOSYS"
@@ -40,7 +42,7 @@ class Options:
     garble: str = ""
     short: int = 0
     crash: bool = False
-    together: int = 0
+    delay: float = 0.0
 
 
 Mounter = Callable[[Path, Options], Path]
@@ -79,6 +81,15 @@ def mounted(backing: Path, mountpoint: Path, options: Options) -> Iterator[Path]
 def log_of(mountpoint: Path) -> Path:
     """The log of a mount's calls, "kind path" each."""
     return mountpoint.with_name(f"{mountpoint.name}.log")
+
+
+def most_in_flight(mountpoint: Path, kind: str) -> int:
+    """Of a mount with a delay: how many calls of a kind waited at the same time at most."""
+    waiting = most = 0
+    for line in log_of(mountpoint).read_text(encoding="utf-8").splitlines():
+        waiting += line.startswith(f"{kind} ") - line.startswith(f"{DELAYED}{kind} ")
+        most = max(most, waiting)
+    return most
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from shardtune.dataset.manifest import Manifest, load_record_index
 from shardtune.input.open_files import READS_IN_FLIGHT, OpenFiles, Request
 from shardtune.input.reader import RecordReader
-from tests.faults.mounts import Mounter, Options
+from tests.faults.mounts import Mounter, Options, most_in_flight
 from tests.input.shards import write
 from tests.launching import ENVIRONMENT
 from tests.records import records
@@ -77,5 +77,6 @@ print(before - len(os.listdir("/proc/self/fd")))
 def test_reads_are_in_flight_at_the_same_time(hostile_directory: Mounter, tmp_path: Path) -> None:
     data = write(tmp_path / "data", [1] * 40)
     manifest, index = Manifest.load(data), load_record_index(data, Manifest.load(data))
-    slow = hostile_directory(data, Options(together=8))
+    slow = hostile_directory(data, Options(delay=0.05))
     assert RecordReader(slow, manifest, "train", index["train"]).read(np.arange(40)) == records(data, "train")
+    assert most_in_flight(slow, "read") >= READS_IN_FLIGHT // 2

@@ -28,3 +28,9 @@ def test_skewed_file_sizes_are_shared_out_evenly(ranks: int, shards_per_rank: in
     weights = [int(part.sum()) for part in np.array_split(sizes, ranks * shards_per_rank)]
     loads = [sum(weights[index] for index in indices) for indices in balance(weights, ranks)]
     assert max(loads) <= 1.15 * sum(loads) / ranks
+
+
+def test_preferred_ranks_get_their_items_up_to_their_share() -> None:
+    assert balance([5, 5, 5, 5], 2, [1, 0, 1, 0]) == [[1, 3], [0, 2]]
+    assert balance([5, 5, 5, 5], 2, [1, 1, 1, None]) == [[2, 3], [0, 1]]
+    assert balance([9, 1, 1], 3, [2, 2, 2]) == [[0], [], [1, 2]]

@@ -6,16 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import features as codecs
 
 from shardtune.builder import receipts, recipe
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.duplicates import digest_tables
+from shardtune.builder.digests import DigestPass, digest_tables
 from shardtune.builder.finalize import check_rejects, write_manifest
 from shardtune.builder.partition import Plan, ShardPlan
 from shardtune.builder.plan import make_plan
 from shardtune.builder.repair import find_damaged_shards, repair_shards
 from shardtune.builder.shard import ShardStamp, shard_overwritten_error, write_shard
+from shardtune.builder.sources import SourceReader
 from shardtune.builder.summary import print_summary
 from shardtune.builder.survey import Survey, survey
 from shardtune.builder.tracker import BuildTracker
@@ -67,10 +69,10 @@ def build(config: BuildConfig, world: World) -> Manifest:
 
 def _build(config: BuildConfig, found: Survey, world: World) -> Manifest:
     directory = config.output_directory
-    plan = make_plan(config, found.names, found.directories, found.tables, directory / WORK_NAME / DIGESTS_NAME, world)
+    plan, read = make_plan(config, found.names, found.directories, found.tables, directory / WORK_NAME / DIGESTS_NAME, world)
     if _prepare_output(config, plan, found, world):
         return world.broadcast_from_root(lambda: Manifest.load(directory))
-    by_name = _write_shards(config, found.names, found.words, plan, world)
+    by_name = _write_shards(config, found.names, found.words, plan, read, world)
     manifest = world.broadcast_from_root(lambda: _finish(config, plan.get(), found.words, by_name))
     print_summary(directory, manifest, world)
     return manifest
@@ -83,7 +85,7 @@ def _prepare_output(config: BuildConfig, plan: RootOnly[Plan], found: Survey, wo
         lambda: recipe.make_recipe(plan.get(), build_options(config), recipe.load_rejected_keys(directory))
     )
     if world.broadcast_from_root(lambda: not config.overwrite and recipe.has_only_other_times(directory, wanted.get())):
-        digests = digest_tables(found.directories, found.tables, directory / WORK_NAME / DIGESTS_NAME, world)
+        digests = digest_tables(found.directories, found.tables, directory / WORK_NAME / DIGESTS_NAME, world).digests
         world.run_on_root(lambda: receipts.check_same_content(directory, plan.get(), digests.get()))
         world.run_on_root(lambda: recipe.save_recipe(directory, wanted.get()))
     if not world.broadcast_from_root(lambda: recipe.prepare_output(directory, wanted.get(), overwrite=config.overwrite)):
@@ -116,7 +118,7 @@ def _image_options(config: BuildConfig) -> ImageOptions:
 
 
 def _write_shards(
-    config: BuildConfig, names: list[str], words: list[str], plan: RootOnly[Plan], world: World
+    config: BuildConfig, names: list[str], words: list[str], plan: RootOnly[Plan], read: DigestPass, world: World
 ) -> dict[str, receipts.ShardReceipt]:
     """Write all shards that are not finished. Returns, on rank 0, the receipts of all shards by name."""
     directory = config.output_directory
@@ -132,14 +134,23 @@ def _write_shards(
 
     stamps: list[ShardStamp] = []
     with BuildTracker(world, images, check) as tracker:
-        for shard in world.scatter(_assign_shards(plan.get(), directory, world.size) if world.is_root else ()):
+
+        def finished(receipt: receipts.ShardReceipt, *, reused: bool) -> None:
+            stamps.append(ShardStamp.of(directory / receipt.name, receipt))
+            tracker.shard_finished(receipt, reused=reused)
+
+        missing = []
+        for shard in world.scatter(_assign_shards(plan.get(), read, directory, world.size) if world.is_root else ()):
             world.guard.heartbeat(f"at the start of {shard.name}")
-            resumed = receipts.load_valid_receipt(directory, shard)
-            receipt = resumed or write_shard(shard, directory, names, words, image_options, tracker)
-            if not resumed:
+            if resumed := receipts.load_valid_receipt(directory, shard):
+                finished(resumed, reused=True)
+            else:
+                missing.append(shard)
+        with SourceReader(((shard.root, shard.sources) for shard in missing), read.kept) as sources:
+            for shard in missing:
+                receipt = write_shard(shard, directory, names, words, image_options, sources, tracker)
                 receipts.save_receipt(directory, receipt)
-            stamps.append(ShardStamp.of(directory / shard.name, receipt))
-            tracker.shard_finished(receipt, reused=resumed is not None)
+                finished(receipt, reused=False)
         tracker.wait_for_shards(shards)
     world.barrier()  # so that the stamps are compared as late as possible
     changed = [path for paths in world.allgather([s.path for s in stamps if not s.is_unchanged()]) for path in paths]
@@ -147,13 +158,19 @@ def _write_shards(
     return tracker.receipts
 
 
-def _assign_shards(plan: Plan, directory: Path, ranks: int) -> Iterator[list[ShardPlan]]:
+def _assign_shards(plan: Plan, read: DigestPass, directory: Path, ranks: int) -> Iterator[list[ShardPlan]]:
     """The shards of each rank, in order. A shard that seems finished is only read, so it counts as a twentieth."""
-    weights = []
+    weights, preferred = list[int](), list[int | None]()
     for shard in plan.shards:
-        weight = plan.source_bytes(shard)
+        weight, rows = plan.source_bytes(shard), plan.rows(shard)
         weights.append(weight // 20 if receipts.has_receipt(directory, shard.name) else weight)
-    for numbers in balance(weights, ranks):
+        if len(rows) and (first_rows := read.first_rows.get()):
+            # The rank that may have kept the content of its images.
+            reader = np.searchsorted(first_rows[plan.splits[shard.split].source], rows[len(rows) // 2], side="right") - 1
+            preferred.append(int(reader))
+        else:
+            preferred.append(None)
+    for numbers in balance(weights, ranks, preferred):
         yield [plan.shard_plan(plan.shards[number]) for number in numbers]
 
 

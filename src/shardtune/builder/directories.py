@@ -50,8 +50,9 @@ def find_labels(config: BuildConfig) -> list[str]:
     else:
         names = list(folders["train"])
         labels.check_no_split_folders(directories["train"], folders["train"].values(), config.output_directory)
+    listed = set(names)
     used = {
-        split: [folder for name, folder in by_name.items() if name in names or not config.ignore_unlisted]
+        split: [folder for name, folder in by_name.items() if name in listed or not config.ignore_unlisted]
         for split, by_name in folders.items()
     }
     _check_disjoint(config, used)

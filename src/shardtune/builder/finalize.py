@@ -99,7 +99,7 @@ def _find_duplicates(plan: Plan, receipts: list[ShardReceipt]) -> tuple[dict[str
     digests = []
     for name, split in plan.splits.items():
         parts.append((name, split.files, split.stored, True))
-        digests.append(to_digests(bytes.fromhex("".join(receipt.digests for receipt in receipts if receipt.split == name))))
+        digests.append(to_digests(b"".join(receipt.digests for receipt in receipts if receipt.split == name)))
     for name, split in reversed(plan.splits.items()):  # the order of the files in duplicates.jsonl: validation first
         parts.append((name, split.files, split.skipped, False))
         digests.append(split.skipped_digests)
@@ -136,13 +136,13 @@ def _shard_entry(receipt: ShardReceipt) -> Shard:
 
 def _record_index(receipt: ShardReceipt) -> RecordIndex:
     records = np.empty(len(receipt.offsets), RECORD_DTYPE)
-    records["start"], records["crc"] = receipt.offsets, np.frombuffer(bytes.fromhex(receipt.crcs), "<u4")
+    records["start"], records["crc"] = receipt.offsets, np.frombuffer(receipt.crcs, "<u4")
     return records
 
 
 def _class_counts(receipts: list[ShardReceipt], split: Split, classes: int) -> list[int]:
-    counts = Counter(label for receipt in receipts if receipt.split == split for label in receipt.labels)
-    return [counts[label] for label in range(1, classes + 1)]
+    labels = [np.bincount(receipt.labels, minlength=classes + 1)[1:] for receipt in receipts if receipt.split == split]
+    return list(map(int, sum(labels, np.zeros(classes, np.int64))))
 
 
 def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> str:

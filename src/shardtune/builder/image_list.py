@@ -5,7 +5,6 @@ import os
 import stat
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +14,11 @@ import xxhash
 
 from shardtune.builder.labels import read_labels
 from shardtune.builder.list_file import LineErrors, ListFile, open_list
-from shardtune.builder.listing import FileTable
+from shardtune.builder.listing import FILES_AHEAD, FileTable, in_parts
 from shardtune.builder.partition import Digests, group_by_digest, hash_shuffle, is_first_occurrence, to_digests
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError
-
-STAT_THREADS = 16  # on a network file system each call waits for milliseconds
-STAT_CHUNK = 4096
+from shardtune.runtime.ahead import Ahead
 
 
 @dataclass(frozen=True)
@@ -140,13 +137,11 @@ def _look_for_files(
     table: FileTable, folder: Path, lines: np.ndarray, errors: LineErrors, heartbeat: Callable[[], None]
 ) -> None:
     """Put the size and time of each file into the table."""
-    with ThreadPoolExecutor(STAT_THREADS) as pool:
-        for start in range(0, len(table), STAT_CHUNK):
+    parts = ((rows, len(rows)) for rows in in_parts(range(len(table))))
+    with Ahead(partial(_look_for, table, folder), parts, FILES_AHEAD) as found:
+        for problems in found:
             heartbeat()
-            rows = range(start, min(start + STAT_CHUNK, len(table)))
-            tasks = [rows[number::STAT_THREADS] for number in range(STAT_THREADS)]
-            problems = [each for part in pool.map(partial(_look_for, table, folder), tasks) for each in part]
-            for row, problem in sorted(problems):
+            for row, problem in problems:
                 errors.add(int(lines[row]), f"{table.path(row)!r} is {problem}")
 
 

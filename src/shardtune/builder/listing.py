@@ -3,19 +3,26 @@
 import os
 import stat
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
+from shardtune.runtime.ahead import Ahead
 
+CHUNK_FILES = 1 << 12  # so that temporary arrays stay small with a million files
+FILES_AT_ONCE = 4  # of which one thread asks for the statuses
+FILES_AHEAD = 1 << 14  # of which the statuses may wait to be used
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+Item = TypeVar("Item")
+File = tuple[str, "os.DirEntry[str]"]  # its path relative to the directory that is listed, and where its status comes from
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class FileTable:
         sizes: bytes, int64 [files].
         mtimes: modification times in nanoseconds, int64 [files].
         groups: digests of the names of their groups, uint64 [files, 2]; None if a list gives no groups.
+        hashes: of the files of each label, see `recipe.class_hashes`; empty if they were not computed.
     """
 
     names: bytes | bytearray
@@ -37,6 +45,7 @@ class FileTable:
     sizes: npt.NDArray[np.int64]
     mtimes: npt.NDArray[np.int64]
     groups: npt.NDArray[np.uint64] | None = None
+    hashes: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -49,15 +58,40 @@ class FileTable:
         """The path of a file as functions of `os` take it; it may not be text (see `printable_path`)."""
         return os.fsdecode(self.name(index))
 
+    @staticmethod
+    def concatenate(tables: list["FileTable"]) -> "FileTable":
+        """One table of several without groups, removed from the list: millions of files should not be in memory twice."""
+        columns = [vars(tables.pop(0)).copy() for _ in range(len(tables))]
+        starts = np.cumsum([0, *(len(table["names"]) for table in columns)])
+        names = b"".join([table.pop("names") for table in columns])
+        ends = np.concatenate([table.pop("ends") + start for table, start in zip(columns, starts[:-1], strict=True)])
+        labels, sizes, mtimes = (
+            np.concatenate([table.pop(name) for table in columns]) for name in ("labels", "sizes", "mtimes")
+        )
+        return FileTable(names, ends, labels, sizes, mtimes)
+
     def take(self, indices: npt.NDArray[Any]) -> "FileTable":
         """A table of the files in rows `indices`, in that order."""
-        names = bytearray()
         ends = np.empty(len(indices), np.int64)
-        for position, index in enumerate(indices):
-            names += self.name(index)
-            ends[position] = len(names)
+        chunks = [slice(first, first + CHUNK_FILES) for first in range(0, len(indices), CHUNK_FILES)]
+        end = 0
+        for rows in chunks:
+            ends[rows] = end + np.cumsum(self.ends[indices[rows]] - self._starts(indices[rows]))
+            end = int(ends[rows][-1])
+        names = bytearray(end)
+        source, target = np.frombuffer(self.names, np.uint8), np.frombuffer(names, np.uint8)
+        begin = 0
+        for rows in chunks:
+            starts = self._starts(indices[rows])
+            lengths = self.ends[indices[rows]] - starts
+            end = int(ends[rows][-1])
+            target[begin:end] = source[np.arange(begin, end) + np.repeat(starts - (ends[rows] - lengths), lengths)]
+            begin = end
         groups = None if self.groups is None else self.groups[indices]
         return FileTable(names, ends, self.labels[indices], self.sizes[indices], self.mtimes[indices], groups)
+
+    def _starts(self, indices: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        return np.where(indices > 0, self.ends[indices - 1], 0)
 
 
 def printable_path(path: str) -> str:
@@ -71,16 +105,20 @@ class Walk:
     Args:
         roots: the directories of all splits. Links to one of them, or to a folder above it, are not followed.
         ignored: which files and folders to leave out.
+
+    Attributes:
+        folders: root and class folder of each folder that was entered, by what is the same on all hosts: inode and time.
     """
 
     def __init__(self, roots: Iterable[Path], ignored: Ignored) -> None:
         folders = {folder for root in map(Path.resolve, roots) for folder in (root, *root.parents)}
         self._ancestors = {_identity(folder.stat()) for folder in folders}
         self._ignored = ignored
+        self.folders: dict[tuple[int, int], tuple[Path, str]] = {}
         self._entered: dict[tuple[int, int], tuple[Path, str, str]] = {}
 
-    def files(self, root: Path, class_folder: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Path relative to `root`, and status, of each file in a class folder and below.
+    def files(self, root: Path, class_folder: str) -> Iterator[Sequence[File]]:
+        """The files in a class folder and below, some at a time.
 
         If several paths lead to a folder, the one without links is used, or else the first in alphabetical order.
 
@@ -91,16 +129,27 @@ class Walk:
         while queue:
             _, path = heappop(queue)
             if self._enter(root, class_folder, path):
+                files, links = list[File](), list[File]()
                 with os.scandir(root / path) as entries:
                     for entry in entries:
                         name = f"{path}/{entry.name}"
                         if self._ignored.covers(name):
                             continue
-                        status = _status(entry)
-                        if stat.S_ISDIR(status.st_mode) and not entry.name.lower().endswith(IMAGE_SUFFIXES):
-                            heappush(queue, (entry.is_symlink(), name))
+                        if entry.is_symlink():
+                            links.append((name, entry))
+                        elif entry.is_dir(follow_symlinks=False) and not _is_named_like_image(name):
+                            heappush(queue, (False, name))
                         else:
-                            yield name, status
+                            files.append((name, entry))
+                            if len(files) == FILES_AT_ONCE:
+                                yield files
+                                files = []
+                for name, entry, status in _statuses(links):
+                    if stat.S_ISDIR(status.st_mode) and not _is_named_like_image(name):
+                        heappush(queue, (True, name))
+                    else:
+                        files.append((name, entry))
+                yield from in_parts(files)
 
     def _enter(self, root: Path, class_folder: str, path: str) -> bool:
         """Whether to list this folder: not if it was entered before by another path.
@@ -108,9 +157,11 @@ class Walk:
         Raises:
             DataError: it was entered as a folder of another class or split.
         """
-        identity = _identity((root / path).stat())
+        status = (root / path).stat()
+        identity = _identity(status)
         if identity in self._ancestors:
             return False
+        self.folders[status.st_ino, status.st_ctime_ns] = root, class_folder
         first_root, first_class, first_path = self._entered.setdefault(identity, (root, class_folder, path))
         if (first_root, first_class) != (root, class_folder):
             raise DataError(
@@ -124,7 +175,27 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _status(entry: os.DirEntry[str]) -> os.stat_result:
+def _is_named_like_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def in_parts(files: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """These files, a few at a time: one thread asks for the statuses of so many."""
+    for first in range(0, len(files), FILES_AT_ONCE):
+        yield files[first : first + FILES_AT_ONCE]
+
+
+def _statuses(files: list[File]) -> Iterator[tuple[str, "os.DirEntry[str]", os.stat_result]]:
+    with Ahead(_stat_all, ((part, len(part)) for part in in_parts(files)), FILES_AHEAD) as parts:
+        for part in parts:
+            yield from part
+
+
+def _stat_all(files: Sequence[File]) -> list[tuple[str, "os.DirEntry[str]", os.stat_result]]:
+    return [(name, entry, _status(entry)) for name, entry in files]
+
+
+def _status(entry: "os.DirEntry[str]") -> os.stat_result:
     try:
         return entry.stat()
     except OSError:
@@ -145,24 +216,32 @@ def scan(
 
     Args:
         folders: the folder of each class in the order of labels, or None if the class has none here.
-        allow_missing: classes may have no files, but not all of them.
-        heartbeat: called for each file.
+        allow_missing: classes may have no files.
+        heartbeat: called often.
 
     Raises:
         DataError: a class has no files, or two classes share a folder.
     """
     names, ends = bytearray(), array("q")
     columns = array("i"), array("q"), array("q")
-    for label, folder in enumerate(folders, start=1):
-        before = len(ends)
-        for path, status in walk.files(directory, folder) if folder else ():
+
+    def parts() -> Iterator[tuple[tuple[int, Sequence[File]], int]]:
+        for label, folder in enumerate(folders, start=1):
+            for files in walk.files(directory, folder) if folder else ():
+                yield (label, files), len(files)
+
+    counts = [0] * (len(folders) + 1)
+    with Ahead(lambda part: (part[0], _stat_all(part[1])), parts(), FILES_AHEAD) as found:
+        for label, files in found:
             heartbeat()
-            names += os.fsencode(path)
-            ends.append(len(names))
-            for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
-                column.append(value)
-        if len(ends) == before and folder and not allow_missing:
+            counts[label] += len(files)
+            for path, _, status in files:
+                names += os.fsencode(path)
+                ends.append(len(names))
+                for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
+                    column.append(value)
+    for label, folder in enumerate(folders, start=1):
+        if folder and not counts[label] and not allow_missing:
             raise DataError(f"The class folder {directory / folder} holds no images.", "Add images, or remove the folder.")
-    if not ends:
-        raise DataError(f"No class folder in {directory} holds images.", "Add images, or leave out the flag that names it.")
-    return FileTable(names, np.array(ends, np.int64), *(np.array(column) for column in columns))
+    labels, sizes, mtimes = map(np.array, columns)
+    return FileTable(names, np.array(ends, np.int64), labels, sizes, mtimes)

@@ -1,7 +1,7 @@
 """Which image goes into which shard: pure functions of the files and the options."""
 
 import hashlib
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +96,7 @@ class Plan:
     def shard_plan(self, shard: ShardRange) -> ShardPlan:
         split = self.splits[shard.split]
         sources = split.files.take(self.rows(shard))
-        paths = map(sources.path, range(len(sources)))
+        paths = map(sources.path, range(len(sources))) if self.boxes else ()
         boxes = {path: self.boxes[shard.split, path] for path in paths if (shard.split, path) in self.boxes}
         return ShardPlan(shard.split, shard.name, split.directory, sources, boxes)
 
@@ -116,17 +116,22 @@ def to_digests(digests: bytes | memoryview) -> Digests:
 
 def hash_shuffle(files: FileTable, seed: int) -> FileTable:
     """The files in the order of the data set: by BLAKE2b of (seed, path), which does not depend on their order or number."""
-    high, low = _order_digests(files, seed).T
-    return files.take(np.lexsort((low, high)))
+    return files.take(sort_digests(order_digests(files, seed)))
+
+
+def sort_digests(digests: Digests) -> Indices:
+    """Numbers of the digests in ascending order, int64 [n]."""
+    return np.lexsort((digests[:, 1], digests[:, 0]))
 
 
 def holdout_order(files: FileTable, seed: int) -> Indices:
     """Numbers of the files in the order in which they are held out, int64 [n]: by the second half of the digests of
     `hash_shuffle`, because those that come first in its own order would all be in the first shards."""
-    return np.argsort(_order_digests(files, seed)[:, 1], kind="stable")
+    return np.argsort(order_digests(files, seed)[:, 1], kind="stable")
 
 
-def _order_digests(files: FileTable, seed: int) -> Digests:
+def order_digests(files: FileTable, seed: int) -> Digests:
+    """The digests that decide the order of files; see `hash_shuffle`."""
     digests = bytearray()
     for index in range(len(files)):
         digests += _order_digest(files, index, seed)
@@ -140,9 +145,11 @@ def _order_digest(files: FileTable, index: int, seed: int) -> bytes:
 
 def group_by_digest(digests: Digests) -> Indices:
     """A group number for each digest, int64 [n]: equal digests have equal numbers."""
-    order = np.lexsort((digests[:, 1], digests[:, 0]))
-    in_order = digests[order]
-    differs = np.any(in_order[1:] != in_order[:-1], axis=1)
+    order = sort_digests(digests)
+    differs = np.zeros(max(0, len(digests) - 1), bool)
+    for column in digests.T:  # one after the other, for the memory
+        in_order = column[order]
+        differs |= in_order[1:] != in_order[:-1]
     groups = np.empty(len(digests), np.int64)
     groups[order] = np.concatenate([[0], np.cumsum(differs)])[: len(digests)]
     return groups
@@ -151,7 +158,9 @@ def group_by_digest(digests: Digests) -> Indices:
 def is_first_occurrence(groups: Indices) -> npt.NDArray[np.bool_]:
     """True for the first member of each group, [n]."""
     is_first = np.zeros(len(groups), bool)
-    is_first[np.unique(groups, return_index=True)[1]] = True
+    firsts = np.full(groups.max(initial=-1) + 1, -1)
+    firsts[groups[::-1]] = np.arange(len(groups))[::-1]  # of equal groups, the last assignment stays
+    is_first[firsts[firsts >= 0]] = True
     return is_first
 
 
@@ -165,13 +174,19 @@ def holdout_counts(counts: Sequence[int], total: int) -> list[int]:
         counts: images of each class.
         total: images to hold out.
     """
-    limits = [max(0, count - 1) for count in counts]
-    exact = [total * count / max(1, sum(counts)) for count in counts]
+    limits, images = [max(0, count - 1) for count in counts], max(1, sum(counts))
+    exact = [total * count / images for count in counts]
     result = [min(int(share), limit) for share, limit in zip(exact, limits, strict=True)]
-    while (lacking := min(total, sum(limits)) - sum(result)) > 0:
-        below_limit = [i for i in range(len(counts)) if result[i] < limits[i]]
-        for i in sorted(below_limit, key=lambda i: (result[i] - exact[i], i))[:lacking]:
-            result[i] += 1
+    room = [limit - given for limit, given in zip(limits, result, strict=True)]
+    lacking = min(total, sum(limits)) - sum(result)
+    # So many more for each class that has room; then one for some of them.
+    most = max(room, default=0)
+    rounds = bisect_right(range(1, most + 1), lacking, key=lambda rounds: sum(min(r, rounds) for r in room))
+    result = [given + min(r, rounds) for given, r in zip(result, room, strict=True)]
+    lacking -= sum(min(r, rounds) for r in room)
+    below_limit = [i for i in range(len(counts)) if result[i] < limits[i]]
+    for i in sorted(below_limit, key=lambda i: (result[i] - exact[i], i))[:lacking]:
+        result[i] += 1
     return result
 
 
@@ -187,12 +202,12 @@ def select_holdout(labels: npt.NDArray[np.int32], groups: Indices, counts: Seque
         counts: images to hold out of each class.
     """
     sizes = np.bincount(groups)
-    lowest, highest = np.full(len(sizes), np.iinfo(np.int32).max), np.zeros(len(sizes), np.int64)
+    lowest, highest = np.full(len(sizes), np.iinfo(np.int32).max, np.int32), np.zeros(len(sizes), np.int32)
     np.minimum.at(lowest, groups, labels)
     np.maximum.at(highest, groups, labels)
     quota = [0, *counts]
     is_heldout = np.zeros(len(sizes), bool)
-    for group in groups[is_first_occurrence(groups)].tolist():
+    for group in groups[is_first_occurrence(groups)]:
         label = highest[group]
         if lowest[group] == label and sizes[group] <= quota[label]:
             is_heldout[group] = True

@@ -1,48 +1,24 @@
-"""Plan a build: list the images, find identical ones, and decide which split and which shard each image goes to."""
+"""Plan a build: find identical images, and decide which split and which shard each image goes to."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from shardtune.builder import labels, partition
+from shardtune.builder import partition
 from shardtune.builder.boxes import Box, match_boxes, read_boxes
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.directories import split_directories
-from shardtune.builder.duplicates import digest_tables
+from shardtune.builder.digests import DigestPass, digest_tables, no_digests
 from shardtune.builder.holdout import check_groups, group_names, hold_out
-from shardtune.builder.listing import FileTable, Walk, scan
+from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Digests, Indices, Plan, SplitPlan
 from shardtune.dataset.manifest import SPLITS, Split
-from shardtune.images.ignored import Ignored
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import RootOnly, World
 
 Boxes = dict[tuple[Split, str], list[Box]]  # by split and path of the image
-
-
-def scan_splits(
-    config: BuildConfig, names: list[str], ignored: Ignored, heartbeat: Callable[[], None]
-) -> dict[Split, FileTable]:
-    """The images of each directory in the order of the data set.
-
-    Args:
-        ignored: the files and folders to leave out; counts them.
-        heartbeat: called for each image that is found.
-
-    Raises:
-        DataError: a class has no training images, there are no validation images, or one folder belongs to two classes.
-    """
-    directories, tables = split_directories(config), dict[Split, FileTable]()
-    walk = Walk(directories.values(), ignored)
-    for split, directory in directories.items():
-        by_name = labels.class_folders(directory, ignored)
-        folders = [by_name.get(name) for name in names]
-        files = scan(directory, folders, walk, allow_missing=split != "train", heartbeat=heartbeat)
-        tables[split] = partition.hash_shuffle(files, config.seed)
-    return tables
 
 
 def make_plan(
@@ -52,26 +28,28 @@ def make_plan(
     tables: RootOnly[dict[Split, FileTable]],
     cache_path: Path | None,
     world: World,
-) -> RootOnly[Plan]:
+) -> tuple[RootOnly[Plan], DigestPass]:
     """Plan the build. All ranks must call it, because they share the reading if identical files matter.
+
+    Returns the plan, and what the ranks have read for it.
 
     Args:
         names: class names.
         directories: the directory of each table.
-        tables: see `scan_splits`.
+        tables: the images of each split, see `Survey`.
         cache_path: where digests of images are kept for the next attempt; None: nowhere.
 
     Raises:
         DataError: there are too few images to hold out so many, or bounding boxes are wrong.
     """
     if config.holds_out or config.duplicates == "skip":
-        digests = digest_tables(directories, tables, cache_path, world)
+        read = digest_tables(directories, tables, cache_path, world)
     else:
-        digests = world.run_on_root(dict[Split, Digests])
-    plan = world.run_on_root(lambda: _assemble_plan(config, names, directories, tables.get(), digests.get()))
+        read = no_digests(world)
+    plan = world.run_on_root(lambda: _assemble_plan(config, names, directories, tables.get(), read.digests.get()))
     if world.is_root and plan.get().note:
         print_on_root(world, plan.get().note)
-    return plan
+    return plan, read
 
 
 def _assemble_plan(

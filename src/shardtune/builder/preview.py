@@ -29,7 +29,7 @@ def preview(config: BuildConfig, world: World) -> None:
     """
     world.guard.set_timeout(config.hang_timeout)
     found = survey(config, world)
-    plan = make_plan(config, found.names, found.directories, found.tables, None, world)
+    plan, _ = make_plan(config, found.names, found.directories, found.tables, None, world)
     lines = world.run_on_root(lambda: list(_describe(config.output_directory, plan.get(), world.size)))
     for line in lines.get() if world.is_root else ():
         print_on_root(world, line)

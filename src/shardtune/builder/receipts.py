@@ -1,6 +1,7 @@
 """The receipt of each finished shard: what happened to its images, so that the next attempt need not write it again."""
 
 import hashlib
+from array import array
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from shardtune.runtime.files import sha256_file
 from shardtune.runtime.sealed import read_sealed, write_sealed
 
 RECEIPTS_NAME = "receipts"
+COLUMNS = {"offsets": "Q", "labels": "i"}  # of a receipt, with their types
+Packed = bytes  # values of the same width, concatenated
+HEX_COLUMNS = ("crcs", "digests")  # that are hexadecimal text in its file
 
 
 class Reject(TypedDict):
@@ -31,14 +35,14 @@ class Reject(TypedDict):
 
 @dataclass
 class ShardReceipt:
-    """What happened to the images of one shard.
+    """What happened to the images of one shard. It takes 32 bytes an image, because rank 0 has those of all shards.
 
     Attributes:
         bytes, sha256: size and digest of the shard's file.
         offsets: the byte at which each record starts.
-        crcs: the CRC of each record's data, as stored in the record, in hexadecimal, concatenated.
+        crcs: the CRC of each record's data, as stored in the record, concatenated.
         labels: the label of each record.
-        digests: the digest of each source file, in the order of the plan, in hexadecimal, concatenated.
+        digests: the digest of each source file, in the order of the plan, concatenated.
         reencoded: how many images were re-encoded, by reason.
         rejects: the images that are left out.
         rejected_at: their positions in the order of the plan.
@@ -49,10 +53,10 @@ class ShardReceipt:
     name: str
     bytes: int = 0
     sha256: str = ""
-    offsets: list[int] = field(default_factory=list)
-    crcs: str = ""
-    labels: list[int] = field(default_factory=list)
-    digests: str = ""
+    offsets: "array[int]" = field(default_factory=lambda: array("Q"))
+    crcs: Packed = b""
+    labels: "array[int]" = field(default_factory=lambda: array("i"))
+    digests: Packed = b""
     reencoded: dict[str, int] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
     rejected_at: list[int] = field(default_factory=list)
@@ -71,8 +75,11 @@ def load_receipt(directory: Path, name: str) -> ShardReceipt | None:
     """The receipt of a shard, or None if there is none that this version wrote."""
     value = read_sealed(_receipt_path(directory, name), SCHEMA_VERSION)
     try:
-        return None if value is None or value["name"] != name else ShardReceipt(**value)
-    except (KeyError, TypeError):  # other fields under the same version number
+        if value is None or value["name"] != name:
+            return None
+        columns = {column: array(kind, value[column]) for column, kind in COLUMNS.items()}
+        return ShardReceipt(**{**value, **columns, **{column: bytes.fromhex(value[column]) for column in HEX_COLUMNS}})
+    except (KeyError, TypeError, ValueError, OverflowError):  # other fields under the same version number
         return None
 
 
@@ -130,7 +137,7 @@ def first_changed_image(shard: ShardPlan, receipt: ShardReceipt, digests: Digest
     Args:
         digests: of the images of the shard now.
     """
-    before, rejected = to_digests(bytes.fromhex(receipt.digests)), set(receipt.rejected_at)
+    before, rejected = to_digests(receipt.digests), set(receipt.rejected_at)
     changed = [index for index in np.flatnonzero(np.any(before != digests, axis=1)).tolist() if index not in rejected]
     return shard.root / shard.sources.path(changed[0]) if changed else None
 
@@ -141,8 +148,7 @@ def match_receipt(receipt: ShardReceipt, shard: ShardPlan) -> ShardReceipt | Non
     It does not match if its images are not those of `shard`, or if a rejected image has changed. Changes of stored images are
     found by the recipe.
     """
-    width = 2 * DIGEST_BYTES
-    digests = [receipt.digests[start : start + width] for start in range(0, len(receipt.digests), width)]
+    digests = [receipt.digests[start : start + DIGEST_BYTES] for start in range(0, len(receipt.digests), DIGEST_BYTES)]
     removed = {reject["path"]: at for reject, at in zip(receipt.rejects, receipt.rejected_at, strict=True)}
     rejects = {reject["path"]: reject for reject in receipt.rejects}
     stored, rejected_at = list[bytes](), list[int]()
@@ -162,22 +168,24 @@ def match_receipt(receipt: ShardReceipt, shard: ShardPlan) -> ShardReceipt | Non
         receipt,
         rejects=[reject for reject in receipt.rejects if reject["path"] not in removed],
         rejected_at=rejected_at,
-        digests="".join(digest for at, digest in enumerate(digests) if at not in removed_at),
+        digests=b"".join(digest for at, digest in enumerate(digests) if at not in removed_at),
     )
 
 
-def _is_unchanged(reject: Reject, old_digest: str, root: Path, path: str) -> bool:
+def _is_unchanged(reject: Reject, old_digest: bytes, root: Path, path: str) -> bool:
     """Whether a rejected image has the same bytes, or still cannot be read for the same reason."""
     try:
-        return digest(read_source(root, path)).hex() == old_digest
+        return digest(read_source(root, path)) == old_digest
     except RejectedError as error:
         return (error.code, error.detail) == (reject["reason"], reject["detail"])
 
 
 def save_receipt(directory: Path, shard: ShardReceipt) -> None:
     """Write the receipt of a shard whose file is complete. It stays beside a finished data set, to restore lost files."""
+    columns = {column: getattr(shard, column).tolist() for column in COLUMNS}
+    columns |= {column: getattr(shard, column).hex() for column in HEX_COLUMNS}
     # Not durable: a crash of the machine costs only the work of one shard.
-    write_sealed(_receipt_path(directory, shard.name), SCHEMA_VERSION, asdict(shard), durable=False)
+    write_sealed(_receipt_path(directory, shard.name), SCHEMA_VERSION, {**asdict(shard), **columns}, durable=False)
 
 
 def remove_receipts(directory: Path) -> None:

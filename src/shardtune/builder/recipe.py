@@ -31,20 +31,31 @@ def make_recipe(plan: Plan, options: dict[str, Any], rejected: Collection[str] =
     tables = {split.source: split.files for split in plan.splits.values()}
     for source, table in tables.items():
         groups = [f"{source} images of {name}" for name in plan.labels]
-        sources |= dict.fromkeys(groups, 0)
-        files |= dict.fromkeys(groups, 0)
-        for row in range(len(table)):
-            group, (file_hash, timed_hash) = groups[table.labels[row] - 1], _file_hashes(table, row)
-            # No file is listed twice, so no two hashes cancel out, and the order does not matter.
-            files[group] ^= file_hash
-            sources[group] ^= timed_hash
-            if rejected and (key := f"{source}/{printable_path(table.path(row))}") in rejected:
-                entries[key] = [group, _hex(timed_hash), _hex(file_hash)]
-    hashes = {
+        hashes = table.hashes or class_hashes(table)
+        for label, group in enumerate(groups, start=1):
+            files[group], sources[group] = hashes.get(label, (0, 0))
+        for row in range(len(table)) if rejected else ():
+            if (key := f"{source}/{printable_path(table.path(row))}") in rejected:
+                file_hash, timed_hash = _file_hashes(table, row)
+                entries[key] = [groups[table.labels[row] - 1], _hex(timed_hash), _hex(file_hash)]
+    by_class = {
         "sources": {group: _hex(value) for group, value in sources.items()},
         "files": {group: _hex(value) for group, value in files.items()},
     }
-    return {**options, "labels": plan.labels, **hashes, "rejected": entries}
+    return {**options, "labels": plan.labels, **by_class, "rejected": entries}
+
+
+def class_hashes(table: FileTable) -> dict[int, tuple[int, int]]:
+    """For each label, hashes of path and size, and of path, size and time, of its files.
+
+    No file is listed twice, so no two hashes cancel out, and the order does not matter: so the ranks can share them out.
+    """
+    hashes: dict[int, tuple[int, int]] = {}
+    for row, label in enumerate(table.labels.tolist()):
+        files, sources = hashes.get(label, (0, 0))
+        file_hash, timed_hash = _file_hashes(table, row)
+        hashes[label] = files ^ file_hash, sources ^ timed_hash
+    return hashes
 
 
 def _file_hashes(table: FileTable, row: int) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Literal
 from shardtune.builder.partition import Plan, ShardPlan, to_digests
 from shardtune.builder.receipts import ShardReceipt, first_changed_image, load_receipt, match_receipt, save_receipt
 from shardtune.builder.shard import write_shard
+from shardtune.builder.sources import SourceReader
 from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest, Shard
 from shardtune.errors import DataError
@@ -64,11 +65,15 @@ def repair_shards(
         parts = [[plan.get().shard_plan(ranges[number]) for number in numbers] for numbers in in_parts]
     images = world.broadcast_from_root(lambda: sum(len(shard.sources) for part in parts for shard in part))
     problems = []
-    with BuildTracker(world, images, lambda rejects: None) as tracker:
-        for shard in world.scatter(parts):
+    own = world.scatter(parts)
+    with (
+        BuildTracker(world, images, lambda rejects: None) as tracker,
+        SourceReader((shard.root, shard.sources) for shard in own) as sources,
+    ):
+        for shard in own:
             world.guard.heartbeat(f"at the start of {shard.name}")
             # Beside the data set at first: whoever reads it meanwhile never finds another shard in its place.
-            receipt = write_shard(shard, directory / WORK_NAME, manifest.labels, words, options, tracker)
+            receipt = write_shard(shard, directory / WORK_NAME, manifest.labels, words, options, sources, tracker)
             if receipt.sha256 == digests[shard.name]:
                 with atomic_write(directory / shard.name) as file, (directory / WORK_NAME / shard.name).open("rb") as source:
                     shutil.copyfileobj(source, file)
@@ -87,7 +92,7 @@ def _describe_difference(directory: Path, shard: ShardPlan, receipt: ShardReceip
     """Why a shard is not what it was."""
     before = load_receipt(directory, shard.name)
     matching = before and match_receipt(before, shard)
-    changed = matching and first_changed_image(shard, matching, to_digests(bytes.fromhex(receipt.digests)))
+    changed = matching and first_changed_image(shard, matching, to_digests(receipt.digests))
     if changed:
         return f"{changed} has another content than when it was built"
     return "the same images give other bytes" if matching else "its receipt is lost, so which image has changed is not known"

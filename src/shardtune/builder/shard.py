@@ -11,23 +11,31 @@ from shardtune.builder.example import image_example
 from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import ShardPlan
 from shardtune.builder.receipts import Reject, ShardReceipt, hash_names
+from shardtune.builder.sources import SourceReader
 from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.tfrecord import FOOTER_BYTES, frame
 from shardtune.errors import DataError
 from shardtune.images.pixels import ImageOptions
-from shardtune.images.source import RejectedError, read_source
+from shardtune.images.source import RejectedError
 from shardtune.images.stored import to_stored_image
 from shardtune.runtime.files import atomic_write, sha256_file, xxh3_file
 
 
 def write_shard(
-    shard: ShardPlan, directory: Path, names: list[str], words: list[str], options: ImageOptions, tracker: BuildTracker
+    shard: ShardPlan,
+    directory: Path,
+    names: list[str],
+    words: list[str],
+    options: ImageOptions,
+    sources: SourceReader,
+    tracker: BuildTracker,
 ) -> ShardReceipt:
     """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported to `tracker`.
 
     Args:
         names: class names.
         words: what people call each class; empty if that is not known.
+        sources: its next files are those of this shard.
 
     Raises:
         DataError: the file, read again, is not what was written.
@@ -41,7 +49,7 @@ def write_shard(
             tracker.image_started(path, int(shard.sources.sizes[index]))
             source_path, data = shard.root / path, b""
             try:
-                data = read_source(shard.root, path)
+                data = sources.read(shard.root, path)
                 image = to_stored_image(data, options)
             except RejectedError as error:
                 reject = Reject(split=shard.split, path=printable_path(path), reason=error.code, detail=error.detail)
@@ -64,7 +72,7 @@ def write_shard(
                 crcs += record[-FOOTER_BYTES:]
                 stored.append(shard.sources.name(index))
             digests += digest(data) if data else placeholder_digest(source_path)
-    receipt.sha256, receipt.digests, receipt.crcs = shard_digest.hexdigest(), digests.hex(), crcs.hex()
+    receipt.sha256, receipt.digests, receipt.crcs = shard_digest.hexdigest(), bytes(digests), bytes(crcs)
     receipt.stored = hash_names(stored)
     if xxh3_file(directory / shard.name) != fast_digest.hexdigest():
         raise shard_overwritten_error(directory / shard.name)

@@ -1,6 +1,6 @@
 """What a build starts from: classes and images, from directories or from a list."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from shardtune.builder.directories import check_same_view, find_labels, split_di
 from shardtune.builder.image_list import ImageList, read_image_list
 from shardtune.builder.labels import read_words
 from shardtune.builder.listing import FileTable
-from shardtune.builder.plan import scan_splits
+from shardtune.builder.scanning import scan_splits
 from shardtune.dataset.manifest import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
@@ -45,19 +45,10 @@ def survey(config: BuildConfig, world: World) -> Survey:
         DataError: image directories, the list or labels are wrong.
         WorldError: a rank does not see the same images.
     """
-
-    def heartbeat() -> None:
-        world.guard.heartbeat("looking for images")
-
-    listed = world.run_on_root(lambda: _read_list(config, config.list, heartbeat, world) if config.list else None)
-    names, words, directories = world.broadcast_from_root(lambda: _find_classes(config, listed.get()))
-    ignored = Ignored(config.ignore)
-
-    def scan() -> dict[Split, FileTable]:
-        image_list = listed.get()
-        return image_list.tables if image_list else scan_splits(config, names, ignored, heartbeat)
-
-    tables = world.run_on_root(scan)
+    path, ignored = config.list, Ignored(config.ignore)
+    listed = world.run_on_root(lambda: _read_list(config, path, world)) if path else None
+    names, words, directories = world.broadcast_from_root(lambda: _find_classes(config, listed.get() if listed else None))
+    tables = world.run_on_root(lambda: listed.get().tables) if listed else scan_splits(config, names, ignored, world)
     if ignored.counts:
         counts = ", ".join(f"{count} {pattern}" for pattern, count in sorted(ignored.counts.items()))
         print_on_root(world, f"Ignored: {counts}.")
@@ -65,14 +56,14 @@ def survey(config: BuildConfig, world: World) -> Survey:
     return Survey(names, words, directories, tables, ignored.counts)
 
 
-def _read_list(config: BuildConfig, path: Path, heartbeat: Callable[[], None], world: World) -> ImageList:
+def _read_list(config: BuildConfig, path: Path, world: World) -> ImageList:
     image_list = read_image_list(
         path,
         config.image_root,
         config.labels_file,
         config.seed,
         ignore_unlisted=config.ignore_unlisted,
-        heartbeat=heartbeat,
+        heartbeat=lambda: world.guard.heartbeat("looking for images"),
     )
     for note in image_list.notes:
         print_on_root(world, note)

@@ -28,15 +28,19 @@ def check_metadata_files(directory: Path, manifest: Manifest) -> list[str]:
         labels = b""
     if labels != "".join(f"{name}\n" for name in manifest.labels).encode():
         findings.append(f"{LABELS_NAME}: is missing or does not list the classes of the manifest")
-    if load_record_index_by_shard(directory, manifest) is None:
+    if _has_changed(directory / RECORDS_NAME, manifest.records_sha256):
         findings.append(
             f"{RECORDS_NAME}: is missing or damaged; without it, a shard is checked only up to its first damaged length"
         )
     for name, digest in manifest.reports.items():
-        try:
-            changed = sha256_file(directory / name) != digest
-        except OSError:
-            changed = True
-        if changed:
+        if _has_changed(directory / name, digest):
             findings.append(f"{name}: is missing or damaged")
     return findings
+
+
+def _has_changed(path: Path, digest: str) -> bool:
+    """Whether a file is missing, cannot be read, or has another SHA-256."""
+    try:
+        return sha256_file(path) != digest
+    except OSError:
+        return True

@@ -20,32 +20,32 @@ class RejectedError(Exception):
         self.code, self.detail = code, detail
 
 
-def read_source(root: Path, path: str) -> bytes:
+def read_source(root: Path, path: str, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a listed file; `path` is relative to `root`.
 
     Raises:
-        RejectedError: name, unreadable, empty or too_large.
+        RejectedError: name, unreadable, empty or too_large: it has more than `max_bytes`.
     """
     try:
         path.encode()
     except UnicodeEncodeError as error:
         raise RejectedError("name", "the name is not UTF-8: rename it") from error
-    return read_image_bytes(root / path)
+    return read_image_bytes(root / path, max_bytes)
 
 
-def read_image_bytes(path: Path) -> bytes:
+def read_image_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """The bytes of a file.
 
     Raises:
-        RejectedError: unreadable, empty or too_large.
+        RejectedError: unreadable, empty or too_large: it has more than `max_bytes`.
     """
     try:
         with open(path, "rb", buffering=0, opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise RejectedError("unreadable", "not a regular file")
-            if status.st_size > MAX_BYTES:
-                raise RejectedError("too_large", f"{status.st_size:,} bytes, and an example holds at most {MAX_BYTES:,}")
+            if status.st_size > max_bytes:
+                raise RejectedError("too_large", f"{status.st_size:,} bytes, and an example holds at most {max_bytes:,}")
             data = file.readall()
     except IsADirectoryError as error:
         raise RejectedError("unreadable", "a directory") from error

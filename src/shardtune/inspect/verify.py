@@ -4,7 +4,8 @@ One sequential read checks the SHA-256 of a shard. Only where it differs, each r
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def verify(config: VerifyConfig, world: World) -> None:
     world.guard.set_timeout(config.hang_timeout)
     manifest = world.broadcast_from_root(lambda: Manifest.load(directory))
     shards = manifest.shards
-    records = load_record_index_by_shard(directory, manifest)
+    records = cache(lambda: load_record_index_by_shard(directory, manifest))  # read only if a shard is wrong
     shards_by_rank = balance([shard.bytes for shard in shards], world.size)
     own_shards = shards_by_rank[world.rank]
     own_findings: dict[int, list[str]] = {}
@@ -38,7 +39,7 @@ def verify(config: VerifyConfig, world: World) -> None:
         for turn in range(max(map(len, shards_by_rank))):
             for i in own_shards[turn : turn + 1]:
                 world.guard.heartbeat(f"at {shards[i].name}")
-                own_findings[i] = check_shard(directory, manifest, shards[i], None if records is None else records[i])
+                own_findings[i] = check_shard(directory, manifest, i, records)
             world.barrier()  # the barrier tells a rank that the slower ones make progress
             progress.advance(count=sum(turn < len(indices) for indices in shards_by_rank))
     findings = {i: lines for by_shard in world.allgather(own_findings) for i, lines in by_shard.items()}
@@ -49,12 +50,15 @@ def verify(config: VerifyConfig, world: World) -> None:
     )
 
 
-def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: RecordIndex | None) -> list[str]:
+def check_shard(directory: Path, manifest: Manifest, number: int, records: Callable[[], list[RecordIndex] | None]) -> list[str]:
     """Findings about one shard: none if its digest is right, else at least one.
 
     Args:
-        records: of the shard; without them, the check ends at the first record whose length is damaged.
+        number: of the shard in the manifest.
+        records: called only if the digest is wrong, returns those of each shard; without them, the check ends at the first
+            record whose length is damaged.
     """
+    shard = manifest.shards[number]
     path = directory / shard.name
     if not path.is_file():
         return [f"{shard.name}: is missing"]
@@ -65,7 +69,8 @@ def check_shard(directory: Path, manifest: Manifest, shard: Shard, records: Reco
         same = [other.name for other in manifest.shards if other.sha256 == digest and other.bytes]
         if same:
             return [f"{shard.name}: has the bytes of {same[0]}"]
-        return [f"{shard.name}: {finding}" for finding in _check_records(path, shard, records)]
+        by_shard = records()
+        return [f"{shard.name}: {finding}" for finding in _check_records(path, shard, by_shard[number] if by_shard else None)]
     except OSError as error:
         return [f"{shard.name}: cannot be read ({error.strerror})"]
 

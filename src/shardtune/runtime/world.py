@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -68,8 +69,7 @@ class World:
         """The world of the processes that the launcher started; of size 1 without a launcher.
 
         Raises:
-            WorldError: there is a launcher, and the backend is missing, belongs to another launcher, or sees another number of
-                processes.
+            WorldError: under a launcher, the backend is missing, or of another launcher, or sees another number of processes.
         """
         launcher, guard = detect_launcher(environ), guard or Guard()
         if launcher is None:
@@ -105,8 +105,7 @@ class World:
             yield
 
     def use_roll_call(self, directory: Path) -> None:
-        """From now on, find the late rank of a hanging job through files in `directory`, which all ranks see. For all ranks to
-        call."""
+        """Find the late rank of a hanging job through files in `directory`, which all ranks see. For all ranks to call."""
         self.run_on_root(lambda: self.guard.remove_reports(directory))
         self.guard.use_roll_call(directory)
         self.barrier()
@@ -140,9 +139,22 @@ class World:
         self._communicator.send_to_root(value)
 
     def receive_pending(self) -> list[Any]:
-        """On rank 0: the values that ranks, 0 included, have sent since the last call. Those of a rank keep their order. MPI
-        only."""
+        """On rank 0: the values that ranks, 0 included, have sent since the last call, each rank's in order. MPI only."""
         return self._communicator.receive_pending()
+
+    def gather(self, value: T) -> RootOnly[list[T]]:
+        """The values of all ranks, in rank order, on rank 0 alone. They are pickled. MPI only."""
+        self.send_to_root((self.rank, value))
+        return self.run_on_root(self._receive_from_all)
+
+    def _receive_from_all(self) -> list[Any]:
+        by_rank: dict[int, Any] = {}
+        while len(by_rank) < self.size:
+            for rank, value in self.receive_pending():
+                self.guard.heartbeat("waiting for the other ranks")
+                by_rank[rank] = value
+            time.sleep(0.001)
+        return [by_rank[rank] for rank in range(self.size)]
 
     def barrier(self) -> None:
         """Return when every rank has called it."""

@@ -1,0 +1,86 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from shardtune.runtime.ahead import MAX_THREADS, Ahead
+
+SECONDS = 0.002  # of a slow call
+
+
+class Calls:
+    """A slow function that counts its calls: those that are going on, and those whose results the caller has not used."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.used = self.unused_cost = self.most_unused_cost = self.going_on = self.most_going_on = 0
+
+    def __call__(self, item: int) -> int:
+        with self._lock:
+            self.going_on += 1
+            self.unused_cost += item
+            self.most_going_on = max(self.most_going_on, self.going_on)
+            self.most_unused_cost = max(self.most_unused_cost, self.unused_cost)
+        time.sleep(SECONDS)
+        with self._lock:
+            self.going_on -= 1
+        if item % 7 == 3:
+            raise ValueError(item)
+        return item
+
+    def use(self, results: Iterator[int], items: list[int]) -> None:
+        """Take all results, and check that each stands in its place."""
+        for item in items:
+            if item % 7 == 3:
+                with pytest.raises(ValueError, match=f"^{item}$"):
+                    next(results)
+            else:
+                assert next(results) == item
+            with self._lock:
+                self.unused_cost -= item
+        assert next(results, None) is None
+
+
+def threads() -> int:
+    return sum(thread.name == "ahead" for thread in threading.enumerate())
+
+
+def test_results_and_errors_keep_their_order_while_many_slow_calls_go_on_at_once() -> None:
+    calls, items = Calls(), list(range(400))
+    with Ahead(calls, ((item, 1) for item in items), 400) as results:
+        calls.use(results, items)
+        assert threads() == MAX_THREADS
+    assert threads() == 0
+    assert calls.most_going_on > MAX_THREADS // 2
+
+
+def test_results_that_wait_cost_no_more_than_the_budget() -> None:
+    calls, items = Calls(), [1, 2, 4, 8, 9, 1, 2, 1000, 8, 5] * 20
+    with Ahead(calls, ((item, item) for item in items), 30) as results:
+        calls.use(results, items)
+    assert 15 < calls.most_unused_cost <= 1000 + 30  # the item that is used, and what was read ahead of it
+
+
+def test_one_item_that_costs_more_than_the_budget_waits_alone() -> None:
+    calls, items = Calls(), [50] * 20
+    with Ahead(calls, ((item, item) for item in items), 30) as results:
+        calls.use(results, items)
+    assert calls.most_going_on == 1
+
+
+def test_fast_calls_are_made_without_threads() -> None:
+    makers = set()
+    with Ahead(lambda item: makers.add(threading.current_thread()), ((item, 1) for item in range(1000)), 100) as results:
+        assert len(list(results)) == 1000
+    assert makers == {threading.current_thread()}
+
+
+def test_threads_end_when_the_caller_does_not_use_all(capfd: pytest.CaptureFixture[str]) -> None:
+    calls = Calls()
+    with Ahead(calls, ((2, 1) for _ in range(1000)), 1000) as results:
+        for _ in range(50):
+            next(results)
+        assert threads() == MAX_THREADS
+    assert threads() == calls.going_on == 0
+    assert not capfd.readouterr().err
