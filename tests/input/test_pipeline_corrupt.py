@@ -74,7 +74,7 @@ def test_a_corrupt_record_is_reported_in_place_of_the_batch_that_it_is_in(
         corrupt(copy, order[position : position + 1])  # repaired
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", SPLITS[:2])  # that data set has no test split
 def test_both_pipelines_report_corrupt_records(small_data: Path, tmp_path: Path, split: Split) -> None:
     copy = Path(shutil.copytree(small_data, tmp_path / "copy"))
     corrupt(copy, [20], split)
