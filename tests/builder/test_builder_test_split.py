@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, load_record_index
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
@@ -48,7 +47,7 @@ def test_a_given_test_split_is_stored_verified_and_read(
     records = load_record_index(data, manifest)["test"]
     assert len(RecordReader(data, manifest, "test", records)) == 9
     verify(VerifyConfig(data), World())
-    inspect(InspectConfig(data), World())
+    inspect(InspectConfig(data, tmp_path / "contact.png"), World())
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["test", "9", "2"] in [line[:3] for line in lines]
     assert ["1", "blue", "6", "0", "3"] in lines
@@ -71,18 +70,6 @@ def test_an_identical_image_stays_in_the_test_split(images: Path, tmp_path: Path
     (given / "red" / "twin.jpg").write_bytes((images / "red" / "red-02.jpg").read_bytes())
     manifest = made(images, tmp_path / "data", test_directory=given, duplicates="skip")
     assert manifest.class_counts == {"train": [6, 6, 5], "validation": [0, 0, 0], "test": [2, 2, 3]}
-
-
-def test_shards_of_another_tool_may_be_for_testing(images: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    counts = made(images, data, test_fraction=1 / 3).class_counts
-    for path in data.iterdir():
-        if path.is_file() and not path.name.startswith(("train-", "test-")):
-            path.unlink()
-    (data / ".shardtune").rename(tmp_path / "work")
-    manifest, records = open_data_set(data, World())
-    assert manifest.class_counts == counts
-    assert len(records["test"]) == 6
 
 
 def test_more_test_images_never_leave_a_class_without_one_to_train_with(images: Path, tmp_path: Path) -> None:

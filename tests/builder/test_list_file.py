@@ -161,3 +161,9 @@ def test_any_bytes_are_a_list_or_an_error(content: bytes) -> None:
         except (DataError, UnicodeDecodeError):
             continue
         assert all(isinstance(row.path, str) and row.label for row in rows)
+
+
+def test_names_are_compared_as_those_of_classes_and_quotes_may_follow_a_space() -> None:
+    _, rows, error = read('path,label,group\na.jpg, "cat",p1\nb.jpg,"cat",p1 \nc.jpg, cat,Zoe\u0308\nd.jpg,cat,Zo\u00eb\n')
+    assert error == ""
+    assert [(row.label, row.group) for row in rows] == [("cat", "p1"), ("cat", "p1"), ("cat", "Zo\u00eb"), ("cat", "Zo\u00eb")]

@@ -58,18 +58,29 @@ def test_a_dry_run_says_what_a_build_would_do_and_writes_nothing(
     assert lines[-1] == "Nothing was written, and no image was decoded."
 
 
-@pytest.mark.parametrize("finished", [True, False])
-def test_a_dry_run_leaves_what_is_there(
-    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: bool
+@pytest.mark.parametrize(
+    ("finished", "overwrite", "state"),
+    [
+        (True, False, "a finished data set, which a build of the same input leaves as it is; another needs --overwrite."),
+        (True, True, "a finished data set, which is replaced."),
+        (False, True, "a build that has not finished: a build of the same input resumes it."),
+    ],
+)
+def test_a_dry_run_leaves_what_is_there_and_says_what_becomes_of_it(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], finished: bool, overwrite: bool, state: str
 ) -> None:
-    made(images, tmp_path / "data", validation_fraction=0.2)
+    data = tmp_path / "data"
+    made(images, data, validation_fraction=0.2)
     if not finished:
-        (tmp_path / "data" / MANIFEST_NAME).unlink()
+        (data / MANIFEST_NAME).unlink()
     before = everything(tmp_path)
-    previewed(images, tmp_path / "data", validation_fraction=0.2, overwrite=True)
+    capsys.readouterr()
+    previewed(images, data, validation_fraction=0.2, train_shards=3, overwrite=overwrite)
     assert everything(tmp_path) == before
-    state = "a finished data set" if finished else "a build that has not finished"
-    assert f"{tmp_path / 'data'} holds {state}: a build of the same input" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{data} holds {state}" in lines
+    [space] = [line for line in lines if line.startswith("Space: about ")]
+    assert ("about 0 bytes to write" in space) == (state.startswith("a build") or not overwrite)
 
 
 def test_a_dry_run_finds_what_is_wrong(images: Path, tmp_path: Path) -> None:

@@ -52,6 +52,15 @@ def test_shards_of_research_inception_are_opened_without_a_manifest(old: Path) -
     assert validation.read(np.arange(2)) == [old_example(4)] * 2
 
 
+def test_a_test_split_of_another_tool_may_be_anything(old: Path, small_data: Path, tmp_path: Path) -> None:
+    before = open_data_set(old, World())[0]
+    write_shard(old / "test-00001-of-00002", [b"no example"])  # and one of two
+    assert open_data_set(old, World())[0].sha256 == before.sha256
+    copy = Path(shutil.copytree(small_data, tmp_path / "copy"))
+    (copy / "test-00000-of-00010").touch()
+    assert open_data_set(copy, World())[0] == Manifest.load(small_data)
+
+
 def test_an_index_has_what_a_manifest_has(small_data: Path, tmp_path: Path) -> None:
     built = Manifest.load(small_data)
     copy = Path(shutil.copytree(small_data, tmp_path / "copy", ignore=lambda *_: ["dataset.json", "records.bin", ".shardtune"]))

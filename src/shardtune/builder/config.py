@@ -63,7 +63,8 @@ class BuildConfig:
     seed: int = 0
     """Decides the order of the examples and which images are held out."""
     duplicates: Literal["keep", "skip"] = "keep"
-    """Identical files are always reported. skip stores one of them, in validation if one is there, with the boxes of all."""
+    """Identical files are always reported. skip stores one of them, in test if one is there, else in validation,
+    with the boxes of all."""
     check: Literal["full", "header"] = "full"
     """full: every image is decoded completely. header: the pixel data of clean JPEGs is not checked, which is faster."""
     exif: Literal["upright", "keep"] = "upright"
@@ -73,7 +74,7 @@ class BuildConfig:
     quality: int = 95
     """JPEG quality (1 to 100) of images that must be encoded again; clean RGB JPEGs keep their bytes."""
     min_side: int | None = None
-    """Leave out images whose shorter side has fewer pixels; they count as rejected."""
+    """Leave out images whose shorter side has fewer pixels, before --max_side; they count as rejected."""
     strip_metadata: bool = False
     """Leave EXIF (places, names, cameras), XMP, IPTC, comments and thumbnails out of the stored JPEGs, whose pixels do not
     change. Without it, clean JPEGs keep all their bytes. Paths and names of files are stored in any case."""

@@ -10,6 +10,7 @@ import xxhash
 
 from shardtune.builder import partition
 from shardtune.builder.config import BuildConfig
+from shardtune.builder.labels import class_name
 from shardtune.builder.listing import FileTable, printable_path
 from shardtune.builder.partition import Digests, Indices, SplitPlan, to_digests
 from shardtune.dataset.manifest import Split
@@ -90,7 +91,7 @@ def group_names(files: FileTable, pattern: str | None) -> Digests | None:
         path = files.path(index)
         match = regex.search(path)
         if match and match[1]:
-            digests += xxhash.xxh3_128_digest(match[1].encode("utf-8", "surrogateescape"))
+            digests += xxhash.xxh3_128_digest(class_name(match[1]).encode("utf-8", "surrogateescape"))
         else:
             others.append(path)
     if others:

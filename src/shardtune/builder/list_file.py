@@ -154,7 +154,7 @@ def _find_columns(names: Sequence[str]) -> dict[str, str]:
 
 def _csv_records(lines: Iterable[str], delimiter: str, errors: LineErrors) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line, and values by name, of each row."""
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     header, line = next(rows), rows.line_num + 1
     while True:
         try:
@@ -198,9 +198,14 @@ def _rows(
             split = SPLIT_NAMES.get(_normalize(text["split"])) if "split" in text else "train"
             if split is None:
                 raise ValueError(f"the split {text['split']!r} is none of train, validation and test")
-            yield Row(line, _path(text["path"]), _label(text["label"]), split, text.get("group"))
+            yield Row(line, _path(text["path"]), _label(text["label"]), split, _group(text.get("group")))
         except ValueError as error:
             errors.add(line, str(error))
+
+
+def _group(text: str | None) -> str | None:
+    """The name of a group, as those of classes are compared."""
+    return None if text is None else class_name(text)
 
 
 def _text(values: Mapping[str, Any], role: str, name: str) -> str:

@@ -3,11 +3,13 @@
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from rich.filesize import decimal
 
+from shardtune.builder import receipts
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import Plan
@@ -30,13 +32,14 @@ def preview(config: BuildConfig, world: World) -> None:
     world.guard.set_timeout(config.hang_timeout)
     found = survey(config, world)
     plan, _ = make_plan(config, found.names, found.directories, found.tables, None, world)
-    lines = world.run_on_root(lambda: list(_describe(config.output_directory, plan.get(), world.size)))
+    lines = world.run_on_root(lambda: list(_describe(config, plan.get(), world.size)))
     for line in lines.get() if world.is_root else ():
         print_on_root(world, line)
 
 
-def _describe(directory: Path, plan: Plan, ranks: int) -> Iterator[str]:
-    classes = len(plan.labels)
+def _describe(config: BuildConfig, plan: Plan, ranks: int) -> Iterator[str]:
+    directory, classes = config.output_directory, len(plan.labels)
+    is_finished = (directory / MANIFEST_NAME).exists()
     counts = {
         split: np.bincount(part.files.labels[part.stored], minlength=classes + 1)[1:].tolist()
         for split, part in plan.splits.items()
@@ -55,10 +58,12 @@ def _describe(directory: Path, plan: Plan, ranks: int) -> Iterator[str]:
         )
     weights = [plan.source_bytes(shard) for shard in plan.shards]
     yield from _describe_ranks(weights, ranks)
-    yield from _describe_space(directory, sum(weights))
+    missing = [(is_finished and config.overwrite) or not receipts.has_receipt(directory, shard.name) for shard in plan.shards]
+    yield from _describe_space(directory, sum(compress(weights, missing)))
     yield from _describe_names(plan)
-    if (directory / MANIFEST_NAME).exists():
-        yield f"{directory} holds a finished data set: a build of the same input leaves it, another needs --overwrite."
+    if is_finished:
+        stays = "which a build of the same input leaves as it is; another needs --overwrite"
+        yield f"{directory} holds a finished data set, {'which is replaced' if config.overwrite else stays}."
     elif (directory / WORK_NAME).exists():
         yield f"{directory} holds a build that has not finished: a build of the same input resumes it."
     yield "Nothing was written, and no image was decoded."
@@ -79,7 +84,8 @@ def _describe_space(directory: Path, needed: int) -> Iterator[str]:
     existing = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     verdict = "" if needed < free else " That is not enough."
-    yield f"Space: about {decimal(needed)}, more or less where images are re-encoded; {decimal(free)} are free.{verdict}"
+    size = f"about {decimal(needed)} to write, more or less where images are re-encoded"
+    yield f"Space: {size}; {decimal(free)} are free.{verdict}"
 
 
 def _describe_names(plan: Plan) -> Iterator[str]:

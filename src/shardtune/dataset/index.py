@@ -17,7 +17,6 @@ from shardtune.dataset.manifest import (
     LABELS_NAME,
     MANIFEST_NAME,
     RECORD_DTYPE,
-    SPLITS,
     WORK_NAME,
     Manifest,
     RecordIndex,
@@ -37,6 +36,7 @@ INDEX_NAME = ".shardtune-index"
 VERSION = 1
 FILE_STAMPS_NAME = "files.json"  # sizes and times of the files that the index was made from; written last
 MAX_LABEL = 1_000_000  # a number above it is not a label, but damage
+INDEXED: tuple[Split, ...] = ("train", "validation")  # splits of another tool's shards: a test split may have no labels
 
 
 @dataclass
@@ -63,9 +63,7 @@ def open_data_set(directory: Path, world: World) -> tuple[Manifest, dict[Split, 
     Raises:
         DataError: there are no shards, some are missing or damaged, or their build has not finished.
     """
-    names = {split: _shard_names(directory, split) for split in SPLITS}
-    if not names["test"]:
-        del names["test"]
+    names = {split: _shard_names(directory, split) for split in INDEXED}
     if (directory / MANIFEST_NAME).exists() or not any(names.values()):
         return _load(directory)
     if (directory / WORK_NAME).exists():

@@ -142,7 +142,7 @@ def _reencode_reason(image: ImageFile, data: bytes, options: ImageOptions) -> st
 def _reencode(image: ImageFile, reason: str, options: ImageOptions) -> StoredImage:
     rgb, tags = decode_rgb(image, options)
     out = io.BytesIO()
-    rgb.save(out, "JPEG", quality=options.quality, exif=tags.tobytes() if tags else b"", comment=b"")
+    rgb.save(out, "JPEG", quality=options.quality, exif=tags.tobytes() if tags else b"", comment=b"", xmp=b"")
     return StoredImage(out.getvalue(), rgb.height, rgb.width, reason)
 
 
