@@ -10,6 +10,7 @@ from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME
 from shardtune.errors import DataError
 from tests.builder.builds import made
 from tests.faults.reference import identities
+from tests.pictures import plant
 from tests.records import contents, fields, records
 
 NAME = "train-00001-of-00003"
@@ -94,3 +95,16 @@ def test_a_copied_data_set_is_compared_and_kept(images: Path, tmp_path: Path, ca
     made(images, data)
     assert "was finished before: nothing to do" in capsys.readouterr().out
     assert identities(data, contents(data)) == before
+
+
+def test_a_data_set_whose_build_could_not_end_again_stays_finished(tmp_path: Path) -> None:
+    images, data = plant(tmp_path / "images", per_class=3), tmp_path / "data"
+    (images / "red" / "broken.jpg").write_bytes(b"no image")
+    made(images, data, max_rejects=1)
+    before = contents(data)
+    (data / "labels.txt").unlink()
+    with pytest.raises(DataError, match=r"but --max_rejects is 0\. Pass --max_rejects 1, with which it is finished again\.$"):
+        made(images, data)
+    assert contents(data) == {name: content for name, content in before.items() if name != "labels.txt"}
+    made(images, data, max_rejects=1)
+    assert contents(data) == before

@@ -100,8 +100,19 @@ def _prepare_output(config: BuildConfig, plan: RootOnly[Plan], found: Survey, wo
     if manifest and shards:
         repair_shards(shards, directory, manifest, plan, found.words, _image_options(config), world)
     if others:
-        world.run_on_root((directory / MANIFEST_NAME).unlink)
+        world.run_on_root(lambda: _reopen(directory, manifest, config.max_rejects))
     return not others
+
+
+def _reopen(directory: Path, manifest: Manifest | None, max_rejects: int) -> None:
+    """Remove the manifest of a data set, of which other files are lost, unless its build could not end again."""
+    rejected = sum(manifest.provenance["rejected"].values()) if manifest else 0
+    if rejected > max_rejects:
+        raise DataError(
+            f"{rejected} image(s) of the data set in {directory} could not be stored, but --max_rejects is {max_rejects}.",
+            f"Pass --max_rejects {rejected}, with which it is finished again.",
+        )
+    (directory / MANIFEST_NAME).unlink()
 
 
 def _check_metadata(directory: Path) -> tuple[Manifest | None, list[str]]:
