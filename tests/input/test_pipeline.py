@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from shardtune.config import Augmentation
 from shardtune.errors import UsageError
+from shardtune.input.batch_records import RECORDS_PER_READ
 from shardtune.input.order import epoch_permutation, global_batch, micro_batches
-from shardtune.input.pipeline import RECORDS_PER_READ, example_seeds, training_batches
+from shardtune.input.pipeline import example_seeds, training_batches
 from shardtune.runtime.world import World
 from tests.input.batches import SIZE, evaluated, labels_and_checksums, options_of, trained_on, trained_on_together
 from tests.input.shards import reader_of, repeated, write
@@ -79,7 +80,7 @@ def test_neither_the_queue_nor_what_is_read_at_once_changes_anything(
     small: Path, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = trained_on_together(reader_of(small), 9, 2, size=4)
-    monkeypatch.setattr("shardtune.input.pipeline.RECORDS_PER_READ", 4 * factor)
+    monkeypatch.setattr("shardtune.input.batch_records.RECORDS_PER_READ", 4 * factor)
     assert trained_on_together(reader_of(small), 9, 2, size=4, max_queued_records=6 * factor) == expected
 
 
@@ -161,7 +162,7 @@ def test_a_run_resumes_at_the_same_cost_anywhere(tmp_path: Path, monkeypatch: py
         epoch_permutation.cache_clear()
         ((_, labels),) = trained_on(reader, 1, size=64, first_step=step, augmentation="none")
         assert epoch_permutation.cache_info().misses <= 2
-        assert len(reads) <= 3 * RECORDS_PER_READ
+        assert len(reads) <= 6 * RECORDS_PER_READ
         assert labels.tolist() == [index % 1000 + 1 for index in global_batch(reader.shard_sizes, 3, step, 64)[0]]
 
 

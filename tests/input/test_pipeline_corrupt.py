@@ -53,7 +53,7 @@ def test_a_split_without_a_valid_record_is_an_error(tmp_path: Path) -> None:
 def test_corrupt_records_are_counted_when_they_are_handed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corrupt(write(tmp_path, [5, 3, 5]), [0, 4, 5, 12])
     for records_per_read in (1, 512):  # records that are read ahead are not counted
-        monkeypatch.setattr("shardtune.input.pipeline.RECORDS_PER_READ", records_per_read)
+        monkeypatch.setattr("shardtune.input.batch_records.RECORDS_PER_READ", records_per_read)
         reader = reader_of(tmp_path, on_corrupt="skip")
         batches = training_batches(reader, World(), options_of(augmentation="none"), global_batch_size=2, first_step=0)
         reported = [found for _, found in islice(batches, 6)]
@@ -63,7 +63,7 @@ def test_corrupt_records_are_counted_when_they_are_handed_out(tmp_path: Path, mo
 def test_a_corrupt_record_is_reported_in_place_of_the_batch_that_it_is_in(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shardtune.input.pipeline.RECORDS_PER_READ", 2)
+    monkeypatch.setattr("shardtune.input.batch_records.RECORDS_PER_READ", 2)
     copy = Path(shutil.copytree(small, tmp_path / "copy"))
     order = global_batch((5, 3, 6), 3, 0, 14)[0].tolist()
     for position in range(14):

@@ -1,6 +1,6 @@
 """Batches for one rank, as tf.data: training repeats for ever in shuffled order, evaluation sees each example once."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from shardtune.config import Augmentation
 from shardtune.errors import DataError, UsageError
 from shardtune.input import augment
+from shardtune.input.batch_records import BatchPlan, BatchRecords
 from shardtune.input.order import Indices, global_batch, micro_batches, rank_slice
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.frameworks import tf
@@ -17,7 +18,6 @@ from shardtune.runtime.world import World
 
 FEATURES = {"image/encoded": tf.io.FixedLenFeature([], tf.string), "image/class/label": tf.io.FixedLenFeature([], tf.int64)}
 BOX_FEATURES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
-RECORDS_PER_READ = 256  # half of those that are mixed with each other, so that many of them are neighbours on disk
 QUEUED_RECORDS = 1024  # what research/inception took for the size of a shard
 BATCHES_AHEAD = 1
 
@@ -75,7 +75,7 @@ def training_batches(
         examples, epochs = global_batch(reader.shard_sizes, options.seed, step, global_batch_size)
         return examples[begin:end], example_seeds(options.seed, epochs[begin:end], examples[begin:end])
 
-    plan = _BatchPlan(range(first_step, np.iinfo(np.int64).max), micro_batches(end - begin, count), select)
+    plan = BatchPlan(range(first_step, np.iinfo(np.int64).max), micro_batches(end - begin, count), select)
     with closing(_Batches(reader, plan, options).generate()) as batches:
         yield from ((batch, corrupt) for _, batch, corrupt in batches)
 
@@ -103,7 +103,7 @@ def evaluation_batches(
         return indices, np.zeros((len(indices), 2), np.int64)
 
     total = -(-examples // batch_size)
-    plan = _BatchPlan(range(world.rank, total, world.size), [(0, batch_size)], select)
+    plan = BatchPlan(range(world.rank, total, world.size), [(0, batch_size)], select)
     with closing(_Batches(reader, plan, options).generate()) as batches:
         for number, [(images, labels)], corrupt in batches:
             numbers, _ = select(number)
@@ -131,56 +131,44 @@ def parse(record: Any, *, boxes: bool) -> Any:
     return features["image/encoded"], features["image/class/label"], objects
 
 
-@dataclass(frozen=True)
-class _BatchPlan:
-    """Which examples the batches of a rank hold.
-
-    Attributes:
-        numbers: of its batches, in order.
-        bounds: begin and end of each micro-batch in a batch; the last batch may have fewer examples.
-        select: from the number of a batch, its examples int64 [n] and the seed of each, int64 [n, 2].
-    """
-
-    numbers: range
-    bounds: list[tuple[int, int]]
-    select: Callable[[int], tuple[Indices, Indices]]
-
-    @property
-    def size(self) -> int:
-        """Examples of a batch."""
-        return self.bounds[-1][1]
-
-
 class _Batches:
-    """Reads the records of a plan in order and decodes them on several threads."""
+    """Decodes the records of a plan, in order, on several threads."""
 
-    def __init__(self, reader: RecordReader, plan: _BatchPlan, options: InputOptions) -> None:
+    def __init__(self, reader: RecordReader, plan: BatchPlan, options: InputOptions) -> None:
         self._reader, self._plan, self._options = reader, plan, options
-        self._batches_per_read = max(1, min(RECORDS_PER_READ, options.max_queued_records) // plan.size)
-        self._read_error: Exception | None = None
-        self._corrupt: dict[int, set[int]] = {}  # of batches that were read, by number
+        self._records = BatchRecords(reader, plan, options.max_queued_records)
 
     def generate(self) -> Generator[tuple[int, list[MicroBatch], set[int]], None, None]:
         """The number of each batch, its micro-batches, and those of its examples that are corrupt."""
         batches = iter(self._dataset())
-        for number in self._plan.numbers:
-            try:
-                batch = [next(batches) for _ in self._plan.bounds]
-            except tf.errors.OpError as error:
-                raise (self._read_error or self._decode_error(number) or error) from None
-            yield number, batch, self._corrupt.pop(number, set())
+        failure: Exception | None = None
+        try:
+            for number in self._plan.numbers:
+                try:
+                    batch = [next(batches) for _ in self._plan.bounds]
+                except tf.errors.OpError as error:
+                    failure = self._records.error or self._decode_error(number) or error.with_traceback(None)
+                    break
+                yield number, batch, self._records.take_corrupt(number)
+        finally:
+            # Ends TensorFlow's threads, which take records. An error with its traceback would hold the iterator, and a thread
+            # that still takes records when Python ends keeps the process from ending.
+            del batches
+            self._records.close()
+        if failure:
+            raise failure
 
     def _dataset(self) -> Any:
-        threads, records_per_read = self._options.num_threads, self._batches_per_read * self._plan.size
+        threads = self._options.num_threads
         options = tf.data.Options()
         # One thread an image: sums over an image then have one order of their terms, whatever the machine.
         options.threading.max_intra_op_parallelism = 1
         options.threading.private_threadpool_size = threads
         options.autotune.enabled = False  # every size is given, so that memory stays what it is
         return (
-            tf.data.Dataset.range(0, len(self._plan.numbers), self._batches_per_read)
-            .map(self._read_op)
-            .prefetch(max(1, self._options.max_queued_records // records_per_read - 1))  # one more is in use
+            tf.data.Dataset.range(0, len(self._plan.numbers), self._records.batches_per_read)
+            .map(self._take_records)
+            .prefetch(1)
             .unbatch()
             # No more than `threads` run; the others are done, and wait for an earlier one that takes longer.
             .map(self._decode, num_parallel_calls=2 * threads)
@@ -197,28 +185,14 @@ class _Batches:
         bounds = tf.data.Dataset.from_tensor_slices(self._plan.bounds)
         return bounds.map(lambda bound: (images[bound[0] : bound[1]], labels[bound[0] : bound[1]]))
 
-    def _read_op(self, first: Any) -> Any:
-        """`_read` as a TensorFlow operation."""
+    def _take_records(self, first: Any) -> Any:
+        """`BatchRecords.take` as a TensorFlow operation."""
+        # It must not wait for the storage: it has one of the few threads that decode, so a thread of ours reads ahead.
         # stateful=False: a stateful op would make TensorFlow's deterministic mode run the whole pipeline serially.
-        records, seeds = tf.numpy_function(self._read, [first], (tf.string, tf.int64), stateful=False)
+        records, seeds = tf.numpy_function(self._records.take, [first], (tf.string, tf.int64), stateful=False)
         records.set_shape([None])
         seeds.set_shape([None, 2])
         return records, seeds
-
-    def _read(self, first: Any) -> tuple[Any, Indices]:
-        """Records and seeds of the batches from the `first` number on."""
-        try:
-            numbers = self._plan.numbers[first : first + self._batches_per_read]
-            selected = [self._plan.select(number) for number in numbers]
-            examples, seeds = (np.concatenate(arrays) for arrays in zip(*selected, strict=True))
-            records = self._reader.read(examples)
-            for number, (batch, _) in zip(numbers, selected, strict=True):
-                if corrupt := self._reader.corrupt.intersection(batch.tolist()):
-                    self._corrupt[number] = corrupt
-            return np.array(records, object), seeds
-        except Exception as error:  # of which TensorFlow would keep only the text
-            self._read_error = self._read_error or error
-            raise
 
     def _decode(self, record: Any, seed: Any) -> tuple[Any, Any]:
         """The image and the label of a record."""
