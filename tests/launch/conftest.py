@@ -1,12 +1,24 @@
 """What the tests of the scripts share."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.launch.checkout import lay_out
+from tests.launch.checkout import ROOT, lay_out
 from tests.launch.hosts import Hosts, connected, why_not
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What a clone of the repository has, with nothing built."""
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for name in files:
+        (tmp_path / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "checkout" / name)
+    return tmp_path / "checkout"
 
 
 @pytest.fixture(scope="session")

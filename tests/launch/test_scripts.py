@@ -16,16 +16,6 @@ TOOLS = "bash cat dirname grep head paste sha256sum tr uname".split()  # noqa: S
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """What a clone of the repository has, with nothing built."""
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    for name in files:
-        (tmp_path / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / "checkout" / name)
-    return tmp_path / "checkout"
-
-
-@pytest.fixture
 def bare_path(tmp_path: Path) -> Path:
     """A PATH on which there is neither a compiler nor a Python."""
     (tmp_path / "bin").mkdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.distributed.training import command, digest, lines, outcome, train
+from tests.docs.outputs import check_shown
 from tests.launch.checkout import ROOT, lay_out
 from tests.launch.jobs import ranks
 from tests.launching import run, shardtune
@@ -51,15 +52,15 @@ def logs(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.glob("*.log")}
 
 
-def submit(slurm: Cluster, folder: Path, *words: object, environment: dict[str, str]) -> list[str]:
-    """Submit from a checkout; returns the job numbers that it prints."""
+def submit(slurm: Cluster, folder: Path, *words: object, environment: dict[str, str]) -> tuple[list[str], str]:
+    """Submit from a checkout; returns the job numbers that it prints, and all that it prints."""
     done = slurm.run("env", f"--chdir={folder}", *(f"{key}={value}" for key, value in environment.items()), *words)
     assert done.returncode == 0, done.stdout
-    return re.findall(r"\d+", done.stdout.splitlines()[0])
+    return re.findall(r"\d+", done.stdout.splitlines()[0]), done.stdout
 
 
 def test_a_pipeline(slurm: Cluster, digits: Path, tmp_path: Path) -> None:
-    folder, out = lay_out(tmp_path / "checkout", "inception"), tmp_path / "out"
+    folder, out = lay_out(tmp_path / "checkout", "inception"), tmp_path / "results"
     options = {
         "LAUNCHER": "mpirun --bind-to none",  # srun --mpi=pmix over two nodes would need two hosts
         "OMPI_MCA_btl": "self,tcp",  # files of shared memory are named by the host, which is the same here
@@ -68,8 +69,9 @@ def test_a_pipeline(slurm: Cluster, digits: Path, tmp_path: Path) -> None:
         "EVAL_OPTIONS": "--cpus-per-task=1",
         "REPORT_OPTIONS": "--cpus-per-task=1",
     }
-    jobs = submit(slurm, folder, "slurm/pipeline.sh", digits, out, *TRAIN, environment=options)
+    jobs, printed = submit(slurm, folder, "slurm/pipeline.sh", digits, out, *TRAIN, environment=options)
     assert len(jobs) == 4
+    check_shown("docs/slurm.md", "build 1", printed, tmp_path)
     wait_until(lambda: all(state not in ("PENDING", "RUNNING", "COMPLETING") for state in states(slurm, *jobs)), folder)
     assert states(slurm, *jobs) == ["COMPLETED"] * 4, logs(folder)
     output = logs(folder)
@@ -97,7 +99,7 @@ def test_a_job_that_is_queued_again_goes_on(
     train(small_data, tmp_path / "undisturbed", *flags, over="mpi", ranks=2)
     folder, directory = lay_out(tmp_path / "checkout", "small"), tmp_path / "run"
     line = ("sbatch", "--parsable", *TWO_TASKS, *limit, "slurm/train.sbatch")
-    [job] = submit(slurm, folder, *line, *command(small_data, directory, *flags, ranks=2)[3:], environment={})
+    [job], _ = submit(slurm, folder, *line, *command(small_data, directory, *flags, ranks=2)[3:], environment={})
     if became == "lost":
         wait_until(lambda: lines(directory) > 100, folder)
         ranks(directory)[-1].kill()
@@ -117,7 +119,7 @@ def test_a_job_is_not_queued_again_for_ever(slurm: Cluster, small_data: Path, tm
     folder, directory = lay_out(tmp_path / "checkout", "small"), tmp_path / "run"
     flags = command(small_data, directory, *LONG, "--max_steps", 10_000_000, ranks=2)[3:]
     line = ("sbatch", "--parsable", *TWO_TASKS, "slurm/train.sbatch", *flags)
-    [job] = submit(slurm, folder, *line, environment={"MAX_REQUEUES": "0"})
+    [job], _ = submit(slurm, folder, *line, environment={"MAX_REQUEUES": "0"})
     wait_until(lambda: lines(directory) > 100, folder)
     assert slurm.run("scancel", "--signal=USR1", "--batch", job).returncode == 0  # what SLURM does before the time is over
     wait_until(lambda: states(slurm, job) == ["FAILED"], folder)
@@ -137,12 +139,12 @@ def test_a_job_that_is_cancelled_goes_on_when_submitted_again(
     folder, directory = lay_out(tmp_path / "checkout", "small"), tmp_path / "run"
     flags = command(small_data, directory, *LONG, ranks=2)[3:]
     line = ("sbatch", "--parsable", *TWO_TASKS, "slurm/train.sbatch", *flags)
-    [first] = submit(slurm, folder, *line, environment={"LAUNCHER": launcher})
+    [first], _ = submit(slurm, folder, *line, environment={"LAUNCHER": launcher})
     wait_until(lambda: lines(directory) > 100, folder)
     assert slurm.run("scancel", first).returncode == 0
     wait_until(lambda: not slurm.run("squeue", "--noheader").stdout, folder)
     assert states(slurm, first) == ["CANCELLED"], logs(folder)
-    [second] = submit(slurm, folder, *line, environment={"LAUNCHER": launcher})
+    [second], _ = submit(slurm, folder, *line, environment={"LAUNCHER": launcher})
     wait_until(lambda: states(slurm, second)[0] not in ("PENDING", "RUNNING", "COMPLETING"), folder)
     assert states(slurm, second) == ["COMPLETED"], logs(folder)
     assert "Resuming after step" in logs(folder)[f"shardtune-train-{second}.log"]
