@@ -19,7 +19,14 @@ from shardtune.errors import DataError
 Mask = npt.NDArray[np.bool_]
 
 
-def hold_out(config: BuildConfig, files: FileTable, digests: Digests, names: Digests | None, classes: int) -> dict[Split, Mask]:
+def hold_out(
+    config: BuildConfig,
+    files: FileTable,
+    digests: Digests,
+    names: Digests | None,
+    classes: int,
+    given: Sequence[Digests] = (),
+) -> dict[Split, Mask]:
     """Which of the training images are held out for each split that gets any, [n].
 
     Those for validation are chosen first, so that they are the same with and without a test split.
@@ -27,6 +34,7 @@ def hold_out(config: BuildConfig, files: FileTable, digests: Digests, names: Dig
     Args:
         digests: of the content of the files; identical ones stay together.
         names: digests of the names of their groups, which stay together too; see `group_names`.
+        given: digests of the images of splits that are given. What is identical to one of these is not held out for another.
 
     Raises:
         DataError: there are too few images to hold out so many, or no group is small enough.
@@ -36,15 +44,18 @@ def hold_out(config: BuildConfig, files: FileTable, digests: Digests, names: Dig
         "validation": config.validation_examples or _share(config.validation_fraction, total),
         "test": _share(config.test_fraction, total),
     }
-    order, identical = partition.holdout_order(files, config.seed), partition.group_by_digest(digests)
+    order, identical = partition.holdout_order(files, config.seed), partition.group_by_digest(np.concatenate([digests, *given]))
+    is_free, identical = ~np.isin(identical[:total], identical[total:]), identical[:total]
     groups = None if names is None else number_groups(names, identical, config.seed)
-    is_free, result = np.ones(total, bool), dict[Split, Mask]()
+    if groups is not None:
+        is_free = ~np.isin(groups, groups[~is_free])
+    result = dict[Split, Mask]()
     for split, number in wanted.items():
         if number:
             rows = order[is_free[order]]
             counts = np.bincount(files.labels[rows], minlength=classes + 1)[1:].tolist()
             if split == "validation" and config.validation_examples:
-                _check_enough(config, total, classes)
+                _check_enough(config, len(rows), classes)
             quotas = partition.holdout_counts(counts, number)
             is_chosen = np.zeros(total, bool)
             if groups is None:

@@ -89,7 +89,8 @@ def _assign_splits(
     splits = {s: SplitPlan(s, directories[s], files, np.arange(len(files))) for s, files in tables.items()}
     if config.holds_out:
         train = splits["train"]
-        held_out = hold_out(config, train.files, digests["train"], groups["train"], classes)
+        given = [digests[split] for split in splits if split != "train"]
+        held_out = hold_out(config, train.files, digests["train"], groups["train"], classes, given)
         is_left = ~np.any(list(held_out.values()), axis=0)
         splits["train"] = replace(train, stored=np.flatnonzero(is_left))
         splits |= {split: replace(train, stored=np.flatnonzero(is_chosen)) for split, is_chosen in held_out.items()}
