@@ -129,15 +129,19 @@ def number_groups(names: Digests, identical: Indices, seed: int) -> Indices:
     ranks = [hashlib.blake2b(names[row].astype(">u8").tobytes(), digest_size=16, key=key).digest() for row in firsts.tolist()]
     in_order = np.empty(len(firsts), np.int64)
     in_order[sorted(range(len(firsts)), key=ranks.__getitem__)] = np.arange(len(firsts))
-    joined = in_order[named]
-    while True:
-        before = joined
-        for links in (identical, named):
-            lowest = np.full(len(before) + 1, len(before), np.int64)
-            np.minimum.at(lowest, links, joined)
-            joined = lowest[links]
-        if np.array_equal(joined, before):
-            return joined
+    lowest = list(range(len(firsts)))  # of each group, one before it that it is joined with, or itself
+
+    def first_joined(group: int) -> int:
+        while lowest[group] != group:
+            lowest[group] = group = lowest[lowest[group]]
+        return group
+
+    numbers, linked = in_order[named], dict[int, int]()
+    for row in np.flatnonzero(np.bincount(identical)[identical] > 1).tolist():
+        one = first_joined(int(numbers[row]))
+        other = first_joined(linked.setdefault(int(identical[row]), one))
+        lowest[max(one, other)] = min(one, other)
+    return np.array([first_joined(group) for group in range(len(firsts))], np.int64)[numbers]
 
 
 def select_groups(labels: npt.NDArray[np.int32], groups: Indices, quotas: Sequence[int]) -> Mask:
