@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
@@ -147,8 +148,9 @@ def number_groups(names: Digests, identical: Indices, seed: int) -> Indices:
 def select_groups(labels: npt.NDArray[np.int32], groups: Indices, quotas: Sequence[int]) -> Mask:
     """Which of these images are held out, [n]: whole groups, about as many images as the quotas have in all.
 
-    First come the groups that fit into the quotas of their classes, then those that fit into what is then missing in all, and
-    last the smallest one, if the number is nearer with it or is 0. An image of each class is left.
+    First come the groups that fit into the quotas of their classes. Then come those that fit into what is then missing in all,
+    always the one with the fewest images above the quotas, and last the smallest one, if the number is nearer with it or is 0.
+    An image of each class is left.
 
     Args:
         labels: class numbers from 1, [n].
@@ -175,11 +177,21 @@ def select_groups(labels: npt.NDArray[np.int32], groups: Indices, quotas: Sequen
             left[label] -= count
             quota[label] -= count
 
+    def excess(group: int) -> int:
+        return sum(max(0, count - max(0, quota[label])) for label, count in members[group])
+
     for group, classes in members.items():
         if all(count <= quota[label] for label, count in classes) and may_go(group):
             choose(group)
-    for group in members:
-        if sizes[group] <= missing and may_go(group):
+    others = [(excess(group), group) for group in members if may_go(group)]
+    heapify(others)
+    while others:
+        before, group = heappop(others)
+        if sizes[group] > missing or not may_go(group):  # and never again, because what is missing or left only gets less
+            continue
+        if (now := excess(group)) > before:
+            heappush(others, (now, group))
+        else:
             choose(group)
     smallest = min(filter(may_go, members), key=sizes.__getitem__, default=None)
     if smallest is not None and (sizes[smallest] < 2 * missing or not chosen):
