@@ -11,7 +11,7 @@ from PIL import features as codecs
 
 from shardtune.builder import receipts, recipe
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.digests import DigestPass, digest_tables
+from shardtune.builder.digests import DIGESTS_NAME, DigestPass, digest_tables
 from shardtune.builder.finalize import check_rejects, write_manifest
 from shardtune.builder.partition import Plan, ShardPlan
 from shardtune.builder.plan import make_plan
@@ -32,7 +32,6 @@ from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import RootOnly, World
 
-DIGESTS_NAME = "digests.bin"
 LOG_NAME = "builds.jsonl"
 
 
