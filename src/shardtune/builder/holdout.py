@@ -45,7 +45,8 @@ def hold_out(
         "validation": config.validation_examples or _share(config.validation_fraction, total),
         "test": _share(config.test_fraction, total),
     }
-    order, identical = partition.holdout_order(files, config.seed), partition.group_by_digest(np.concatenate([digests, *given]))
+    order = partition.holdout_order(files, config.seed)
+    identical = partition.group_by_digest(np.concatenate([digests, *given]) if given else digests)
     is_free, identical = ~np.isin(identical[:total], identical[total:]), identical[:total]
     groups = None if names is None else number_groups(names, identical, config.seed)
     if groups is not None:
