@@ -80,11 +80,24 @@ def test_every_line_that_names_no_image_is_named(images: Path, tmp_path: Path) -
         made(None, tmp_path / "data", list=file)
     lines = [f"line {len(good) + 2 + number}: " for number in range(5)]
     assert error.value.message == (
-        f"{file} has 5 wrong line(s): {lines[4]}no label, {lines[2]}'{good[0][0]}' is in line 2 already, "
-        f"{lines[0]}'nowhere.jpg' is no file, {lines[1]}'red' is a directory, {lines[3]}'{wrong[3][0]}' is no file."
+        f"{file} has 5 wrong line(s): {lines[4]}no label, {lines[0]}'nowhere.jpg' is no file, {lines[1]}'red' is a directory, "
+        f"{lines[3]}'{wrong[3][0]}' is no file, {lines[2]}'{good[0][0]}' is in line 2 already."
     )
     assert f"relative to {images}: --image_root" in error.value.advice
     assert not (tmp_path / "data").exists()
+
+
+def test_a_file_is_listed_once_whatever_its_path_looks_like(images: Path, tmp_path: Path) -> None:
+    good = [(*row, "train") for row in rows_of(images)]
+    (images / "linked").symlink_to("blue")
+    others = ["red/../blue/blue-00.jpg", f"{images}/blue/blue-00.jpg", "linked/blue-00.jpg"]
+    file = listed(images / "list.csv", [*good, *((path, "blue", "test") for path in others)], "path,label,split")
+    with pytest.raises(DataError) as error:
+        made(None, tmp_path / "data", list=file)
+    problems = (
+        f"line {number}: {path!r} is in line 2 already, as 'blue/blue-00.jpg'" for number, path in enumerate(others, 20)
+    )
+    assert error.value.message == f"{file} has 3 wrong line(s): {', '.join(problems)}."
 
 
 def test_a_labels_file_orders_the_classes_of_a_list(images: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, load_record_index
+from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, Split, load_record_index
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig, VerifyConfig
@@ -85,3 +85,20 @@ def test_a_finished_build_has_nothing_to_do(images: Path, tmp_path: Path, option
     assert contents(tmp_path / "data") == before
     with pytest.raises(DataError, match=r"holds a build of other input .*test_fraction"):
         made(images, tmp_path / "data", **{**options, "test_fraction": 0.3})
+
+
+@pytest.mark.parametrize("options", [{}, {"group_by": r"-(\w+)\.jpg"}])
+@pytest.mark.parametrize(("given", "other"), [("validation", "test"), ("test", "validation")])
+def test_what_is_identical_to_an_image_of_a_given_split_is_not_held_out(
+    tmp_path: Path, options: dict[str, str], given: Split, other: Split
+) -> None:
+    images, folder = plant(tmp_path / "images", per_class=10), tmp_path / "given"
+    twins = {"red/red-01.jpg", "green/green-01.jpg", *(f"blue/blue-0{number}.jpg" for number in (1, 3, 5, 7))}
+    for path in twins:
+        twin = folder / path.replace("-", "-x")
+        twin.parent.mkdir(parents=True, exist_ok=True)
+        twin.write_bytes((images / path).read_bytes())
+    made(images, tmp_path / "data", **{f"{given}_directory": folder, f"{other}_fraction": 0.9}, **options)
+    found = paths(tmp_path / "data")[other]
+    assert len(found) > 12
+    assert not found & twins

@@ -83,6 +83,15 @@ def test_groups_that_no_class_has_room_for_are_held_out_for_the_sum(wanted: int,
     assert selected(images, wanted / 80)[2].sum() == held_out  # at most 3 of each class were to be
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_groups_above_the_quotas_change_the_proportions_least(seed: int) -> None:
+    sizes = {**dict.fromkeys(range(9), (1, 50)), 9: (2, 40), 10: (2, 11)}
+    images = [(group, label) for group, (label, size) in sizes.items() for _ in range(size)]
+    labels, _, is_heldout, quotas = selected(images, 0.2, seed)
+    assert quotas == [90, 10, 0, 0]
+    assert np.bincount(labels[is_heldout], minlength=3)[1:].tolist() == [100, 11]
+
+
 def test_the_seed_decides_which_groups_are_held_out() -> None:
     images = [(group, 1) for group in range(40)]
     assert len({tuple(np.flatnonzero(selected(images, 0.2, seed)[2])) for seed in range(8)}) == 8

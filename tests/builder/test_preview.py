@@ -78,6 +78,7 @@ def test_a_dry_run_leaves_what_is_there_and_says_what_becomes_of_it(
     previewed(images, data, validation_fraction=0.2, train_shards=3, overwrite=overwrite)
     assert everything(tmp_path) == before
     lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if line.startswith("digests ")]  # no image is read again
     assert f"{data} holds {state}" in lines
     [space] = [line for line in lines if line.startswith("Space: about ")]
     assert ("about 0 bytes to write" in space) == (state.startswith("a build") or not overwrite)

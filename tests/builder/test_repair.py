@@ -10,7 +10,6 @@ from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME
 from shardtune.errors import DataError
 from tests.builder.builds import made
 from tests.faults.reference import identities
-from tests.pictures import plant
 from tests.records import contents, fields, records
 
 NAME = "train-00001-of-00003"
@@ -30,6 +29,13 @@ def damage(path: Path, how: str) -> None:
         path.write_bytes(path.read_bytes()[:-1])
     else:
         flip(path)
+
+
+def change_in_place(path: Path) -> None:
+    """Change an image so that a build takes it for the same; done twice, it is as before."""
+    content, time = path.read_bytes(), path.stat().st_mtime_ns
+    path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    os.utime(path, ns=(time, time))
 
 
 @pytest.mark.parametrize("how", ["lost", "cut", "flipped"])
@@ -60,17 +66,15 @@ def test_a_shard_of_an_image_that_has_changed_stays_as_it_is(images: Path, tmp_p
     data = tmp_path / "data"
     made(images, data)
     path = images / fields(records(data, "train")[0])["image/path"].decode()
-    name, content, time = "train-00000-of-00003", path.read_bytes(), path.stat().st_mtime_ns
-    path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
-    os.utime(path, ns=(time, time))  # so that the build takes it for the same
+    name = "train-00000-of-00003"
+    change_in_place(path)
     damage(data / name, how)
     before = contents(data)
     with pytest.raises(DataError, match=rf"{name} \({path} has another content than when it was built\)"):
         made(images, data)
     assert contents(data) == before
     assert not list((data / WORK_NAME).glob("train-*"))
-    path.write_bytes(content)
-    os.utime(path, ns=(time, time))
+    change_in_place(path)
     assert made(images, data).examples("train") == 18
 
 
@@ -97,14 +101,58 @@ def test_a_copied_data_set_is_compared_and_kept(images: Path, tmp_path: Path, ca
     assert identities(data, contents(data)) == before
 
 
-def test_a_data_set_whose_build_could_not_end_again_stays_finished(tmp_path: Path) -> None:
-    images, data = plant(tmp_path / "images", per_class=3), tmp_path / "data"
+BESIDE = ["labels.txt", "records.bin", "rejects.jsonl", "duplicates.jsonl"]
+
+
+@pytest.fixture
+def built(images: Path, tmp_path: Path) -> Path:
+    """A data set with an image that was rejected and two that are identical."""
     (images / "red" / "broken.jpg").write_bytes(b"no image")
-    made(images, data, max_rejects=1)
-    before = contents(data)
-    (data / "labels.txt").unlink()
-    with pytest.raises(DataError, match=r"but --max_rejects is 0\. Pass --max_rejects 1, with which it is finished again\.$"):
-        made(images, data)
-    assert contents(data) == {name: content for name, content in before.items() if name != "labels.txt"}
-    made(images, data, max_rejects=1)
-    assert contents(data) == before
+    (images / "red" / "copy.jpg").write_bytes((images / "red" / "red-00.jpg").read_bytes())
+    made(images, tmp_path / "data", max_rejects=1)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("broken", ["is there", "was removed"])
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_is_lost_beside_the_shards_is_restored_without_a_build(images: Path, built: Path, name: str, broken: str) -> None:
+    before, others = contents(built), identities(built, contents(built).keys() - {name})
+    (built / name).unlink()
+    if broken == "was removed":
+        (images / "red" / "broken.jpg").unlink()
+    made(images, built)  # without --max_rejects
+    assert contents(built) == before
+    assert identities(built, others) == others
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_shard_without_a_receipt_is_never_replaced_by_another(images: Path, built: Path, name: str) -> None:
+    before, shard = contents(built), "train-00000-of-00003"
+    changed = images / fields(records(built, "train")[0])["image/path"].decode()
+    receipt = built / WORK_NAME / RECEIPTS_NAME / f"{shard}.json"
+    (built / name).unlink()
+    receipt.unlink()
+    change_in_place(changed)
+    if name in ("labels.txt", "records.bin"):  # for which no image is needed
+        made(images, built)
+        assert contents(built) == before
+        return
+    with pytest.raises(DataError, match=rf"{shard} \(its receipt is lost, so which image has changed is not known\)"):
+        made(images, built)
+    assert contents(built) == {path: content for path, content in before.items() if path != name}
+    change_in_place(changed)
+    made(images, built)
+    assert contents(built) == before
+    assert receipt.exists()
+
+
+def test_a_report_that_would_be_another_is_not_written(images: Path, built: Path) -> None:
+    before = contents(built)
+    (built / "rejects.jsonl").unlink()
+    (built / "labels.txt").unlink()
+    for path in (built / WORK_NAME / RECEIPTS_NAME).iterdir():
+        path.unlink()
+    (images / "red" / "broken.jpg").unlink()
+    with pytest.raises(DataError, match=r"cannot be written again with the digests in dataset\.json: rejects\.jsonl\."):
+        made(images, built)
+    assert contents(built) == {name: content for name, content in before.items() if name != "rejects.jsonl"}

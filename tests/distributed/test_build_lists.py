@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.dataset.manifest import Manifest
+from shardtune.builder.receipts import RECEIPTS_NAME
+from shardtune.dataset.manifest import WORK_NAME, Manifest
 from tests.faults.reference import identities
 from tests.launching import run, shardtune
 from tests.pictures import plant
@@ -77,11 +78,11 @@ def test_several_ranks_repair_shards_and_preview_a_build(tmp_path: Path) -> None
     for number, damage in enumerate((b"", None, b"x")):
         path = data / f"train-0000{2 * number}-of-00006"
         path.unlink() if damage is None else path.write_bytes(damage + path.read_bytes()[len(damage) or 9 :])
-    kept = identities(
-        data, [name for name in before if name[-14:] not in ("00000-of-00006", "00002-of-00006", "00004-of-00006")]
-    )
+    (data / "duplicates.jsonl").unlink()
+    (data / WORK_NAME / RECEIPTS_NAME / "train-00001-of-00006.json").unlink()  # without which that report cannot be written
+    kept = identities(data, ["train-00003-of-00006", "train-00005-of-00006", "records.bin", "labels.txt", "dataset.json"])
     done = run(command, launcher="mpirun", ranks=3, timeout=60)
     assert done.returncode == 0, done.stdout
-    assert "Repaired: train-00000-of-00006, train-00002-of-00006, train-00004-of-00006, " in done.stdout
+    assert "Repaired: train-00000-of-00006, train-00001-of-00006, train-00002-of-00006, train-00004-of-00006, " in done.stdout
     assert contents(data) == before
     assert identities(data, kept) == kept

@@ -1,6 +1,7 @@
 """Evaluations on real processes: the same bits for any number, and no half file after a kill."""
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -68,6 +69,14 @@ def evaluated(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[i
 def result(folder: Path) -> dict[str, Any]:
     """What every evaluation of the same examples shares."""
     return {**json.loads((folder / RESULT_NAME).read_text()), "images_per_second": 0}
+
+
+def test_the_results_of_each_split_have_their_own_files(trained: Path, evaluated: dict[int, Path], tmp_path: Path) -> None:
+    size = SIZES[-1]
+    shutil.copytree(evaluated[1] / str(size), tmp_path / str(size))
+    launch([*command(trained, tmp_path, size), "--subset", "train"])
+    assert result(tmp_path / str(size)) == result(evaluated[1] / str(size))
+    assert result(tmp_path / str(size) / "train")["subset"] == "train"
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -101,7 +101,7 @@ def test_an_odd_file_has_its_outcome(place: Path, rows: list[list[str]], name: s
 def test_files_and_examples_have_the_digits_of_an_evaluation(place: Path, rows: list[list[str]], tmp_path: Path) -> None:
     flags = ("--checkpoint_dir", place / "run", "--eval_dir", tmp_path, "--batch_size", BATCH, "--subset", "train")
     launch(["-m", "tests.distributed.eval_body", "18", *map(str, flags)])
-    with (tmp_path / "18" / PREDICTIONS_NAME).open(newline="") as file:
+    with (tmp_path / "18" / "train" / PREDICTIONS_NAME).open(newline="") as file:
         evaluated = {row[1]: row[5:] for row in list(csv.reader(file))[1:]}
     assert len(evaluated) == 18
     files = {row[0].removeprefix(f"{place}/images/"): row[2:] for row in rows[:23] if not row[1]}

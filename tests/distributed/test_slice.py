@@ -48,9 +48,10 @@ def test_any_number_of_workers_counts_the_same_integers(
         ]
         assert [len(found) for found in positions] == [1] * 4
         assert positions == sorted(positions)
-        result = json.loads((tmp_path / "eval.json").read_text())
+        folder = tmp_path if subset == "validation" else tmp_path / "train"
+        result = json.loads((folder / "eval.json").read_text())
         results.append([result[key] for key in ("examples", "top_1", "top_5")])
-        predictions.add((tmp_path / "predictions.csv").read_bytes())
+        predictions.add((folder / "predictions.csv").read_bytes())
     assert results[0] == results[1] == results[2]
     assert len(predictions) == 1
     manifest = json.loads((small_data / "dataset.json").read_text())

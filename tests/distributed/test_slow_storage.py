@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shardtune.builder.builder import DIGESTS_NAME
+from shardtune.builder.digests import DIGESTS_NAME
 from shardtune.dataset.manifest import WORK_NAME
 from tests.faults.injector import Injector, reads
 from tests.faults.mounts import Mounter, Options, most_in_flight

@@ -52,13 +52,14 @@ def test_a_result_of_an_older_shardtune_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_newest_result_comes_first(tmp_path: Path) -> None:
-    assert result_folders(tmp_path) == [tmp_path / "eval", tmp_path]
-    (tmp_path / "eval").mkdir()
-    for times in ((1, 2), (2, 1)):
-        for folder, seconds in zip((tmp_path / "eval", tmp_path), times, strict=True):
+    folders = [tmp_path / "eval", tmp_path, tmp_path / "eval" / "test", tmp_path / "test"]
+    assert result_folders(tmp_path)[:4] == folders
+    for newest in folders:
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
             (folder / "eval.json").touch()
-            os.utime(folder / "eval.json", (seconds, seconds))
-        assert result_folders(tmp_path)[0] == (tmp_path if times == (1, 2) else tmp_path / "eval")
+            os.utime(folder / "eval.json", (1, 1 + (folder == newest)))
+        assert result_folders(tmp_path)[0] == newest
 
 
 def test_a_matrix_of_too_many_classes_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shardtune.evaluate.predictions import Predictions, write_predictions
-from shardtune.evaluate.result import FIELDS
+from shardtune.evaluate.result import FIELDS, result_folder
 from shardtune.export.command import export
 from shardtune.export.config import ExportConfig
 from shardtune.export.trained import read_evaluation
@@ -29,7 +29,7 @@ OTHERS: list[dict[str, Any]] = [
 
 def write_evaluation(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     """Write and return a result as `shardtune eval` leaves it, but of one prediction."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     one = Predictions.from_logits(np.array([0]), ["a.jpg"], np.array([1]), np.zeros((1, 3), np.float32))
     digest = sha256_file(write_predictions(folder, one, ["a", "b", "c"]))
     result = {**dict.fromkeys(FIELDS), **result, "provenance": {**result["provenance"], "predictions_sha256": digest}}
@@ -54,6 +54,23 @@ def test_the_result_of_eval_is_shown(exported: Exported, tmp_path: Path) -> None
     card = (tmp_path / "out" / "README.md").read_text()
     assert "**0.7500** on 400 images, 95 % interval 0.7053 to 0.7899" in card
     assert "The checkpoint was chosen by its precision on the validation split, so a figure on that split flatters." in card
+
+
+def test_the_result_of_the_test_split_is_preferred(exported: Exported, tmp_path: Path) -> None:
+    run = shutil.copytree(exported.run, tmp_path / "run")
+    provenance = {
+        "checkpoint_sha256": sha256_file(checkpoint_path(run, 6)),
+        "data_sha256": json.loads((exported.data / "dataset.json").read_text())["manifest_sha256"],
+    }
+    (run / "checkpoints" / "best.json").write_text('{"step": 6}')
+    for top_1, split in enumerate(("train", "validation", "test"), start=100):
+        folder = result_folder(tmp_path / "results", split)
+        write_evaluation(folder, {**EVALUATION, "subset": split, "top_1": top_1, "provenance": provenance})
+    export(ExportConfig(run, tmp_path / "out", ("keras",), eval_dir=tmp_path / "results"), World())
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "precision@1 = **0.2550** on 400 images" in card
+    assert "`shardtune eval` counted on the test split. The background class competes there." in card
+    assert "flatters" not in card
 
 
 @pytest.mark.parametrize("other", OTHERS)

@@ -11,11 +11,12 @@ from PIL import features as codecs
 
 from shardtune.builder import receipts, recipe
 from shardtune.builder.config import BuildConfig
-from shardtune.builder.digests import DigestPass, digest_tables
+from shardtune.builder.digests import DIGESTS_NAME, DigestPass, digest_tables
 from shardtune.builder.finalize import check_rejects, write_manifest
 from shardtune.builder.partition import Plan, ShardPlan
 from shardtune.builder.plan import make_plan
 from shardtune.builder.repair import find_damaged_shards, repair_shards
+from shardtune.builder.restore import find_shards_without_receipt, restore_files
 from shardtune.builder.shard import ShardStamp, shard_overwritten_error, write_shard
 from shardtune.builder.sources import SourceReader
 from shardtune.builder.summary import print_summary
@@ -31,7 +32,6 @@ from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import RootOnly, World
 
-DIGESTS_NAME = "digests.bin"
 LOG_NAME = "builds.jsonl"
 
 
@@ -97,22 +97,15 @@ def _prepare_output(config: BuildConfig, plan: RootOnly[Plan], found: Survey, wo
         return True
     lost = ", ".join(shards + others)
     print_on_root(world, f"The data set in {directory} was finished before, but lost {lost}: writing them again.")
-    if manifest and shards:
+    if not manifest:  # the build ends anew, which replaces it
+        return False
+    if manifest.reports.keys() & set(others):
+        unknown = world.broadcast_from_root(lambda: find_shards_without_receipt(directory, manifest, plan.get()))
+        shards = sorted({*shards, *unknown})
+    if shards:
         repair_shards(shards, directory, manifest, plan, found.words, _image_options(config), world)
-    if others:
-        world.run_on_root(lambda: _reopen(directory, manifest, config.max_rejects))
-    return not others
-
-
-def _reopen(directory: Path, manifest: Manifest | None, max_rejects: int) -> None:
-    """Remove the manifest of a data set, of which other files are lost, unless its build could not end again."""
-    rejected = sum(manifest.provenance["rejected"].values()) if manifest else 0
-    if rejected > max_rejects:
-        raise DataError(
-            f"{rejected} image(s) of the data set in {directory} could not be stored, but --max_rejects is {max_rejects}.",
-            f"Pass --max_rejects {rejected}, with which it is finished again.",
-        )
-    (directory / MANIFEST_NAME).unlink()
+    world.run_on_root(lambda: restore_files(others, directory, manifest, plan.get()))
+    return True
 
 
 def _check_metadata(directory: Path) -> tuple[Manifest | None, list[str]]:

@@ -24,6 +24,7 @@ from shardtune.runtime.files import atomic_write
 from shardtune.runtime.progress import ProgressReporter
 from shardtune.runtime.world import RootOnly, World
 
+DIGESTS_NAME = "digests.bin"
 MAGIC = b"shardtune digests 2\n"  # includes the version of the layout
 CHUNK_FILES = 1 << 16  # so that temporary arrays stay small with a million files
 KEPT_BYTES = 1 << 28  # of content on each rank
@@ -52,7 +53,12 @@ def no_digests(world: World) -> DigestPass:
 
 
 def digest_tables(
-    directories: dict[Split, Path], tables: RootOnly[dict[Split, FileTable]], cache_path: Path | None, world: World
+    directories: dict[Split, Path],
+    tables: RootOnly[dict[Split, FileTable]],
+    cache_path: Path,
+    world: World,
+    *,
+    is_saved: bool = True,
 ) -> DigestPass:
     """Digests of all files of each table; the ranks read equal numbers of bytes. All ranks must call it.
 
@@ -60,10 +66,13 @@ def digest_tables(
 
     Args:
         directories: the directory of each table.
-        cache_path: the cache; updated. None: there is none.
+        cache_path: the cache.
+        is_saved: whether it is updated.
     """
     kept: Kept = {}
-    by_split = {split: _digest_table(path, split, tables, cache_path, kept, world) for split, path in directories.items()}
+    by_split = {
+        split: _digest_table(path, split, tables, cache_path, is_saved, kept, world) for split, path in directories.items()
+    }
     return DigestPass(
         world.run_on_root(lambda: {split: cache.get().result() for split, cache in by_split.items()}),
         world.run_on_root(lambda: {split: cache.get().first_rows for split, cache in by_split.items()}),
@@ -72,9 +81,15 @@ def digest_tables(
 
 
 def _digest_table(
-    directory: Path, split: Split, tables: RootOnly[dict[Split, FileTable]], cache_path: Path | None, kept: Kept, world: World
+    directory: Path,
+    split: Split,
+    tables: RootOnly[dict[Split, FileTable]],
+    cache_path: Path,
+    is_saved: bool,
+    kept: Kept,
+    world: World,
 ) -> RootOnly["_DigestCache"]:
-    cache = world.run_on_root(lambda: _DigestCache(directory, tables.get()[split], cache_path, world.size))
+    cache = world.run_on_root(lambda: _DigestCache(directory, tables.get()[split], cache_path, is_saved, world.size))
     total = world.broadcast_from_root(lambda: cache.get().missing)
     misses = world.scatter(cache.get().misses_by_rank() if world.is_root else ())
     if total:
@@ -154,15 +169,15 @@ class _DigestCache:
         first_rows: see `DigestPass`.
     """
 
-    def __init__(self, directory: Path, files: FileTable, cache_path: Path | None, ranks: int) -> None:
-        self._directory, self._files, self._path = directory, files, cache_path
+    def __init__(self, directory: Path, files: FileTable, path: Path, is_saved: bool, ranks: int) -> None:
+        self._directory, self._files, self._path, self._is_saved = directory, files, path, is_saved
         keys = bytearray()  # not join, which would first make a list of them
         resolved = os.fsencode(directory.resolve())
         for index in range(len(files)):
             status = f"\0{files.sizes[index]}\0{files.mtimes[index]}".encode()
             keys += digest(b"\0".join((resolved, files.name(index))) + status)
         self._keys = to_digests(bytes(keys))
-        data = memoryview(cache_path.read_bytes() if cache_path and cache_path.exists() else b"")
+        data = memoryview(path.read_bytes() if path.exists() else b"")
         rows = data[len(MAGIC) : -DIGEST_BYTES]
         is_intact = data[: len(MAGIC)] == MAGIC and data[-DIGEST_BYTES:] == digest(data[:-DIGEST_BYTES])
         self._old = to_digests(rows if is_intact else b"").reshape(-1, 4)
@@ -198,7 +213,7 @@ class _DigestCache:
 
     def save(self) -> None:
         """Save the digests that are known, but none of files that cannot be read: they may be readable next time."""
-        if not self._path:
+        if not self._is_saved:
             return
         file_digest = xxhash.xxh3_128()
         with atomic_write(self._path) as file:

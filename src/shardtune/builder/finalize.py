@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,10 @@ def write_manifest(
         DataError: a class has no training image left. The shards stay.
     """
     rejects = [reject for receipt in receipts for reject in receipt.rejects]
-    duplicate_stats, groups = _find_duplicates(plan, receipts)
+    duplicate_stats, groups = duplicate_lines(plan, receipts)
     reports = {
-        REJECTS_NAME: _write_lines(directory / REJECTS_NAME, rejects),
-        DUPLICATES_NAME: _write_lines(directory / DUPLICATES_NAME, groups),
+        REJECTS_NAME: _write(directory / REJECTS_NAME, reject_lines(receipts)),
+        DUPLICATES_NAME: _write(directory / DUPLICATES_NAME, groups),
     }
     splits = SPLITS if "test" in plan.splits else SPLITS[:2]
     counts: dict[str, list[int]] = {split: _class_counts(receipts, split, len(plan.labels)) for split in splits}
@@ -48,15 +48,13 @@ def write_manifest(
             f"The class {name} has no image to train on, because all were rejected or skipped.",
             f"See {REJECTS_NAME} and {DUPLICATES_NAME} in {directory}, then add images or leave the class out.",
         )
-    with atomic_write(directory / LABELS_NAME) as file:
-        file.write("".join(f"{name}\n" for name in plan.labels).encode())
     stored = sum(len(receipt.offsets) for receipt in receipts)
     skipped = sum(len(split.skipped) for split in plan.splits.values())
     manifest = Manifest(
         labels=plan.labels,
         splits={split: [_shard_entry(receipt) for receipt in receipts if receipt.split == split] for split in splits},
         class_counts=counts,
-        records_sha256=save_record_index(directory, np.concatenate([_record_index(receipt) for receipt in receipts])),
+        records_sha256=save_record_index(directory, np.concatenate([record_index(receipt) for receipt in receipts])),
         provenance={
             **options,
             "scanned": stored + len(rejects) + skipped,
@@ -71,6 +69,7 @@ def write_manifest(
         reports=reports,
         words=words,
     )
+    _write(directory / LABELS_NAME, [manifest.labels_file])
     manifest.save(directory)
     return manifest
 
@@ -82,7 +81,7 @@ def check_rejects(rejects: list[Reject], max_rejects: int, directory: Path) -> N
         DataError: there are more.
     """
     if len(rejects) > max_rejects:
-        _write_lines(directory / REJECTS_NAME, rejects)
+        _write(directory / REJECTS_NAME, _lines(rejects))
         first = rejects[0]
         raise DataError(
             f"{len(rejects)} image(s) cannot be stored, but --max_rejects is {max_rejects} (first {first['path']}: "
@@ -92,8 +91,16 @@ def check_rejects(rejects: list[Reject], max_rejects: int, directory: Path) -> N
         )
 
 
-def _find_duplicates(plan: Plan, receipts: list[ShardReceipt]) -> tuple[dict[str, int], list[dict[str, Any]]]:
-    """Statistics and groups of identical files among all that were found. A file that cannot be read is in no group."""
+def reject_lines(receipts: Iterable[ShardReceipt]) -> Iterator[bytes]:
+    """The lines of rejects.jsonl."""
+    return _lines(reject for receipt in receipts for reject in receipt.rejects)
+
+
+def duplicate_lines(plan: Plan, receipts: list[ShardReceipt]) -> tuple[dict[str, int], Iterator[bytes]]:
+    """Statistics and the lines of duplicates.jsonl: groups of identical files among all that were found.
+
+    A file that cannot be read is in no group.
+    """
     rejected = {(reject["split"], reject["path"]) for receipt in receipts for reject in receipt.rejects}
     parts: list[tuple[Split, FileTable, Indices, bool]] = []  # split, table, rows, and whether they are to be stored
     digests = []
@@ -113,7 +120,8 @@ def _find_duplicates(plan: Plan, receipts: list[ShardReceipt]) -> tuple[dict[str
         is_stored = is_kept and (name, path) not in rejected
         return {"split": name, "path": path, "label": int(files.labels[row]), "stored": is_stored}
 
-    return find_duplicate_groups(np.concatenate(digests), describe)
+    stats, groups = find_duplicate_groups(np.concatenate(digests), describe)
+    return stats, _lines(groups)
 
 
 def _box_stats(plan: Plan, rejects: list[Reject]) -> dict[str, int]:
@@ -134,7 +142,8 @@ def _shard_entry(receipt: ShardReceipt) -> Shard:
     return Shard(receipt.name, len(receipt.offsets), receipt.bytes, receipt.sha256)
 
 
-def _record_index(receipt: ShardReceipt) -> RecordIndex:
+def record_index(receipt: ShardReceipt) -> RecordIndex:
+    """Start and CRC of each record of a shard."""
     records = np.empty(len(receipt.offsets), RECORD_DTYPE)
     records["start"], records["crc"] = receipt.offsets, np.frombuffer(receipt.crcs, "<u4")
     return records
@@ -145,12 +154,15 @@ def _class_counts(receipts: list[ShardReceipt], split: Split, classes: int) -> l
     return list(map(int, sum(labels, np.zeros(classes, np.int64))))
 
 
-def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> str:
-    """Write each value as a line of JSON. Returns the SHA-256 of the file."""
+def _lines(values: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    return (json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in values)
+
+
+def _write(path: Path, lines: Iterable[bytes]) -> str:
+    """Write a file. Returns its SHA-256."""
     digest = hashlib.sha256()
     with atomic_write(path) as file:
-        for value in values:
-            line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+        for line in lines:
             file.write(line)
             digest.update(line)
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,14 @@ from shardtune.errors import DataError
 Mask = npt.NDArray[np.bool_]
 
 
-def hold_out(config: BuildConfig, files: FileTable, digests: Digests, names: Digests | None, classes: int) -> dict[Split, Mask]:
+def hold_out(
+    config: BuildConfig,
+    files: FileTable,
+    digests: Digests,
+    names: Digests | None,
+    classes: int,
+    given: Sequence[Digests] = (),
+) -> dict[Split, Mask]:
     """Which of the training images are held out for each split that gets any, [n].
 
     Those for validation are chosen first, so that they are the same with and without a test split.
@@ -27,6 +35,7 @@ def hold_out(config: BuildConfig, files: FileTable, digests: Digests, names: Dig
     Args:
         digests: of the content of the files; identical ones stay together.
         names: digests of the names of their groups, which stay together too; see `group_names`.
+        given: digests of the images of splits that are given. What is identical to one of these is not held out for another.
 
     Raises:
         DataError: there are too few images to hold out so many, or no group is small enough.
@@ -36,15 +45,19 @@ def hold_out(config: BuildConfig, files: FileTable, digests: Digests, names: Dig
         "validation": config.validation_examples or _share(config.validation_fraction, total),
         "test": _share(config.test_fraction, total),
     }
-    order, identical = partition.holdout_order(files, config.seed), partition.group_by_digest(digests)
+    order = partition.holdout_order(files, config.seed)
+    identical = partition.group_by_digest(np.concatenate([digests, *given]) if given else digests)
+    is_free, identical = ~np.isin(identical[:total], identical[total:]), identical[:total]
     groups = None if names is None else number_groups(names, identical, config.seed)
-    is_free, result = np.ones(total, bool), dict[Split, Mask]()
+    if groups is not None:
+        is_free = ~np.isin(groups, groups[~is_free])
+    result = dict[Split, Mask]()
     for split, number in wanted.items():
         if number:
             rows = order[is_free[order]]
             counts = np.bincount(files.labels[rows], minlength=classes + 1)[1:].tolist()
             if split == "validation" and config.validation_examples:
-                _check_enough(config, total, classes)
+                _check_enough(config, len(rows), classes)
             quotas = partition.holdout_counts(counts, number)
             is_chosen = np.zeros(total, bool)
             if groups is None:
@@ -118,22 +131,27 @@ def number_groups(names: Digests, identical: Indices, seed: int) -> Indices:
     ranks = [hashlib.blake2b(names[row].astype(">u8").tobytes(), digest_size=16, key=key).digest() for row in firsts.tolist()]
     in_order = np.empty(len(firsts), np.int64)
     in_order[sorted(range(len(firsts)), key=ranks.__getitem__)] = np.arange(len(firsts))
-    joined = in_order[named]
-    while True:
-        before = joined
-        for links in (identical, named):
-            lowest = np.full(len(before) + 1, len(before), np.int64)
-            np.minimum.at(lowest, links, joined)
-            joined = lowest[links]
-        if np.array_equal(joined, before):
-            return joined
+    lowest = list(range(len(firsts)))  # of each group, one before it that it is joined with, or itself
+
+    def first_joined(group: int) -> int:
+        while lowest[group] != group:
+            lowest[group] = group = lowest[lowest[group]]
+        return group
+
+    numbers, linked = in_order[named], dict[int, int]()
+    for row in np.flatnonzero(np.bincount(identical)[identical] > 1).tolist():
+        one = first_joined(int(numbers[row]))
+        other = first_joined(linked.setdefault(int(identical[row]), one))
+        lowest[max(one, other)] = min(one, other)
+    return np.array([first_joined(group) for group in range(len(firsts))], np.int64)[numbers]
 
 
 def select_groups(labels: npt.NDArray[np.int32], groups: Indices, quotas: Sequence[int]) -> Mask:
     """Which of these images are held out, [n]: whole groups, about as many images as the quotas have in all.
 
-    First come the groups that fit into the quotas of their classes, then those that fit into what is then missing in all, and
-    last the smallest one, if the number is nearer with it or is 0. An image of each class is left.
+    First come the groups that fit into the quotas of their classes. Then come those that fit into what is then missing in all,
+    always the one with the fewest images above the quotas, and last the smallest one, if the number is nearer with it or is 0.
+    An image of each class is left.
 
     Args:
         labels: class numbers from 1, [n].
@@ -160,11 +178,21 @@ def select_groups(labels: npt.NDArray[np.int32], groups: Indices, quotas: Sequen
             left[label] -= count
             quota[label] -= count
 
+    def excess(group: int) -> int:
+        return sum(max(0, count - max(0, quota[label])) for label, count in members[group])
+
     for group, classes in members.items():
         if all(count <= quota[label] for label, count in classes) and may_go(group):
             choose(group)
-    for group in members:
-        if sizes[group] <= missing and may_go(group):
+    others = [(excess(group), group) for group in members if may_go(group)]
+    heapify(others)
+    while others:
+        before, group = heappop(others)
+        if sizes[group] > missing or not may_go(group):  # and never again, because what is missing or left only gets less
+            continue
+        if (now := excess(group)) > before:
+            heappush(others, (now, group))
+        else:
             choose(group)
     smallest = min(filter(may_go, members), key=sizes.__getitem__, default=None)
     if smallest is not None and (sizes[smallest] < 2 * missing or not chosen):

@@ -15,7 +15,7 @@ import xxhash
 from shardtune.builder.labels import read_labels
 from shardtune.builder.list_file import LineErrors, ListFile, open_list
 from shardtune.builder.listing import FILES_AHEAD, FileTable, in_parts
-from shardtune.builder.partition import Digests, group_by_digest, hash_shuffle, is_first_occurrence, to_digests
+from shardtune.builder.partition import Digests, group_by_digest, is_first_occurrence, order_digests, sort_digests, to_digests
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError
 from shardtune.runtime.ahead import Ahead
@@ -39,25 +39,22 @@ class ImageList:
 
 
 class _Columns:
-    """The rows of a list, not as objects: at the peak, with its tables, a line takes 400 bytes."""
+    """The rows of a list, not as objects: with paths of 45 bytes, a list takes 180 bytes a line at the peak."""
 
     def __init__(self) -> None:
         self.names, self.ends = bytearray(), array("q")
         self.lines, self.labels, self.splits = array("q"), array("i"), array("b")
         self.groups = bytearray()
-        self.digests = bytearray()  # of the paths
         self.label_numbers: dict[str, int] = {}
 
     def read(self, file: ListFile, heartbeat: Callable[[], None]) -> None:
         for row in file.rows:
             heartbeat()
-            name = os.fsencode(row.path)
-            self.names += name
+            self.names += os.fsencode(row.path)
             self.ends.append(len(self.names))
             self.lines.append(row.line)
             self.labels.append(self.label_numbers.setdefault(row.label, len(self.label_numbers)))
             self.splits.append(SPLITS.index(row.split))
-            self.digests += xxhash.xxh3_128_digest(name)
             if row.group is not None:
                 self.groups += xxhash.xxh3_128_digest(row.group.encode("utf-8", "surrogatepass"))
 
@@ -96,69 +93,78 @@ def read_image_list(
             columns.read(opened, heartbeat)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"The list {path} cannot be read: {error}.", "Give a CSV, TSV or JSON lines file in UTF-8.") from error
-    table, digests = columns.table(), to_digests(bytes(columns.digests))
-    lines, splits = np.array(columns.lines), np.array(columns.splits)
-    labels = read_labels(labels_file) if labels_file else sorted(columns.label_numbers)
+    table, lines, splits = columns.table(), np.array(columns.lines), np.array(columns.splits)
+    label_numbers = columns.label_numbers
+    del columns  # millions of files should not be in memory twice
+    labels = read_labels(labels_file) if labels_file else sorted(label_numbers)
     numbers = {name: number for number, name in enumerate(labels, start=1)}
-    names = list(columns.label_numbers)
+    names = list(label_numbers)
     new_labels = np.array([numbers.get(name, 0) for name in names], np.int32)[table.labels]
     unlisted = np.flatnonzero(new_labels == 0)
     if not ignore_unlisted:
         for row in unlisted.tolist():
             errors.add(int(lines[row]), f"the label {names[table.labels[row]]!r} is not in {labels_file}")
-    listed = np.flatnonzero(new_labels)
-    table = replace(table, labels=new_labels).take(listed)
-    lines, splits, digests = lines[listed], splits[listed], digests[listed]
-    _look_for_repeated(table, digests, lines, errors)
-    _look_for_files(table, folder, lines, errors, heartbeat)
+    table = replace(table, labels=new_labels)
+    if len(unlisted):
+        listed = np.flatnonzero(new_labels)
+        table, lines, splits = table.take(listed), lines[listed], splits[listed]
+    _look_for_repeated(table, _look_for_files(table, folder, lines, errors, heartbeat), lines, errors)
     errors.raise_if_any(
         f"Correct or remove them. Paths ({opened.columns['path']!r}) are relative to {folder.absolute()}: --image_root gives "
         f"another folder. Labels are in {opened.columns['label']!r}."
     )
-    tables = {
-        split: hash_shuffle(table.take(rows), seed)
-        for number, split in enumerate(SPLITS)
-        if len(rows := np.flatnonzero(splits == number))
-    }
+    order = sort_digests(order_digests(table, seed))
+    tables = {split: table.take(rows) for number, split in enumerate(SPLITS) if len(rows := order[splits[order] == number])}
     _check_training_images(path, labels, tables.get("train"))
     return ImageList(folder, labels, tables, _notes(path, opened, len(table), len(unlisted)))
 
 
-def _look_for_repeated(table: FileTable, digests: Digests, lines: np.ndarray, errors: LineErrors) -> None:
-    groups = group_by_digest(digests)
-    is_first = is_first_occurrence(groups)
-    line_of = np.zeros(len(table) + 1, np.int64)
-    line_of[groups[is_first]] = lines[is_first]
-    for row in np.flatnonzero(~is_first).tolist():
-        errors.add(int(lines[row]), f"{table.path(row)!r} is in line {line_of[groups[row]]} already")
-
-
 def _look_for_files(
     table: FileTable, folder: Path, lines: np.ndarray, errors: LineErrors, heartbeat: Callable[[], None]
-) -> None:
-    """Put the size and time of each file into the table."""
+) -> Digests:
+    """Put the size and time of each file into the table. Returns inode and device of each, zeros where there is no file."""
+    identities = np.zeros((len(table), 2), np.uint64)
     parts = ((rows, len(rows)) for rows in in_parts(range(len(table))))
-    with Ahead(partial(_look_for, table, folder), parts, FILES_AHEAD) as found:
+    with Ahead(partial(_look_for, table, identities, folder), parts, FILES_AHEAD) as found:
         for problems in found:
             heartbeat()
             for row, problem in problems:
                 errors.add(int(lines[row]), f"{table.path(row)!r} is {problem}")
+    return identities
 
 
-def _look_for(table: FileTable, folder: Path, rows: Iterable[int]) -> list[tuple[int, str]]:
-    """Put the size and time of files into the table. Returns the rows that are none, and what they are instead."""
+def _look_for(table: FileTable, identities: Digests, folder: Path, rows: Iterable[int]) -> list[tuple[int, str]]:
+    """See `_look_for_files`. Returns the rows that are no files, and what they are instead."""
     problems = []
     for row in rows:
         try:
             status = os.stat(os.path.join(folder, table.path(row)))  # noqa: PTH116, PTH118 (a Path takes longer than the rest)
             if stat.S_ISDIR(status.st_mode):
                 problems.append((row, "a directory"))
+            else:
+                identities[row, 0], identities[row, 1] = status.st_ino, status.st_dev
             table.sizes[row], table.mtimes[row] = status.st_size, status.st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             problems.append((row, "no file"))
         except OSError as error:
             problems.append((row, f"no file that can be read ({error.strerror})"))
     return problems
+
+
+def _look_for_repeated(table: FileTable, identities: Digests, lines: np.ndarray, errors: LineErrors) -> None:
+    """Find files that are in several lines, also by other paths.
+
+    Args:
+        identities: see `_look_for_files`.
+    """
+    rows = np.flatnonzero(identities.any(axis=1))
+    groups = group_by_digest(identities[rows])
+    is_first = is_first_occurrence(groups)
+    first_rows = np.zeros(len(rows), np.int64)
+    first_rows[groups[is_first]] = rows[is_first]
+    for row, first in zip(rows[~is_first].tolist(), first_rows[groups[~is_first]].tolist(), strict=True):
+        path, before = table.path(row), table.path(first)
+        errors.add(int(lines[row]), f"{path!r} is in line {lines[first]} already{'' if path == before else f', as {before!r}'}")
 
 
 def _check_training_images(path: Path, labels: Sequence[str], files: FileTable | None) -> None:

@@ -26,8 +26,10 @@ def make_plan(
     names: list[str],
     directories: dict[Split, Path],
     tables: RootOnly[dict[Split, FileTable]],
-    cache_path: Path | None,
+    cache_path: Path,
     world: World,
+    *,
+    is_saved: bool = True,
 ) -> tuple[RootOnly[Plan], DigestPass]:
     """Plan the build. All ranks must call it, because they share the reading if identical files matter.
 
@@ -37,13 +39,14 @@ def make_plan(
         names: class names.
         directories: the directory of each table.
         tables: the images of each split, see `Survey`.
-        cache_path: where digests of images are kept for the next attempt; None: nowhere.
+        cache_path: where digests of images are kept for the next attempt.
+        is_saved: whether those that are computed now are.
 
     Raises:
         DataError: there are too few images to hold out so many, or bounding boxes are wrong.
     """
     if config.holds_out or config.duplicates == "skip":
-        read = digest_tables(directories, tables, cache_path, world)
+        read = digest_tables(directories, tables, cache_path, world, is_saved=is_saved)
     else:
         read = no_digests(world)
     plan = world.run_on_root(lambda: _assemble_plan(config, names, directories, tables.get(), read.digests.get()))
@@ -89,7 +92,8 @@ def _assign_splits(
     splits = {s: SplitPlan(s, directories[s], files, np.arange(len(files))) for s, files in tables.items()}
     if config.holds_out:
         train = splits["train"]
-        held_out = hold_out(config, train.files, digests["train"], groups["train"], classes)
+        given = [digests[split] for split in splits if split != "train"]
+        held_out = hold_out(config, train.files, digests["train"], groups["train"], classes, given)
         is_left = ~np.any(list(held_out.values()), axis=0)
         splits["train"] = replace(train, stored=np.flatnonzero(is_left))
         splits |= {split: replace(train, stored=np.flatnonzero(is_chosen)) for split, is_chosen in held_out.items()}

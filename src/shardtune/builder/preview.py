@@ -11,6 +11,7 @@ from rich.filesize import decimal
 
 from shardtune.builder import receipts
 from shardtune.builder.config import BuildConfig
+from shardtune.builder.digests import DIGESTS_NAME
 from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import Plan
 from shardtune.builder.plan import make_plan
@@ -24,14 +25,17 @@ MAX_CLASSES_LISTED = 20
 
 
 def preview(config: BuildConfig, world: World) -> None:
-    """Print what `build` would make of the images. They are read only where splits depend on their content.
+    """Print what `build` would make of the images.
+
+    They are read only where splits depend on their content, and an earlier build has not kept its digests.
 
     Raises:
         DataError, WorldError: as `build` before it writes.
     """
     world.guard.set_timeout(config.hang_timeout)
     found = survey(config, world)
-    plan, _ = make_plan(config, found.names, found.directories, found.tables, None, world)
+    cache = config.output_directory / WORK_NAME / DIGESTS_NAME
+    plan, _ = make_plan(config, found.names, found.directories, found.tables, cache, world, is_saved=False)
     lines = world.run_on_root(lambda: list(_describe(config, plan.get(), world.size)))
     for line in lines.get() if world.is_root else ():
         print_on_root(world, line)

@@ -1,19 +1,18 @@
 """Find the damaged shards of a finished data set, and write these alone again, to the digests in its manifest."""
 
-import shutil
 from pathlib import Path
 from typing import Literal
 
 from shardtune.builder.partition import Plan, ShardPlan, to_digests
 from shardtune.builder.receipts import ShardReceipt, first_changed_image, load_receipt, match_receipt, save_receipt
-from shardtune.builder.shard import write_shard
+from shardtune.builder.shard import OtherShardError, write_shard
 from shardtune.builder.sources import SourceReader
 from shardtune.builder.tracker import BuildTracker
-from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest, Shard
+from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, Shard
 from shardtune.errors import DataError
 from shardtune.images.pixels import ImageOptions
 from shardtune.runtime.balance import balance
-from shardtune.runtime.files import atomic_write, sha256_file
+from shardtune.runtime.files import sha256_file
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import RootOnly, World
 
@@ -72,15 +71,14 @@ def repair_shards(
     ):
         for shard in own:
             world.guard.heartbeat(f"at the start of {shard.name}")
-            # Beside the data set at first: whoever reads it meanwhile never finds another shard in its place.
-            receipt = write_shard(shard, directory / WORK_NAME, manifest.labels, words, options, sources, tracker)
-            if receipt.sha256 == digests[shard.name]:
-                with atomic_write(directory / shard.name) as file, (directory / WORK_NAME / shard.name).open("rb") as source:
-                    shutil.copyfileobj(source, file)
+            try:
+                receipt = write_shard(
+                    shard, directory, manifest.labels, words, options, sources, tracker, sha256=digests[shard.name]
+                )
                 save_receipt(directory, receipt)
-            else:
+            except OtherShardError as error:
+                receipt = error.receipt
                 problems.append(f"{shard.name} ({_describe_difference(directory, shard, receipt)})")
-            (directory / WORK_NAME / shard.name).unlink()
             tracker.shard_finished(receipt, reused=False)
         tracker.wait_for_shards(len(damaged))
     all_problems = sorted(problem for of_rank in world.allgather(problems) for problem in of_rank)

@@ -29,6 +29,7 @@ def write_shard(
     options: ImageOptions,
     sources: SourceReader,
     tracker: BuildTracker,
+    sha256: str | None = None,
 ) -> ShardReceipt:
     """Write the file of one shard into `directory`. Images that cannot be stored are left out and reported to `tracker`.
 
@@ -36,8 +37,10 @@ def write_shard(
         names: class names.
         words: what people call each class; empty if that is not known.
         sources: its next files are those of this shard.
+        sha256: the digest that the file must have; None: any.
 
     Raises:
+        OtherShardError: the file would have another digest; it is as before then.
         DataError: the file, read again, is not what was written.
     """
     receipt = ShardReceipt(shard.split, shard.name)
@@ -72,11 +75,21 @@ def write_shard(
                 crcs += record[-FOOTER_BYTES:]
                 stored.append(shard.sources.name(index))
             digests += digest(data) if data else placeholder_digest(source_path)
-    receipt.sha256, receipt.digests, receipt.crcs = shard_digest.hexdigest(), bytes(digests), bytes(crcs)
-    receipt.stored = hash_names(stored)
+        receipt.sha256, receipt.digests, receipt.crcs = shard_digest.hexdigest(), bytes(digests), bytes(crcs)
+        receipt.stored = hash_names(stored)
+        if sha256 not in (None, receipt.sha256):
+            raise OtherShardError(receipt)
     if xxh3_file(directory / shard.name) != fast_digest.hexdigest():
         raise shard_overwritten_error(directory / shard.name)
     return receipt
+
+
+class OtherShardError(Exception):
+    """A shard has another digest than it must have; with the receipt that it would get."""
+
+    def __init__(self, receipt: ShardReceipt) -> None:
+        super().__init__(receipt.name)
+        self.receipt = receipt
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,11 @@ def _label_and_name(example: bytes) -> tuple[int, str]:
     return labels[0], names[0].decode(errors="replace")
 
 
+def read_record_index(path: Path) -> RecordIndex:
+    """Start and CRC of each record of a shard; raises as `_records`."""
+    return np.array([(start, stored_crc(record)) for start, record in _records(path)], RECORD_DTYPE)
+
+
 def _records(path: Path) -> Iterator[tuple[int, bytes]]:
     """Start and bytes of each record of a shard.
 

@@ -26,7 +26,7 @@ def check_metadata_files(directory: Path, manifest: Manifest) -> list[str]:
         labels = (directory / LABELS_NAME).read_bytes()
     except OSError:
         labels = b""
-    if labels != "".join(f"{name}\n" for name in manifest.labels).encode():
+    if labels != manifest.labels_file:
         findings.append(f"{LABELS_NAME}: is missing or does not list the classes of the manifest")
     if _has_changed(directory / RECORDS_NAME, manifest.records_sha256):
         findings.append(

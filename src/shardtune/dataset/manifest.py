@@ -75,6 +75,11 @@ class Manifest:
         return [" ".join(title) for title in zip(self.labels, self.words, strict=True)] if self.words else self.labels
 
     @property
+    def labels_file(self) -> bytes:
+        """What labels.txt holds."""
+        return "".join(f"{name}\n" for name in self.labels).encode()
+
+    @property
     def shards(self) -> list[Shard]:
         """The shards of all splits, in order."""
         return [shard for split in SPLITS for shard in self.splits.get(split, ())]

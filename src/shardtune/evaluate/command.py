@@ -19,6 +19,7 @@ from shardtune.evaluate.evaluation import Evaluation
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.evaluate.names import NamingReader
 from shardtune.evaluate.network import build_inception, open_network
+from shardtune.evaluate.result import result_folder
 from shardtune.input.pipeline import InputOptions
 from shardtune.runtime import devices
 from shardtune.runtime.progress import print_on_root
@@ -46,7 +47,7 @@ def evaluate(config: EvalConfig, world: World, build_model: Callable[[int, int],
         config=config,
         world=world,
         data_dir=data_dir,
-        eval_dir=config.eval_dir or checkpoint.eval_dir,
+        eval_dir=result_folder(config.eval_dir or checkpoint.eval_dir, config.subset),
         manifest=manifest,
         reader=NamingReader(data_dir, manifest, config.subset, records, config.on_corrupt),
         evaluator=Evaluator(network),

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from shardtune.dataset.manifest import Split
 from shardtune.errors import DataError
 from shardtune.evaluate import statistics
 from shardtune.evaluate.predictions import PREDICTIONS_NAME, Predictions, read_predictions
@@ -60,6 +61,11 @@ def write_result(directory: Path, result: Result) -> None:
         file.write(f'{text},\n  "{MATRIX}": {matrix}\n}}\n'.encode())
 
 
+def result_folder(eval_dir: Path, subset: Split) -> Path:
+    """Where the results of a split are: those of validation in the --eval_dir, of others in a folder of their name in it."""
+    return eval_dir if subset == "validation" else eval_dir / subset
+
+
 def result_folders(run: Path) -> list[Path]:
     """Where evaluations of a run leave their results by themselves, and by the scripts: first the one of the newest."""
 
@@ -67,7 +73,8 @@ def result_folders(run: Path) -> list[Path]:
         path = folder / RESULT_NAME
         return path.stat().st_mtime if exists(path) else 0.0
 
-    return sorted((run / "eval", run), key=written, reverse=True)
+    splits: tuple[Split, ...] = ("validation", "test", "train")
+    return sorted((result_folder(path, split) for split in splits for path in (run / "eval", run)), key=written, reverse=True)
 
 
 def read_result(directory: Path) -> tuple[Result, Predictions]:

@@ -80,7 +80,7 @@ def _result(trained: ModelFacts, checks: Sequence[Comparison]) -> tuple[float, s
         source = f"The check of this export counted on the first images of the {trained.check_split} split."
     low, high = wilson_interval(hits, examples)
     interval = f"95 % interval {low:.4f} to {high:.4f} (Wilson)"
-    if trained.is_best:
+    if trained.is_best and not (trained.evaluation and trained.evaluation["subset"] == "test"):
         source += " The checkpoint was chosen by its precision on the validation split, so a figure on that split flatters."
     return hits / examples, f"precision@1 = **{hits / examples:.4f}** on {examples} images, {interval}. {source}"
 

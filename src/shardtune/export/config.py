@@ -34,7 +34,8 @@ class ExportConfig:
     data_dir: Path | None = None
     """Data directory of the run, whose images check the export (default: the one that it was trained on)."""
     eval_dir: Path | None = None
-    """Directory of the eval.json whose result the model card shows (default: the train_dir, or eval in it)."""
+    """The --eval_dir of the evaluation that the model card shows, of the test split if there is one, else of validation
+    (default: the train_dir, or eval in it)."""
     hang_timeout: float = 1800.0
     """Seconds without progress after which the command ends; converting to one format can take minutes."""
 

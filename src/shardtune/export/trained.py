@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import CheckpointError, DataError
 from shardtune.evaluate.checkpoint_source import find_checkpoint, no_checkpoint_error
 from shardtune.evaluate.choice import is_best
-from shardtune.evaluate.result import read_result, result_folders
+from shardtune.evaluate.result import read_result, result_folder, result_folders
 from shardtune.export.config import ExportConfig
 from shardtune.export.facts import ModelFacts
 from shardtune.input.reader import RecordReader
@@ -68,6 +68,7 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
         "config_sha256": sha256_file(run / checkpoint_file.RUN_CONFIG_NAME),
         "data_sha256": manifest.sha256,
     }
+    folders = [result_folder(config.eval_dir, split) for split in SPLITS] if config.eval_dir else result_folders(run)
     measured = {"averaged": found.averaged, "image_size": found.image_size}
     return TrainedModel(
         run=run,
@@ -82,23 +83,26 @@ def load(config: ExportConfig, world: World) -> TrainedModel:
         data_dir=data_dir,
         manifest=manifest,
         readers=readers,
-        evaluation=read_evaluation([config.eval_dir] if config.eval_dir else result_folders(run), measured, digests),
+        evaluation=read_evaluation(folders, measured, digests),
         digests=digests,
     )
 
 
 def read_evaluation(folders: list[Path], measured: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any] | None:
-    """What `shardtune eval` measured of just these weights on the validation split, in the first folder that has it.
+    """What `shardtune eval` measured of just these weights: on the test split if it did, else on the validation split.
+
+    Of several such results, that in the first folder counts.
 
     Args:
         measured: values that eval.json must have.
         digests: values that its provenance must have.
     """
     # Not that of config.json: flags may change after an evaluation, and these weights stay.
-    wanted = {**measured, "subset": "validation", **{name: digests[name] for name in ("checkpoint_sha256", "data_sha256")}}
+    wanted = {**measured, **{name: digests[name] for name in ("checkpoint_sha256", "data_sha256")}}
+    found: dict[str, dict[str, Any]] = {}
     for folder in folders:
         with suppress(DataError):
             result, _ = read_result(folder)
             if wanted.items() <= {**result, **result["provenance"]}.items():
-                return result
-    return None
+                found.setdefault(result["subset"], result)
+    return found.get("test") or found.get("validation")

@@ -18,7 +18,8 @@ class ReportConfig:
     """File for the page. Beside it, as ….labels.csv: labels that are probably wrong. Default: report.html in the first
     train_dir, and README.md, the model card, in each that was evaluated."""
     eval_dir: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Directory with eval.json and predictions.csv; one for each train_dir (default: eval in the train_dir, or that itself)."""
+    """Directory with eval.json and predictions.csv; one for each train_dir (default: that of the newest evaluation of any
+    split, in the train_dir or in eval in it)."""
     data_dir: Path | None = None
     """Data directory with the photographs (default: that of each run)."""
     augmented: bool = False
