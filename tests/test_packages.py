@@ -104,7 +104,8 @@ def test_without_extras_data_sets_are_built_and_checked(programs: Path, tmp_path
     assert "usage: shardtune COMMAND" in succeed(programs / "shardtune", "--help")
     succeed(programs / "shardtune", "build", "--train_directory", photos, "--output_directory", data)
     succeed(programs / "shardtune", "verify", data)
-    assert "9" in succeed(programs / "shardtune", "inspect", data)
+    succeed(programs / "shardtune", "inspect", data, "--output", tmp_path / "contact.png")
+    assert (tmp_path / "contact.png").is_file()
     done = run(programs / "shardtune", "train", "--data_dir", data, "--train_dir", tmp_path / "run")
     assert done.returncode == 1
     assert re.fullmatch(
