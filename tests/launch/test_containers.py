@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 CONTAINERS = ROOT / "launch" / "containers"
 CALLED = re.compile(r"bash /opt/shardtune/(launch/containers/\w+\.sh)")
 MIRROR = "http://deb.debian.org/debian"
+# Mounted for the command alone: where a test is killed, nothing of this machine is left in a folder that is removed later.
+ENTER = 'mount --rbind /proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
 USER = (
     "setpriv",
     "--reuid=1000",
@@ -69,7 +70,7 @@ def test_what_git_ignores_stays_out_of_the_image() -> None:
 
 
 @pytest.fixture
-def debian(tmp_path: Path) -> Iterator[Path]:
+def debian(tmp_path: Path) -> Path:
     """A bare Debian 12 with the repository in /opt/shardtune, as the images have it, or a skipped test."""
     if os.geteuid() or shutil.which("debootstrap") is None:
         pytest.skip("needs root and debootstrap (Debian: debootstrap)")
@@ -79,20 +80,18 @@ def debian(tmp_path: Path) -> Iterator[Path]:
     certificates = os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")  # of a proxy, where there is one
     for source, target in (("/etc/resolv.conf", "etc/resolv.conf"), (certificates, "etc/certificates.crt")):
         shutil.copy(source, root / target)
-    for name in ("proc", "dev"):
-        subprocess.run(["mount", "--rbind", f"/{name}", root / name], check=True)
-        subprocess.run(["mount", "--make-rslave", root / name], check=True)
-    try:
-        yield root
-    finally:
-        for name in ("proc", "dev"):
-            subprocess.run(["umount", "--recursive", root / name], check=True)  # before anything of the root is removed
+    return root
 
 
 def inside(root: Path, *words: str) -> str:
     """What a command prints in the other root; the test fails if it fails."""
     done = subprocess.run(
-        ["chroot", root, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=2400, check=False
+        ["unshare", "--mount", "sh", "-ec", ENTER, root, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=2400,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:]
     return done.stdout
