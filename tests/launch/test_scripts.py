@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = [*sorted(ROOT.glob("launch/*.sh")), *sorted(ROOT.glob("slurm/*")), ROOT / ".ci" / "run"]
+SCRIPTS = [*sorted(ROOT.glob("launch/**/*.sh")), *sorted(ROOT.glob("slurm/*")), ROOT / ".ci" / "run"]
 TOOLS = "bash cat dirname grep head paste sha256sum tr uname".split()  # noqa: SIM905 - what setup.sh needs to look around
 
 

@@ -43,6 +43,12 @@ def test_a_launcher_without_its_backend_is_an_error_not_n_worlds_of_one(
         World.from_environment(backend, {"OMPI_COMM_WORLD_SIZE": "8"})
 
 
+@pytest.mark.parametrize(("backend", "package"), [("mpi", "mpi4py"), ("horovod", "horovod")])
+def test_a_launcher_of_one_process_needs_no_backend(backend: Backend, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert World.from_environment(backend, {"OMPI_COMM_WORLD_SIZE": "1"}) == World()
+
+
 @pytest.mark.parametrize("backend", ["mpi", "horovod"])
 def test_a_launcher_and_a_backend_that_disagree_are_an_error(backend: Backend) -> None:
     # In a process of its own: initialising MPI can abort, and cannot be undone.

@@ -56,6 +56,23 @@ def test_the_launcher(command: str, options: dict[str, Any], gpus: int, expected
     assert ("OMPI_ALLOW_RUN_AS_ROOT" in launch.environment) == (expected.split()[0] not in ("srun", SHARDTUNE))
 
 
+@pytest.mark.parametrize(
+    ("workers", "hosts", "expected"),
+    [
+        (1, "", f"{SHARDTUNE} train"),
+        (2, "", f"horovodrun -np 2 {SHARDTUNE} train"),
+        (1, "b:1", f"horovodrun --gloo -np 1 -H b:1 {SHARDTUNE} train"),
+    ],
+)
+def test_without_horovod_one_worker_has_no_launcher(
+    workers: int, hosts: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = ScheduledMachine(Path(), (), gpus=0, cores=2)
+    monkeypatch.setattr(machine, "find_program", lambda name: SHARDTUNE if name == "shardtune" else name)
+    config = SuperviseConfig(("shardtune", "train"), workers=workers, hosts=hosts)
+    assert " ".join(compose_launch(config, parse_hosts(hosts), machine).words) == expected
+
+
 def test_hosts() -> None:
     assert parse_hosts("") == ()
     assert parse_hosts("a:4,10.0.0.2:16") == (Host("a", 4), Host("10.0.0.2", 16))

@@ -44,7 +44,8 @@ def check_ranks(launcher: Launcher, environ: Mapping[str, str], directory: Path)
         # The parent of srun's tasks may use all cores of the host, also those that the job does not have.
         job_cores = host_cores if launcher.name.startswith("srun") else host_cores | os.sched_getaffinity(os.getppid())
         known = {}
-        if "horovod" in worlds:  # this process has imported it, so no other one needs to
+        # This process has imported it, so no other one needs to; a world of one may do without.
+        if "horovod" in worlds and world.size > 1:
             known["horovod"] = ProbeResult("import horovod.tensorflow", json.dumps(horovod_facts()))
         host_findings = [
             *host.check_host(directory, environ, known),

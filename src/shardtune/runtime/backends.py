@@ -5,7 +5,7 @@ import os
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
-from shardtune.runtime.communicators import Communicator, HorovodCommunicator, MpiCommunicator
+from shardtune.runtime.communicators import Communicator, HorovodCommunicator, MpiCommunicator, SingleProcessCommunicator
 from shardtune.runtime.launcher import Launcher
 
 Backend = Literal["mpi", "horovod"]
@@ -22,18 +22,23 @@ class Connection(NamedTuple):
 
 
 def connect(backend: Backend, launcher: Launcher) -> Connection:
-    """Start a backend and wait for the other ranks.
+    """Start a backend and wait for the other ranks. One process does without a backend that is not installed.
 
     Raises:
         WorldError: the backend uses another MPI than the launcher.
         ImportError, OSError, RuntimeError, ValueError: the backend is missing or cannot start.
     """
-    if backend == "mpi":
-        launcher.check_mpi(mpi_library_version(), "mpi4py")
-        return _connect_mpi()
-    if launcher.mpi_version_pattern is not None:
-        launcher.check_mpi(horovod_build_info()["mpi"], "Horovod")
-    return _connect_horovod()
+    try:
+        if backend == "mpi":
+            launcher.check_mpi(mpi_library_version(), "mpi4py")
+            return _connect_mpi()
+        if launcher.mpi_version_pattern is not None:
+            launcher.check_mpi(horovod_build_info()["mpi"], "Horovod")
+        return _connect_horovod()
+    except ModuleNotFoundError:
+        if launcher.size > 1:
+            raise
+        return Connection(0, 1, 0, 1, SingleProcessCommunicator())
 
 
 def mpi_library_version() -> str:

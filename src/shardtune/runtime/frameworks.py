@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import nullcontext
 
+from shardtune.errors import WorldError
 from shardtune.runtime.streams import stderr_without
 
 # From TensorFlow 2.19 on, messages of the import ignore TF_CPP_MIN_LOG_LEVEL: github.com/tensorflow/tensorflow/issues/100442.
@@ -22,6 +23,11 @@ try:
     with stderr_without(_hidden) if _letters else nullcontext():
         import keras
         import tensorflow as tf
+except ModuleNotFoundError as error:
+    raise WorldError(
+        f"This command needs TensorFlow and Keras ({error}).",
+        "Run launch/setup.sh of shardtune's repository, or pip install 'shardtune[train]' (for GPUs 'shardtune[train-gpu]').",
+    ) from error
 finally:
     for name in _absent:
         del sys.modules[name]

@@ -84,7 +84,7 @@ class World:
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise WorldError(
                 f"{launcher.name} started {launcher.size} process(es), but {backend} cannot be used here ({error}).",
-                "Run launch/setup.sh, or start the command without a launcher.",
+                "Run launch/setup.sh of shardtune's repository, which installs it, or start one process without a launcher.",
             ) from error
         if world.size != launcher.size:
             raise WorldError(
