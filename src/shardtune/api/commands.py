@@ -92,7 +92,7 @@ def evaluate(config: EvalConfig) -> dict[str, Any]:
 def export(config: ExportConfig) -> ExportResult:
     """Write a trained model for TensorFlow, Keras, ONNX or LiteRT and check it, as `shardtune export` does.
 
-    It works on cores: a process that has used a GPU cannot export.
+    It works on cores: a process that has used a GPU cannot export, and one that has exported uses no GPU afterwards.
 
     Raises:
         ExportError: what was written does not compute what the checkpoint does; nothing is left of it.

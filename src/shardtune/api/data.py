@@ -99,7 +99,6 @@ class _Options:
     augment: Augmentation
     seed: int
     first_step: int
-    hang_timeout = 600.0  # while the processes find each other
 
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("image_size", 1), ("seed", 0), ("first_step", 0)):

@@ -1,6 +1,7 @@
 """The processes of a job, for one call of a program that they all run. Unlike a command, a call ends no process that can go on,
 prints nothing, and takes signals only where it is asked to."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     left to its user, unless signals are handled.
 
     Args:
-        config: says after how many seconds without progress that is.
+        config: says after how many seconds without progress that is; by itself never.
 
     Raises:
         WorldError: the processes do not find each other.
@@ -37,7 +38,7 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     if handle_signals or detect_launcher(os.environ):
         guard.start()
     try:
-        guard.set_timeout(config.hang_timeout + STARTUP_SECONDS)
+        guard.set_timeout(getattr(config, "hang_timeout", math.inf) + STARTUP_SECONDS)
         world = replace(World.from_environment(backend, os.environ, guard), prints=False)
         if world.size > 1:
             _end_all_ranks_by_uncaught_errors(world)

@@ -70,9 +70,10 @@ def training_batches(
             f"Start at most {global_batch_size} worker(s).",
         )
     begin, end = rank_slice(global_batch_size, world)
+    shard_sizes = reader.shard_sizes  # not the reader, which `_Batches` lets go
 
     def select(step: int) -> tuple[Indices, Indices]:
-        examples, epochs = global_batch(reader.shard_sizes, options.seed, step, global_batch_size)
+        examples, epochs = global_batch(shard_sizes, options.seed, step, global_batch_size)
         return examples[begin:end], example_seeds(options.seed, epochs[begin:end], examples[begin:end])
 
     plan = _BatchPlan(range(first_step, np.iinfo(np.int64).max), micro_batches(end - begin, count), select)
@@ -163,12 +164,15 @@ class _Batches:
     def generate(self) -> Generator[tuple[int, list[MicroBatch], set[int]], None, None]:
         """The number of each batch, its micro-batches, and those of its examples that are corrupt."""
         batches = iter(self._dataset())
-        for number in self._plan.numbers:
-            try:
-                batch = [next(batches) for _ in self._plan.bounds]
-            except tf.errors.OpError as error:
-                raise (self._read_error or self._decode_error(number) or error) from None
-            yield number, batch, self._corrupt.pop(number, set())
+        try:
+            for number in self._plan.numbers:
+                try:
+                    batch = [next(batches) for _ in self._plan.bounds]
+                except tf.errors.OpError as error:
+                    raise (self._read_error or self._decode_error(number) or error) from None
+                yield number, batch, self._corrupt.pop(number, set())
+        finally:
+            del self._reader  # TensorFlow keeps functions for ever that Python gave it: let files and threads go
 
     def _dataset(self) -> Any:
         threads, records_per_read = self._options.num_threads, self._batches_per_read * self._plan.size
