@@ -8,6 +8,7 @@ import pytest
 
 import shardtune
 from shardtune import api
+from tests.api.users import check_types
 from tests.launching import ENVIRONMENT
 
 USER = """
@@ -66,25 +67,6 @@ print([function.__module__ for function in functions], shardtune.TrainConfig is 
 """
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert done.stdout == f"{['shardtune.api.commands'] * 4} True\n"
-
-
-def check_types(tmp_path: Path, code: str) -> list[str]:
-    """What mypy says of a user's program, line by line, with the types that it knows of an installed package."""
-    program = tmp_path / "program.py"
-    program.write_text(code)
-    source = Path(shardtune.__file__).parents[1]
-    flags = ["--strict", "--follow-imports=silent", "--hide-error-context", f"--cache-dir={tmp_path / 'cache'}"]
-    flags += ["--config-file=", "--no-error-summary"]
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", *flags, str(program)],
-        env={**ENVIRONMENT, "MYPYPATH": str(source)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr == ""
-    return [line.partition(": ")[2] for line in done.stdout.splitlines()]
 
 
 def test_types_are_known_to_those_who_use_it(tmp_path: Path) -> None:

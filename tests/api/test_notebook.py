@@ -1,7 +1,6 @@
 """The notebook has left what it says, and its model predicts what the command predicts."""
 
 import csv
-import io
 import json
 from pathlib import Path
 
@@ -33,19 +32,19 @@ def test_it_is_kept_without_what_its_cells_have_said() -> None:
 
 
 @pytest.mark.parametrize("model", ["run", "export"])
-def test_probabilities_are_those_of_the_command(notebook: tuple[Path, str], model: str) -> None:
+def test_probabilities_are_those_of_the_command(notebook: tuple[Path, str], tmp_path: Path, model: str) -> None:
     work = notebook[0] / "work"
     files = sorted((work / "images").rglob("*.jpg"))[::9]
-    files.append(work / "images" / "nothing.jpg")
-    lines = command("predict", "--model", work / model, "--format", "csv", "--top_k", 2, *files).splitlines()
-    rows = list(csv.DictReader(io.StringIO("\n".join(line for line in lines if "images/s" not in line))))
+    command("predict", "--model", work / model, "--output", tmp_path / "p.csv", "--top_k", 2, *files)
+    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
     predictor = shardtune.Predictor(work / model, top_k=2)
-    for predictions in (predictor.predict(files), predictor.predict(map(str, files))):
-        assert [repr(each.probabilities) for each in predictions[:-1]] == [
-            f"({row['probability_1']}, {row['probability_2']})" for row in rows[:-1]
+    for paths in (files, map(str, files)):
+        *predictions, missing = predictor.predict([*paths, tmp_path / "nothing.jpg"])
+        assert [each.classes for each in predictions] == [(row["class_1"], row["class_2"]) for row in rows]
+        assert [[repr(value) for value in each.probabilities] for each in predictions] == [
+            [row["probability_1"], row["probability_2"]] for row in rows
         ]
-        assert [each.classes for each in predictions[:-1]] == [(row["class_1"], row["class_2"]) for row in rows[:-1]]
-        assert predictions[-1] == shardtune.Prediction((), (), (), rows[-1]["error"])
+        assert missing == shardtune.Prediction((), (), (), "unreadable: no such file")
 
 
 def test_images_come_in_many_forms(notebook: tuple[Path, str], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from shardtune.runtime.devices import cores_per_rank
 from shardtune.runtime.world import World
 
 if TYPE_CHECKING:
-    import tensorflow as tf
+    from shardtune.runtime.frameworks import tf
 
 Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
