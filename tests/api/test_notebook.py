@@ -36,7 +36,7 @@ def test_probabilities_are_those_of_the_command(notebook: tuple[Path, str], tmp_
     work = notebook[0] / "work"
     files = sorted((work / "images").rglob("*.jpg"))[::9]
     command("predict", "--model", work / model, "--output", tmp_path / "p.csv", "--top_k", 2, *files)
-    rows = list(csv.DictReader((tmp_path / "p.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
     predictor = shardtune.Predictor(work / model, top_k=2)
     for paths in (files, map(str, files)):
         *predictions, missing = predictor.predict([*paths, tmp_path / "nothing.jpg"])
