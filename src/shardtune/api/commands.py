@@ -54,7 +54,8 @@ def train(
         on_epoch: called with the number of passes over the training split, when one has ended.
         on_validation: called with each validation of the averaged weights.
         handle_signals: SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 stop the run after a step, with a checkpoint; a second one of a
-            kind ends the process with status 75. For the main thread. Without it, signals do what they did before.
+            kind ends the process with status 75. Before the first step SIGTERM and SIGINT raise KeyboardInterrupt. For the main
+            thread. Without it, signals do what they did before.
 
     Raises:
         StoppedError: signals or `time_limit` stopped the run. The same call resumes it.

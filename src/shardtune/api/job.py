@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cache
-from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any
 
 from shardtune.errors import UsageError
 from shardtune.runtime.backends import Backend
@@ -55,8 +54,9 @@ def _check_paths(config: Any) -> None:
     """Refuse text for a path: a type checker does, too, and what comes of it would be hard to understand."""
     for field in fields(config):
         value = getattr(config, field.name)
-        if isinstance(value, str) and Path in (field.type, *get_args(field.type)):
-            raise UsageError(f"{field.name} is the text {value!r}.", f"Give a pathlib.Path: Path({value!r}).")
+        texts = [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, str)]
+        if texts and "Path" in str(field.type):
+            raise UsageError(f"{field.name} is the text {texts[0]!r}.", f"Give a pathlib.Path: Path({texts[0]!r}).")
 
 
 @cache
