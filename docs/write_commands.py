@@ -58,7 +58,7 @@ What became of the flags of the scripts of `research/inception`. Their commands,
 
 def pages() -> dict[str, str]:
     """The text of each page by its name."""
-    rows = [f"| [`{name}`]({name}.md) | {_inline(_first_sentence(config.__doc__))} |" for name, config in COMMANDS.items()]
+    rows = [f"| [`{name}`]({name}.md) | {inline(_first_sentence(config.__doc__))} |" for name, config in COMMANDS.items()]
     return {
         "index.md": INDEX.format(rows="\n".join(rows)),
         **{f"{command}.md": _page(command, config) for command, config in COMMANDS.items()},
@@ -91,9 +91,9 @@ def _page(command: str, config: type[Any]) -> str:
             words.append(f"-- {name}" if command == "supervise" else name)
         elif is_required:
             words.append(f"{name} {'|'.join(_values(hint))}")
-        flags.append(f"### `{name}`\n\n{_describe(hint, field.default)}\n\n{_inline(texts[field.name])}")
-    page = PAGE.format(command=command, about=_inline(config.__doc__), usage=" ".join(words), flags="\n\n".join(flags))
-    old = [f"| `--{name}` | {_inline(str(treatment))} |" for name, treatment in FLAGS_2016.get(command, {}).items()]
+        flags.append(f"### `{name}`\n\n{_describe(hint, field.default)}\n\n{inline(texts[field.name])}")
+    page = PAGE.format(command=command, about=inline(config.__doc__), usage=" ".join(words), flags="\n\n".join(flags))
+    old = [f"| `--{name}` | {inline(str(treatment))} |" for name, treatment in FLAGS_2016.get(command, {}).items()]
     return page + (OLD.format(rows="\n".join(old)) if old else "")
 
 
@@ -128,7 +128,7 @@ def _shown(default: object) -> str:
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-def _inline(text: str | None) -> str:
+def inline(text: str | None) -> str:
     """Plain text as Markdown: flags and what stands in backticks are code, and nothing else is a mark."""
     parts = re.split(r"(`[^`]*`|--[a-z]\w*(?:=\w+)?)", " ".join((text or "").split()))
     codes = (f"`{part.strip('`')}`" for part in parts[1::2])

@@ -17,7 +17,7 @@ SOURCE = Path(shardtune.__file__).parent
 # of an export, and what is fetched is built.
 FLOORS = (
     ("__main__",),
-    ("cli",),
+    ("api", "cli"),
     ("builder", "doctor", "evaluate", "export", "fetch", "inspect", "predict", "report", "supervise", "train"),
     ("input", "model"),
     ("dataset", "download", "images"),

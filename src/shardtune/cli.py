@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any, NoReturn
 
 from shardtune.builder.config import BuildConfig
 from shardtune.doctor.config import DoctorConfig
-from shardtune.errors import ReportedElsewhereError, RootFailedError, ShardtuneError, StoppedError, UsageError, exit_status_of
+from shardtune.errors import ReportedElsewhereError, ShardtuneError, StoppedError, UsageError
 from shardtune.evaluate.config import EvalConfig
 from shardtune.export.config import ExportConfig
 from shardtune.fetch.config import FetchConfig
@@ -25,6 +24,7 @@ from shardtune.predict.config import PredictConfig
 from shardtune.report.config import ReportConfig
 from shardtune.runtime.backends import Backend, enable_timeline
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
+from shardtune.runtime.leaving import end_all_ranks
 from shardtune.runtime.progress import escape_control_chars
 from shardtune.runtime.streams import protect_streams
 from shardtune.runtime.versions import package_versions
@@ -56,7 +56,6 @@ COMMANDS: dict[str, Any] = {
 }
 RESUMING = (BuildConfig, FetchConfig, TrainConfig)
 POSITIONAL = ("fetch", "verify", "inspect", "supervise")  # commands whose required arguments are given without a flag
-ROOT_REPORT_SECONDS = 10  # until rank 0 has printed why it fails and has ended the job, on a busy machine
 Run = Callable[[Any, World], Any]
 
 
@@ -216,9 +215,7 @@ def _exit_with_error(error: Exception, world: World, debug: bool) -> NoReturn:
     elif not isinstance(error, ReportedElsewhereError):
         rank = "" if world.is_root else f"{world.name}: "
         _print_error(rank + _format_error(error))
-    if not world.is_root:  # a launcher kills all ranks when the first one exits: give rank 0 time to print
-        time.sleep(ROOT_REPORT_SECONDS if isinstance(error, RootFailedError) else 1)
-    world.abort(exit_status_of(error))
+    end_all_ranks(world, error)
 
 
 def _print_error(text: str) -> None:

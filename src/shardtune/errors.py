@@ -89,6 +89,6 @@ class StoppedError(ShardtuneError):
     exit_status = 75  # EX_TEMPFAIL of sysexits.h: run the command again
 
 
-def exit_status_of(error: Exception) -> int:
+def exit_status_of(error: BaseException) -> int:
     """The exit status of a process that ends because of `error`."""
     return error.exit_status if isinstance(error, ShardtuneError) else 1

@@ -56,7 +56,7 @@ def test_what_is_typed_can_be_typed(page: Path, checkout: Path) -> None:
 
 @EVERY_PAGE
 def test_every_block_says_whether_it_is_typed_or_printed(page: Path) -> None:
-    assert {language for language, _ in blocks(page)} <= {"sh", "text"}
+    assert {language for language, _ in blocks(page)} <= {"sh", "text", "python"}
 
 
 @EVERY_PAGE

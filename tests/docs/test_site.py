@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import shardtune
 from docs import write_licenses
 from docs.write_commands import FOLDER, help_texts, pages
+from docs.write_reference import PAGE, page
 from shardtune.cli import COMMANDS, POSITIONAL
 from shardtune.flags.parser import parse_flags
 from tests.docs.markdown import PAGES, ROOT
@@ -51,6 +53,12 @@ def test_every_page_has_a_place_in_the_navigation() -> None:
 def test_the_pages_of_the_commands_are_those_of_the_code() -> None:
     written = {path.name: path.read_text() for path in FOLDER.iterdir()}
     assert written == pages(), "Run python -m docs.write_commands."
+
+
+def test_the_python_reference_is_that_of_the_code() -> None:
+    assert PAGE.read_text() == page(), "Run python -m docs.write_reference."
+    listed = re.findall(r"^(?:### |- )`(\w+)`", PAGE.read_text(), re.MULTILINE)
+    assert set(shardtune.__all__) <= set(listed)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -11,8 +11,8 @@ from shardtune.errors import CheckpointError, DataError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.model import checkpoint_file
 from shardtune.model.inception import LOGITS_BIASES
-from shardtune.predict.command import _find_trained
 from shardtune.predict.config import PredictConfig
+from shardtune.predict.trained import find_trained
 from shardtune.runtime.world import World
 from tests.model.checkpoints import V2, save
 
@@ -37,11 +37,11 @@ def run_of(directory: Path, data_dir: Path, *steps: int, data_sha256: str = "") 
 def test_the_network_is_that_of_the_run(small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = run_of(tmp_path / "run", small_data, 3, 7)
     for each in (config, replace(config, checkpoint_dir=tmp_path / "run" / "checkpoints")):
-        trained = _find_trained(each, World())
+        trained = find_trained(each, World())
         assert trained.checkpoint.path == checkpoint_file.checkpoint_path(tmp_path / "run", 7)
         assert (trained.checkpoint.image_size, trained.class_names) == (75, ["background", *LABELS])
         assert trained.image_options == ImageOptions()
-    assert _find_trained(replace(config, checkpoint="3"), World()).checkpoint.path.name == "step-00000003.safetensors"
+    assert find_trained(replace(config, checkpoint="3"), World()).checkpoint.path.name == "step-00000003.safetensors"
     said, chosen = capsys.readouterr()
     assert said == ""
     assert chosen.splitlines()[-1] == "Taking the checkpoint of step 3; the last is of step 7."
@@ -54,8 +54,8 @@ def test_classes_have_the_words_of_the_data_set_and_images_are_stored_as_there(s
     replace(manifest, words=["the sky", "grass", "blood"], provenance=provenance).save(tmp_path / "data")
     config = run_of(tmp_path / "run", tmp_path / "data", 1)
     (tmp_path / "data").rename(tmp_path / "moved")
-    assert _find_trained(config, World()).image_options == ImageOptions()
-    trained = _find_trained(replace(config, data_dir=tmp_path / "moved"), World())
+    assert find_trained(config, World()).image_options == ImageOptions()
+    trained = find_trained(replace(config, data_dir=tmp_path / "moved"), World())
     assert trained.class_names == ["background", "blue the sky", "green grass", "red blood"]
     assert trained.image_options == ImageOptions("full", "keep", 30, 80)
 
@@ -69,7 +69,7 @@ def test_another_data_set_than_the_run_s_is_not_used_and_that_is_said(
     if is_there:
         options = {**manifest.provenance, "max_side": 30}
         replace(manifest, words=["a", "b", "c"], provenance=options).save(data)
-    trained = _find_trained(run_of(tmp_path / "run", data, 1, data_sha256=manifest.sha256), World())
+    trained = find_trained(run_of(tmp_path / "run", data, 1, data_sha256=manifest.sha256), World())
     assert trained.class_names == ["background", *LABELS]
     assert trained.image_options == ImageOptions()
     assert f"{data} is not the data set of the run as shardtune build left it: images are prepared" in capsys.readouterr().err
@@ -80,14 +80,14 @@ def test_only_a_regular_file_is_written(small_data: Path, tmp_path: Path) -> Non
     config = run_of(tmp_path / "run", small_data, 1)
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(UsageError, match=rf"^--output {path} is no regular file\. Leave it out: predictions then go to"):
-            _find_trained(replace(config, output=path), World())
+            find_trained(replace(config, output=path), World())
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError, match=rf"^The run in {tmp_path}/run has no checkpoint yet\. Run shardtune train first\.$"
     ):
-        _find_trained(run_of(tmp_path / "run", tmp_path, data_sha256="0"), World())
+        find_trained(run_of(tmp_path / "run", tmp_path, data_sha256="0"), World())
 
 
 def export_of(folder: Path, **changes: object) -> PredictConfig:
@@ -102,10 +102,10 @@ def export_of(folder: Path, **changes: object) -> PredictConfig:
 
 
 def test_an_export_says_itself_what_its_classes_and_images_are(tmp_path: Path) -> None:
-    trained = _find_trained(export_of(tmp_path / "a"), World())
+    trained = find_trained(export_of(tmp_path / "a"), World())
     assert (trained.class_names, trained.num_outputs) == (["background", "sky", "grass"], 2)
     assert trained.image_options == ImageOptions(max_side=90)
-    trained = _find_trained(export_of(tmp_path / "b", classes=["background", "sky", "grass"]), World())
+    trained = find_trained(export_of(tmp_path / "b", classes=["background", "sky", "grass"]), World())
     assert (trained.class_names, trained.num_outputs) == (["background", "sky", "grass"], 3)
 
 
@@ -113,10 +113,10 @@ def test_a_checkpoint_of_tensorflow_has_the_classes_of_a_data_set_that_is_named(
     prefix = save(tmp_path / "model.ckpt-5", {LOGITS_BIASES: np.zeros(4, np.float32)}, V2)
     config = PredictConfig(tmp_path, ("a.jpg",))
     with pytest.raises(DataError, match=r"do not name their classes\. Name their data set with --data_dir\.$"):
-        _find_trained(config, World())
-    trained = _find_trained(replace(config, data_dir=small_data), World())
+        find_trained(config, World())
+    trained = find_trained(replace(config, data_dir=small_data), World())
     assert (trained.checkpoint.path, trained.checkpoint.step) == (prefix, 5)
     assert (trained.class_names, trained.num_outputs) == (["background", *LABELS], 4)
     save(tmp_path / "model.ckpt-6", {LOGITS_BIASES: np.zeros(6, np.float32)}, V2)
     with pytest.raises(CheckpointError, match=r"model\.ckpt-6 has 6 outputs, but .* needs 4 \(3 classes and the background\)"):
-        _find_trained(replace(config, data_dir=small_data), World())
+        find_trained(replace(config, data_dir=small_data), World())

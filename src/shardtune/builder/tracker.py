@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from shardtune.builder.receipts import Reject, ShardReceipt
-from shardtune.runtime.progress import ProgressReporter
+from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.world import World
 
 SECONDS_BETWEEN_REPORTS = 1.0
@@ -136,4 +136,4 @@ class BuildTracker:
         """Print at which image the silent ranks were: if one was killed, its launcher has stopped all others."""
         now = time.monotonic()
         for arrived, report in sorted(self._last_reports.values(), key=lambda each: each[0])[:MAX_RANKS_LISTED]:
-            print(f"{report.name} was at {report.path} {now - arrived:.0f} s ago", file=sys.stderr, flush=True)
+            print_on_root(self._world, f"{report.name} was at {report.path} {now - arrived:.0f} s ago", sys.stderr)

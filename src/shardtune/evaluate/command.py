@@ -19,7 +19,7 @@ from shardtune.evaluate.evaluation import Evaluation
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.evaluate.names import NamingReader
 from shardtune.evaluate.network import build_inception, open_network
-from shardtune.evaluate.result import result_folder
+from shardtune.evaluate.result import Result, result_folder
 from shardtune.input.pipeline import InputOptions
 from shardtune.runtime import devices
 from shardtune.runtime.progress import print_on_root
@@ -28,8 +28,8 @@ from shardtune.runtime.world import World
 T = TypeVar("T")
 
 
-def evaluate(config: EvalConfig, world: World, build_model: Callable[[int, int], Any] = build_inception) -> None:
-    """Evaluate one checkpoint, or every new one, for ever.
+def evaluate(config: EvalConfig, world: World, build_model: Callable[[int, int], Any] = build_inception) -> Result:
+    """Evaluate one checkpoint and return its result, on every rank; or evaluate every new one, for ever.
 
     Args:
         build_model: builds the network for a number of classes and an image size.
@@ -60,9 +60,9 @@ def evaluate(config: EvalConfig, world: World, build_model: Callable[[int, int],
         print_on_root(world, f"Successfully loaded model from {checkpoint.path} at step={checkpoint.step}.")
         for note in checkpoint.notes:
             print_on_root(world, note)
-        evaluation.run(checkpoint)
+        result = evaluation.run(checkpoint)
         if config.run_once:
-            return
+            return result
         find_another = partial(_find_another, config, data_dir, manifest, checkpoint.step)
         checkpoint = world.broadcast_from_root(partial(_wait_for, config, world, find_another, is_announced=False))
 

@@ -5,6 +5,7 @@ it, `Predictions.from_logits` makes probabilities of its logits, and `read_resul
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -59,8 +60,8 @@ class Evaluation:
     options: InputOptions
     provenance: dict[str, Any]
 
-    def run(self, checkpoint: Checkpoint) -> None:
-        """Evaluate the checkpoint, which the network has; print the result and write it to `eval_dir`.
+    def run(self, checkpoint: Checkpoint) -> Result:
+        """Evaluate the checkpoint, which the network has; print the result, write it to `eval_dir`, return it on every rank.
 
         Raises:
             DataError: all examples are corrupt.
@@ -81,7 +82,7 @@ class Evaluation:
             temperature = fit_temperature(logits_file, world)
         corrupt = sorted(set().union(*world.allgather(self.reader.corrupt)))
 
-        def finish() -> None:
+        def finish() -> Result:
             if not predictions:
                 raise DataError(
                     f"All {examples} evaluated record(s) of {self.data_dir} are corrupt.",
@@ -98,16 +99,18 @@ class Evaluation:
                 "images_per_second": round(examples / seconds, 2),
                 "provenance": {**self.provenance, "checkpoint": str(checkpoint.path), **digests.get()},
             }
-            self._write(predictions, result)
+            result = self._write(predictions, result)
             self._print(predictions.counts, result)
             if corrupt:
                 print_on_root(
                     world,
                     f"{examples - len(predictions)} corrupt record(s) were left out: the first is "
                     f"{self.reader.describe_record(corrupt[0])}.",
+                    level=logging.WARNING,
                 )
+            return result
 
-        world.run_on_root(finish)
+        return world.broadcast_from_root(finish)
 
     @property
     def _class_names(self) -> list[str]:
@@ -142,15 +145,17 @@ class Evaluation:
         gather()
         return Predictions.concatenate(gathered)
 
-    def _write(self, predictions: Predictions, result: Result) -> None:
+    def _write(self, predictions: Predictions, result: Result) -> Result:
+        """Write the result, with the digest of the predictions, which are written before; returns it."""
         path = write_predictions(self.eval_dir, predictions, self._class_names)
-        provenance = {**result["provenance"], "predictions_sha256": sha256_file(path)}
+        result = {**result, "provenance": {**result["provenance"], "predictions_sha256": sha256_file(path)}}
         write_events(
             self.eval_dir,
             result["step"],
             {"Precision @ 1": result["precision_at_1"], "Recall @ 5": result["recall_at_5"]},
         )
-        write_result(self.eval_dir, {**result, "provenance": provenance})
+        write_result(self.eval_dir, result)
+        return result
 
     def _print(self, counts: TopKCounts, result: Result) -> None:
         low, high = result["precision_at_1_interval"]

@@ -4,13 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shardtune.errors import DataError
+from shardtune.errors import DataError, UsageError
 from shardtune.evaluate.exported import DESCRIPTION_NAME, VERSION, read_description
 from shardtune.evaluate.result import MATRIX
 from shardtune.export import card, formats, trained
 from shardtune.export.check import Reference, compare
 from shardtune.export.config import ExportConfig
-from shardtune.export.facts import Comparison
+from shardtune.export.facts import Comparison, ExportResult
 from shardtune.export.functions import Functions
 from shardtune.runtime.files import atomic_directory, write_json
 from shardtune.runtime.frameworks import tf
@@ -22,21 +22,22 @@ LABELS_NAME = "labels.txt"
 NOT_COPIED = {MATRIX, "provenance"}  # of eval.json: the one is long, the other has paths of this machine
 
 
-def export(config: ExportConfig, world: World) -> None:
+def export(config: ExportConfig, world: World) -> ExportResult:
     """Export what `config` names; `output_directory` appears when all of it is written and checked. Only rank 0 works.
 
     Raises:
         DataError: `output_directory` holds something, or the data set of the run is not there.
         CheckpointError: there is no checkpoint, or one of other classes.
         ExportError: an export cannot be run, or does not compute what the checkpoint does.
+        UsageError: this process has used a GPU already.
     """
     world.guard.set_timeout(config.hang_timeout)
     if world.size > 1:
         print_on_root(world, f"Exporting needs one process: rank 0 of {world.size} works, the others wait.")
-    world.broadcast_from_root(lambda: _export(config, world))
+    return world.broadcast_from_root(lambda: _export(config, world))
 
 
-def _export(config: ExportConfig, world: World) -> None:
+def _export(config: ExportConfig, world: World) -> ExportResult:
     output = config.output_directory.resolve()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         if not config.overwrite:
@@ -45,7 +46,10 @@ def _export(config: ExportConfig, world: World) -> None:
             raise DataError(f"{output} is no export that could be replaced: {foreign}.", "Choose another --output_directory.")
     if output.is_mount() or output == Path.cwd():
         raise DataError(f"{output} cannot be renamed to.", "Choose an --output_directory within it.")
-    tf.config.set_visible_devices([], "GPU")  # cores compute the same everywhere, and need not be free of other jobs
+    try:
+        tf.config.set_visible_devices([], "GPU")  # cores compute the same everywhere, and need not be free of other jobs
+    except RuntimeError as error:
+        raise UsageError("Exports are made on cores, and this process has used a GPU.", "Export in another process.") from error
     heartbeat = partial(world.guard.heartbeat, "exporting")
     model = trained.load(config, world)
     functions = Functions(model)
@@ -62,6 +66,7 @@ def _export(config: ExportConfig, world: World) -> None:
         write_json(folder / DESCRIPTION_NAME, _describe(model, checks, folder))
         (folder / card.CARD_NAME).write_text(card.render(model, checks), encoding="utf-8")
     print_on_root(world, f"Exported to {output}; README.md there says how to run it.")
+    return ExportResult(output, checks)
 
 
 def _find_foreign(output: Path) -> str:

@@ -98,6 +98,24 @@ class Comparison:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export has left.
+
+    Attributes:
+        directory: with the models, labels.txt, model.json and README.md.
+        checks: how each file differs from the trained model, by its name.
+    """
+
+    directory: Path
+    checks: dict[str, Comparison]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The exported models."""
+        return [self.directory / name for name in self.checks]
+
+
 def printable(name: str) -> str:
     """The name of a file with ? for what is not UTF-8."""
     return name.encode(errors="replace").decode()

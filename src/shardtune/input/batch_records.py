@@ -55,7 +55,10 @@ class BatchRecords:
         self._thread = ThreadPoolExecutor(1, "batch-records")
 
     def close(self) -> None:
+        """End the thread, and let records and open files go: TensorFlow keeps for ever what Python gave it, as `take`."""
         self._thread.shutdown(cancel_futures=True)
+        self._reads.clear()
+        del self._reader
 
     def take(self, first: int) -> tuple[Any, Indices]:
         """The records of `batches_per_read` batches from the `first` in the plan on, and begin the reads after it.

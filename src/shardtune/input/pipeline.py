@@ -70,9 +70,10 @@ def training_batches(
             f"Start at most {global_batch_size} worker(s).",
         )
     begin, end = rank_slice(global_batch_size, world)
+    shard_sizes = reader.shard_sizes  # not the reader, which `BatchRecords` lets go
 
     def select(step: int) -> tuple[Indices, Indices]:
-        examples, epochs = global_batch(reader.shard_sizes, options.seed, step, global_batch_size)
+        examples, epochs = global_batch(shard_sizes, options.seed, step, global_batch_size)
         return examples[begin:end], example_seeds(options.seed, epochs[begin:end], examples[begin:end])
 
     plan = BatchPlan(range(first_step, np.iinfo(np.int64).max), micro_batches(end - begin, count), select)

@@ -20,15 +20,17 @@ PATIENCE_SECONDS = 0.2  # in which more paths come, or those that are there are 
 
 
 class Item(NamedTuple):
-    """A file, or an example of a data directory.
+    """A file, an example of a data directory, or the content of a file.
 
     Attributes:
-        path: of the file or of the data directory.
+        path: of the file or of the data directory; empty where neither is known.
         example: its number in its split; None of a file.
+        content: bytes, where the file is not to be read.
     """
 
     path: str
     example: int | None = None
+    content: bytes | None = None
 
 
 def list_items(paths: Iterable[str], subset: Split, stdin: IO[bytes]) -> Iterator[Item]:

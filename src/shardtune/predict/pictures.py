@@ -54,7 +54,8 @@ class PictureReader:
         file, jpeg = item.path, b""
         try:
             if item.example is None:
-                jpeg = to_stored_image(read_image_bytes(Path(item.path)), self._options).jpeg
+                content = read_image_bytes(Path(item.path)) if item.content is None else item.content
+                jpeg = to_stored_image(content, self._options).jpeg
             else:
                 features = decode_example(self._open(item.path).read(np.array([item.example]))[0])
                 file, jpeg = source_path(features), features["image/encoded"][0]

@@ -19,8 +19,9 @@ from shardtune.runtime.world import World
 REPORT_NAME = "report.html"
 
 
-def report(config: ReportConfig, world: World) -> None:
+def report(config: ReportConfig, world: World) -> Path:
     """Write the page and, where a run was evaluated, the list. A data set that is not there is left out, and the page says so.
+    Returns the path of the page.
 
     Raises:
         CheckpointError: a directory is no run.
@@ -49,6 +50,7 @@ def report(config: ReportConfig, world: World) -> None:
             print_on_root(world, write_card(run, run.evaluation.result, data_set))
     beside = f"; labels that are probably wrong: {labels_path}" if evaluated else ""
     print_on_root(world, f"The report is {output}{beside}.")
+    return output
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

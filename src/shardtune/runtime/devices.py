@@ -5,7 +5,8 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -36,11 +37,13 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
     affinity = os.sched_getaffinity(0)
     # An estimate, because asking the other ranks starts TensorFlow, and the number of its threads is then fixed.
     cores = min(len(affinity), max(1, (os.cpu_count() or 1) // world.local_size))
-    tf.config.threading.set_intra_op_parallelism_threads(cores)
-    tf.config.threading.set_inter_op_parallelism_threads(max(2, cores))
     host, own_error = socket.gethostname(), None
     try:
-        _choose_gpu(world)
+        with suppress(RuntimeError):  # TensorFlow has started: its threads, and what it has of the GPU, are the caller's
+            tf.config.threading.set_intra_op_parallelism_threads(cores)
+            tf.config.threading.set_inter_op_parallelism_threads(max(2, cores))
+        with suppress(RuntimeError):
+            _choose_gpu(world)
     except WorldError as error:
         own_error = error
     ranks = world.allgather((host, affinity, own_gpu_uuid(), own_error))
@@ -181,6 +184,20 @@ def enable_determinism() -> None:
     tf.config.experimental.enable_op_determinism()
     # It replaces sums of pairs by one AddN. Of three or more addends, AddN begins with one whose buffer it can overwrite.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """After the block, TensorFlow rounds factors and rewrites graphs as before. Determinism stays, which it cannot give up."""
+    from shardtune.runtime.frameworks import tf
+
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    options = {"arithmetic_optimization": True, **tf.config.optimizer.get_experimental_options()}
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(tf32)
+        tf.config.optimizer.set_experimental_options(options)
 
 
 def disable_graph_rewriting() -> None:

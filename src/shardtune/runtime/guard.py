@@ -63,8 +63,7 @@ class Guard:
         self._report: ReportLate = lambda sentence, _: _print_error(sentence)
         self._stacks: IO[str] = sys.stderr
         self._relay: Callable[[], object] | None = None
-        self._relay_time = 0.0
-        self._has_failed = False  # an operation over all ranks
+        self._relay_time, self._has_failed = 0.0, False  # has_failed: an operation over all ranks
         self._answers: Mapping[int, Report | None] = {}
         self._is_answered, self._is_stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
@@ -82,7 +81,9 @@ class Guard:
             os.close(self._waker)  # ends the thread's wait
             self._thread.join()
             os.close(self._wakeup_file)
-        faulthandler.cancel_dump_traceback_later()
+            faulthandler.cancel_dump_traceback_later()
+        if self._stacks is not sys.stderr:
+            self._stacks.close()
         if self._directory and self._roll_call and self._roll_call.rank == 0:
             self.remove_reports(self._directory)
 
@@ -160,7 +161,7 @@ class Guard:
         Args:
             report: called on one rank, with a sentence and the numbers of the late ranks.
         """
-        self._stacks = stacks.open("a", encoding="utf-8")  # as long as the process lives
+        self._stacks = stacks.open("a", encoding="utf-8")  # until it stops
         self._report = report
 
     def find_silent_ranks(self) -> SilentRanks:

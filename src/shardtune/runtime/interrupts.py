@@ -9,21 +9,23 @@ import signal
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 REACTION_SECONDS = 2.0  # in which a main thread that is not blocked has handled a signal
 REPEAT_SECONDS = 1.0  # after which a second signal is a second request: launchers and terminals may send the same one twice
 
 
 class Interrupts:
-    """What signals do. Before `catch`, SIGTERM and Ctrl-C end the process; after it, they raise KeyboardInterrupt, or call the
-    listener."""
+    """What signals do. Before `catch`, it is what the process had them do; from then until `restore`, SIGTERM and Ctrl-C raise
+    KeyboardInterrupt, or call the listener."""
 
     def __init__(self) -> None:
-        self._handled: set[int] = set()
+        self._handled: dict[int, Any] = {}  # with the handler that each had before
         self._first_seen: dict[int, float] = {}  # when each signal came first
         self._has_reached_main_thread = False
         self._listener: Callable[[signal.Signals], None] | None = None
         self._wakeup: int | None = None
+        self._former_wakeup = -1
 
     @property
     def wakeup_files(self) -> list[int]:
@@ -35,13 +37,23 @@ class Interrupts:
         self._wakeup, writer = os.pipe()
         for end in (self._wakeup, writer):
             os.set_blocking(end, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._former_wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         self._handle(signal.SIGTERM, signal.SIGINT)
 
     def listen(self, listener: Callable[[signal.Signals], None]) -> None:
-        """From now on SIGTERM, SIGINT and SIGUSR1 only call `listener`. A second signal of a kind still ends the process."""
-        self._listener = listener
-        self._handle(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        """From now on SIGTERM, SIGINT and SIGUSR1 only call `listener`. A second signal of a kind still ends the process. Where
+        signals are not caught, they stay as they are."""
+        if self._wakeup is not None:
+            self._listener = listener
+            self._handle(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+    def restore(self) -> None:
+        """Let signals do what they did before `catch`. For the main thread, when the guard has stopped."""
+        for number, handler in self._handled.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it is unknown to Python
+        if self._wakeup is not None:
+            os.close(signal.set_wakeup_fd(self._former_wakeup))
+            os.close(self._wakeup)
 
     def ignore(self) -> None:
         """Ignore these signals from now on."""
@@ -50,8 +62,8 @@ class Interrupts:
 
     def _handle(self, *numbers: signal.Signals) -> None:
         for number in numbers:
-            self._handled.add(number)
-            signal.signal(number, self._handler)
+            former = signal.signal(number, self._handler)
+            self._handled.setdefault(number, former)
 
     def _handler(self, number: int, frame: FrameType | None) -> None:
         is_first, self._has_reached_main_thread = not self._has_reached_main_thread, True
@@ -69,7 +81,7 @@ class Interrupts:
             numbers = os.read(self._wakeup, 1000)
         except BlockingIOError:
             numbers = b""
-        for number in self._handled.intersection(numbers):
+        for number in self._handled.keys() & set(numbers):
             is_repeated = is_repeated or now - self._first_seen.setdefault(number, now) > REPEAT_SECONDS
         is_blocked = (
             self._listener is None

@@ -1,5 +1,9 @@
-"""Progress of rank 0: a bar on a terminal, or a plain line every 10 seconds under a launcher or into a file."""
+"""What rank 0 says: a command prints it, and a program that calls `shardtune.train()` has it in its log.
 
+Progress is a bar on a terminal, and a plain line every 10 seconds under a launcher, into a file, or in a log.
+"""
+
+import logging
 import sys
 import time
 from types import TracebackType
@@ -11,12 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from shardtune.runtime.world import World
 
 SECONDS_BETWEEN_LINES = 10.0
+LOGGER = logging.getLogger("shardtune")
 
 
-def print_on_root(world: World, text: str, file: TextIO | None = None) -> None:
-    """Print one line, on rank 0 alone, to `file`, or to stdout without it."""
-    if world.is_root:
-        _write(text, file or sys.stdout)
+def print_on_root(world: World, text: str, file: TextIO | None = None, level: int = logging.INFO) -> None:
+    """Print one line, on rank 0 alone, to `file`, or to stdout without it. A world that does not print logs it at `level`."""
+    if not world.is_root:
+        return
+    if not world.prints:
+        LOGGER.log(level, escape_control_chars(text))
+        return
+    # In one call: launchers run Python unbuffered and put a mark in front of the output of every call.
+    file = file or sys.stdout
+    file.write(f"{escape_control_chars(text)}\n")
+    file.flush()
 
 
 def escape_control_chars(text: str) -> str:
@@ -29,17 +41,11 @@ def escape_line(text: str) -> str:
     return escape_control_chars(text).replace("\n", "\\n")
 
 
-def _write(text: str, file: TextIO) -> None:
-    # In one call: launchers run Python unbuffered and put a mark in front of the output of every call.
-    file.write(f"{escape_control_chars(text)}\n")
-    file.flush()
-
-
 class ProgressReporter:
     """Counts to `total` and shows the rate, the time left, and a status of the caller's.
 
     Args:
-        world: only its rank 0 prints.
+        world: only its rank 0 says anything.
         unit: what is counted, in the plural.
         total: the final count.
         start: the count at the start, for work that resumes.
@@ -50,13 +56,13 @@ class ProgressReporter:
     def __init__(
         self, world: World, unit: str, total: int, *, start: int = 0, items_per_count: int = 1, rate_unit: str = ""
     ) -> None:
-        self._unit, self._total, self._items_per_count = unit, total, items_per_count
+        self._world, self._unit, self._total, self._items_per_count = world, unit, total, items_per_count
         self._rate_unit = rate_unit or unit
         self._done, self._status = start, ""
         console = Console(file=sys.stdout)
         # mpirun gives rank 0 a terminal as stdout even where its own output goes to a file, but not as stdin.
-        on_terminal = world.is_root and console.is_terminal and sys.stdin.isatty()
-        self._prints = world.is_root and not on_terminal
+        on_terminal = world.is_root and world.prints and console.is_terminal and sys.stdin.isatty()
+        self._has_bar = on_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not on_terminal)
         self._task = self._bar.add_task(unit, total=total, completed=start)
@@ -100,9 +106,9 @@ class ProgressReporter:
         self._bar.update(self._task, completed=self._done, description=", ".join(details))
         now = time.monotonic()
         due = now - self._last_line >= SECONDS_BETWEEN_LINES or self._done == self._total
-        if due and self._prints:
+        if due and not self._has_bar:
             self._last_line = now
             if self._timed_count:
                 details.append(f"{(self._total - self._done) * self._items_per_count / self.rate:.0f} s left")
             line = f"{self._unit} {self._done} of {self._total}" + (f": {', '.join(details)}" if details else "")
-            _write(line, sys.stdout)
+            print_on_root(self._world, line)

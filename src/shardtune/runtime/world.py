@@ -1,7 +1,5 @@
-"""The processes of a job: the rank of this one, their number, and the operations over all of them.
-
-Every operation gives the right result in a world of size 1, so no caller needs a special case for one process.
-"""
+"""The processes of a job: the rank of this one, their number, and the operations over all of them, each of which gives the
+right result in a world of size 1: no caller needs a special case for one process."""
 
 import os
 import secrets
@@ -51,6 +49,7 @@ class World:
         local_rank: rank among the processes of this host.
         local_size: number of processes of this host.
         guard: gets the heartbeats of this rank; each collective sends one.
+        prints: whether rank 0 prints what a person should know, as a command does, or logs it, as a library does.
     """
 
     rank: int = 0
@@ -59,6 +58,7 @@ class World:
     local_size: int = 1
     _communicator: Communicator = field(default_factory=SingleProcessCommunicator, repr=False, compare=False)
     guard: Guard = field(default_factory=Guard, repr=False, compare=False)
+    prints: bool = True
 
     def __post_init__(self) -> None:
         if not (0 <= self.rank < self.size and 0 <= self.local_rank < self.local_size <= self.size):

@@ -18,7 +18,7 @@ from shardtune.train.checkpoint_manager import LoadedCheckpoint, load_latest_val
 from shardtune.train.config import TrainConfig
 from shardtune.train.consistency import check_ranks_agree
 from shardtune.train.failures import run_reporting_failures
-from shardtune.train.progress import RunProgress
+from shardtune.train.progress import NO_CALLBACKS, Callbacks, RunProgress, TrainResult
 from shardtune.train.run_config import RunInvariants, open_run
 from shardtune.train.run_context import RunContext
 from shardtune.train.run_plan import RunPlan
@@ -43,11 +43,14 @@ def build_inception(manifest: Manifest, config: TrainConfig, world: World) -> An
     )
 
 
-def train(config: TrainConfig, world: World, build_model: BuildModel = build_inception) -> None:
+def train(
+    config: TrainConfig, world: World, build_model: BuildModel = build_inception, callbacks: Callbacks = NO_CALLBACKS
+) -> TrainResult:
     """Train, or resume training; leaves checkpoints, metrics and an outcome in `config.train_dir`.
 
     Args:
         build_model: builds the network, with the outputs and layer names that `TrainStep` needs.
+        callbacks: what to do between steps.
 
     Raises:
         StoppedError: it was asked to stop, and everything is saved.
@@ -55,7 +58,7 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
     """
     if config.show_schedule:
         world.run_on_root(lambda: _show_schedule(config, world))
-        return
+        return TrainResult(config.train_dir, steps=0, validations=(), last_step=None)
     stop_request = StopRequest(config.time_limit)
     threads = devices.configure_devices(world, tf32=config.precision == "tf32")
     devices.disable_graph_rewriting()
@@ -67,13 +70,13 @@ def train(config: TrainConfig, world: World, build_model: BuildModel = build_inc
     )  # without data there is no run directory
     with exclusive_directory(config.train_dir, world):
         world.use_roll_call(config.train_dir / "logs")
-        context = RunContext.open(config, world, stop_request, threads)
-        run_reporting_failures(context, lambda: build_and_train(context, build_model, *data_set))
+        context = RunContext.open(config, world, stop_request, threads, callbacks)
+        return run_reporting_failures(context, lambda: build_and_train(context, build_model, *data_set))
 
 
 def build_and_train(
     context: RunContext, build_model: BuildModel, manifest: Manifest, records: dict[Split, RecordIndex]
-) -> None:
+) -> TrainResult:
     """One attempt at a run: check, restore, train."""
     config, world = context.config, context.world
     check_ranks_agree(config, world)
@@ -84,10 +87,9 @@ def build_and_train(
         split: RecordReader(config.data_dir, manifest, split, records[split], config.on_corrupt) for split in READ_SPLITS
     }
     plan = RunPlan.from_config(config, invariants, len(readers["train"]), len(readers["validation"]))
-    restored = _restore(context, plan, lambda: build_model(manifest, config, world))
-    if restored is None:
-        return
-    state, progress = restored
+    state, progress = _restore(context, plan, lambda: build_model(manifest, config, world))
+    if state is None:
+        return TrainResult(config.train_dir, progress.step, progress.validations, last_step=None)
     trainer = Trainer(context, plan, readers, state, progress)
     # Before outcome.json says that the run is running: from then on, a stop saves it.
     world.guard.interrupts.listen(context.stop_request.record_signal)
@@ -105,10 +107,11 @@ def build_and_train(
         print_on_root(world, f"{idle} more GPU(s) of this host are idle: launch/train.sh starts a worker for each.")
     trainer.run()
     print_on_root(world, f"Finished {trainer.progress.step} steps; checkpoints in {config.train_dir / 'checkpoints'}.")
+    return TrainResult(config.train_dir, trainer.progress.step, trainer.progress.validations, trainer.last_step)
 
 
-def _restore(context: RunContext, plan: RunPlan, build_model: Callable[[], Any]) -> tuple[TrainState, RunProgress] | None:
-    """The network as the last checkpoint has it, and how far the run is; None where the run has finished.
+def _restore(context: RunContext, plan: RunPlan, build_model: Callable[[], Any]) -> tuple[TrainState | None, RunProgress]:
+    """The network as the last checkpoint has it, or None where the run has finished; and how far the run is.
 
     The checkpoint is read first: building a network, for a run that has finished, would take 20 s.
     """
@@ -117,7 +120,7 @@ def _restore(context: RunContext, plan: RunPlan, build_model: Callable[[], Any])
     progress = world.broadcast_from_root(lambda: _progress_of(checkpoint.get()))
     if plan.is_finished(progress) and world.broadcast_from_root(lambda: _has_outcome_finished(config)):
         print_on_root(world, f"This run has finished: all {progress.step} steps are in {config.train_dir}.")
-        return None
+        return None, progress
     state = TrainState(build_model(), config)
     state.restore_or_initialize(config, world, checkpoint)
     return state, progress

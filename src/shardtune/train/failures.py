@@ -4,16 +4,18 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from shardtune.errors import CollectiveError, ReportedElsewhereError, ShardtuneError, StoppedError, TrainingError
 from shardtune.train.ranklog import RankLog
 from shardtune.train.run_context import RunContext
 
+T = TypeVar("T")
 LAST_LINES = 20  # of a rank's log that are shown when it fails
 
 
-def run_reporting_failures(context: RunContext, run: Callable[[], None]) -> None:
-    """Call `run`; a failure goes to the log of this rank and to outcome.json, and is raised.
+def run_reporting_failures(context: RunContext, run: Callable[[], T]) -> T:
+    """Call `run`, and return what it does; a failure goes to the log of this rank and to outcome.json, and is raised.
 
     Raises:
         TrainingError: an operation over all workers failed although none is lost.
@@ -23,14 +25,14 @@ def run_reporting_failures(context: RunContext, run: Callable[[], None]) -> None
     try:
         try:
             with context.world.translate_failures():
-                run()
+                return run()
         except CollectiveError as error:
             context.log.write("".join(traceback.format_exception(error)))
             raise _explain_collective_failure(context, error.message) from error
     except (StoppedError, ReportedElsewhereError):
         raise
     except Exception as error:
-        if not isinstance(error, ShardtuneError):
+        if context.world.prints and not isinstance(error, ShardtuneError):
             _show_last_lines(context.log)
         context.log.write("".join(traceback.format_exception(error)))
         context.outcome.mark_failed(error=str(error), rank=context.world.rank)

@@ -8,6 +8,7 @@ from shardtune.runtime.versions import package_versions
 from shardtune.runtime.world import World
 from shardtune.train.config import TrainConfig
 from shardtune.train.consistency import STEP_PACKAGES
+from shardtune.train.progress import NO_CALLBACKS, Callbacks
 from shardtune.train.ranklog import RankLog
 from shardtune.train.stopping import OutcomeFile, StopRequest
 
@@ -30,6 +31,7 @@ class RunContext:
 
     Attributes:
         threads: cores of this rank.
+        callbacks: of the program that trains.
     """
 
     config: TrainConfig
@@ -38,15 +40,18 @@ class RunContext:
     outcome: OutcomeFile
     log: RankLog
     threads: int
+    callbacks: Callbacks = NO_CALLBACKS
 
     @staticmethod
-    def open(config: TrainConfig, world: World, stop_request: StopRequest, threads: int) -> "RunContext":
+    def open(
+        config: TrainConfig, world: World, stop_request: StopRequest, threads: int, callbacks: Callbacks = NO_CALLBACKS
+    ) -> "RunContext":
         """Begin the next attempt in `config.train_dir`. For all ranks to call."""
         directory = config.train_dir
         attempt = world.broadcast(read_outcome(directory).get("attempt", 0)) + 1
         log = RankLog(directory, world.rank)
         log.write(f"Attempt {attempt}, {world.name}: {package_versions(STEP_PACKAGES)}")
-        return RunContext(config, world, stop_request, OutcomeFile(directory, world.rank, attempt), log, threads)
+        return RunContext(config, world, stop_request, OutcomeFile(directory, world.rank, attempt), log, threads, callbacks)
 
     def heartbeat(self, phase: Phase, step: int, *, compiles: bool = False) -> None:
         """Tell the guard that this rank has reached `phase` after `step` steps; `compiles`: something may be compiled there."""

@@ -18,28 +18,12 @@ from shardtune.train.config import TrainConfig
 from shardtune.train.dropout import dropout_mask
 from shardtune.train.loss_scale import MIN_SCALE
 from shardtune.train.optimizers import add_weight_decay
+from shardtune.train.progress import StepMetrics
 from shardtune.train.reduction import allreduce_gradients, pack_gradients
 from shardtune.train.state import TrainState
 
 LABEL_SMOOTHING = 0.1  # Szegedy et al. 2015, section 7
 AUXILIARY_WEIGHT = 0.4  # research/inception inception_model.loss
-
-
-class StepMetrics(NamedTuple):
-    """What a step measured: the same on every rank, except `allreduce_seconds`.
-
-    Attributes:
-        loss: mean over the global batch, without weight decay.
-        gradient_norm: global norm of the gradients, weight decay included, before clipping. It is 0 where an overflow skipped
-            the step, and NaN where gradients overflow although the loss scale is the smallest.
-        stop_requests: number of ranks that were asked to stop.
-        allreduce_seconds: from the end of this rank's back-propagation to the last sum over all ranks; NaN on a GPU.
-    """
-
-    loss: float
-    gradient_norm: float
-    stop_requests: float
-    allreduce_seconds: float
 
 
 class _MicroBatch(NamedTuple):

@@ -10,10 +10,11 @@ from shardtune.input.pipeline import QUEUED_RECORDS, InputOptions, training_batc
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.devices import device, uses_gpu
 from shardtune.train.metrics import StepTimer
+from shardtune.train.progress import StepMetrics
 from shardtune.train.run_context import Phase, RunContext
 from shardtune.train.run_plan import RunPlan
 from shardtune.train.state import TrainState
-from shardtune.train.step import StepMetrics, TrainStep
+from shardtune.train.step import TrainStep
 from shardtune.train.trace import Trace
 
 

@@ -1,5 +1,6 @@
 """The steps of a run, and what happens between them."""
 
+import logging
 import math
 from collections.abc import Mapping
 from contextlib import closing
@@ -16,11 +17,10 @@ from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.train.checkpoint_manager import CheckpointManager, NullCheckpointManager
 from shardtune.train.consistency import check_equal_weights
 from shardtune.train.metrics import MetricsWriter, NullMetricsWriter
-from shardtune.train.progress import RunProgress
+from shardtune.train.progress import RunProgress, StepMetrics
 from shardtune.train.run_context import Phase, RunContext
 from shardtune.train.run_plan import RunPlan
 from shardtune.train.state import TrainState
-from shardtune.train.step import StepMetrics
 from shardtune.train.step_runner import StepRunner, steps_ahead
 
 WEIGHT_CHECK_STEPS = 100  # between comparisons of the ranks' weights
@@ -38,6 +38,7 @@ class Trainer:
 
     Attributes:
         progress: how far the run is now.
+        last_step: metrics of the last step that is finished.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Trainer:
         self._context, self._config, self._world = context, context.config, context.world
         self._plan, self._readers, self._state = plan, readers, state
         self.progress = progress
+        self.last_step: StepMetrics | None = None
         self._first_step = progress.step
         self._steps = StepRunner(context, plan, readers["train"], state, progress.step)
         self._evaluator = Evaluator(InceptionNetwork(state.model, min(EVALUATION_BATCH, len(readers["validation"]))))
@@ -113,8 +115,16 @@ class Trainer:
         while finished := self._steps.finish_next(0 if is_stopping else ahead):
             self._check(*finished)
             self._report(*finished, reporter)
+            self._call_back(*finished)
             is_stopping = is_stopping or finished[1].stop_requests > 0
         return is_stopping
+
+    def _call_back(self, step: int, metrics: StepMetrics) -> None:
+        self.last_step = metrics
+        self._context.callbacks.step(step, metrics)
+        before, now = ((steps * self._plan.global_batch) // len(self._readers["train"]) for steps in (step - 1, step))
+        for epoch in range(before, now):
+            self._context.callbacks.epoch(epoch + 1)
 
     def _check(self, step: int, metrics: StepMetrics) -> None:
         """End the job, on all ranks, if the loss diverged or weights differ."""
@@ -168,6 +178,7 @@ class Trainer:
         )
         if self._config.histograms:
             self._metrics.write_histograms(step, lambda: {**self._state.weights, **self._activations(images)})
+        self._context.callbacks.validation(self.progress.validations[-1])
         return True
 
     def _activations(self, images: Any) -> dict[str, Any]:
@@ -194,7 +205,8 @@ class Trainer:
         replaced = sorted(set().union(*self._world.allgather(self._steps.replaced)))
         if replaced:
             first = self._readers["train"].describe_record(replaced[0])
-            print_on_root(self._world, f"{len(replaced)} corrupt record(s) were replaced by others: the first is {first}.")
+            text = f"{len(replaced)} corrupt record(s) were replaced by others: the first is {first}."
+            print_on_root(self._world, text, level=logging.WARNING)
         self._checkpoints.wait()
         self._context.outcome.mark_ended(outcome, step=self.progress.step, corrupt_records=len(replaced), **fields)
         self._world.barrier()

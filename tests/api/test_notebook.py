@@ -1,0 +1,75 @@
+"""The notebook has left what it says, and its model predicts what the command predicts."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import shardtune
+from tests.docs.markdown import ROOT
+from tests.launching import shardtune as command
+
+
+def test_it_does_the_whole_job(notebook: tuple[Path, str]) -> None:
+    directory, said = notebook
+    run = directory / "work" / "run"
+    assert "Finished writing all 54 images in data set.\n" in said  # of the log
+    assert said.count("precision@1 after ") == 2
+    assert json.loads((run / "outcome.json").read_text())["outcome"] == "finished"
+    assert json.loads((run / "eval" / "eval.json").read_text())["examples"] == 18
+    assert (run / "report.html").is_file()
+    assert (directory / "work" / "export" / "model.keras").is_file()
+    assert (directory / "work" / "export" / "README.md").is_file()
+
+
+def test_it_is_kept_without_what_its_cells_have_said() -> None:
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())["cells"]
+    assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+    assert len({cell["id"] for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("model", ["run", "export"])
+def test_probabilities_are_those_of_the_command(notebook: tuple[Path, str], tmp_path: Path, model: str) -> None:
+    work = notebook[0] / "work"
+    files = sorted((work / "images").rglob("*.jpg"))[::9]
+    command("predict", "--model", work / model, "--output", tmp_path / "p.csv", "--top_k", 2, *files)
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    predictor = shardtune.Predictor(work / model, top_k=2)
+    for paths in (files, map(str, files)):
+        *predictions, missing = predictor.predict([*paths, tmp_path / "nothing.jpg"])
+        assert [each.classes for each in predictions] == [(row["class_1"], row["class_2"]) for row in rows]
+        assert [[repr(value) for value in each.probabilities] for each in predictions] == [
+            [row["probability_1"], row["probability_2"]] for row in rows
+        ]
+        assert missing == shardtune.Prediction((), (), (), "unreadable: no such file")
+
+
+def test_images_come_in_many_forms(notebook: tuple[Path, str], tmp_path: Path) -> None:
+    predictor = shardtune.Predictor(notebook[0] / "work" / "run")
+    assert predictor.classes == ("background", "blue", "green", "red")
+    file = notebook[0] / "work" / "images" / "red" / "0.jpg"
+    from_file, from_bytes = predictor.predict([file, file.read_bytes()])
+    assert from_file == from_bytes
+    assert sum(from_file.probabilities) == pytest.approx(1)
+    assert [predictor.classes[label] for label in from_file.labels] == list(from_file.classes)
+    image = Image.open(file)
+    image.save(tmp_path / "image.png")
+    decoded = predictor.predict([tmp_path / "image.png", image, np.asarray(image)])
+    assert decoded[0] == decoded[1] == decoded[2] != from_file
+    turned = Image.open(file)
+    turned.getexif()[0x0112] = 6  # as a phone held upright has it
+    assert predictor.predict([turned]) == predictor.predict([image.transpose(Image.Transpose.ROTATE_270)])
+    others = predictor.predict([image.convert(mode) for mode in ("L", "CMYK", "RGBA", "P")] + [np.asarray(image.convert("L"))])
+    assert [each.error for each in others] == [""] * 5
+    assert others[0] == others[4]
+    assert predictor.predict([]) == []
+    assert predictor.predict([b"no image"])[0].error.startswith("unsupported: ")
+    for wrong in (file, str(file), file.read_bytes(), image, np.asarray(image)):
+        with pytest.raises(shardtune.UsageError, match=r"^predict\(\) takes several images\. Put the image in a list\.$"):
+            predictor.predict(wrong)  # type: ignore[arg-type]
+    for no_image in (np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8), 7):
+        with pytest.raises(shardtune.UsageError):
+            predictor.predict([no_image])  # type: ignore[list-item]
