@@ -99,6 +99,10 @@ build_horovod() {
     echo "There is no C++ compiler (${CXX:-g++}): install one (Debian: g++) or set CXX."
     return 1
   fi
+  if ! command -v make >/dev/null; then
+    echo "There is no make: install it (Debian: make)."
+    return 1
+  fi
   rm -rf "$wheel_folder.part"
   bash launch/horovod/build.sh "$wheel_folder.part" "${horovod#cpu}" || return 1
   rm -rf "$wheel_folder"
