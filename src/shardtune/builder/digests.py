@@ -130,7 +130,8 @@ class _Reports:
 
     def finish(self) -> None:
         """Send the last ones. On rank 0, wait for those of the other ranks."""
-        self._send()
+        if self._unsent:  # rank 0 waits for digests, not for messages
+            self._send()
         while self._world.is_root and self._cache.get().missing:
             time.sleep(0.01)
             if self._receive():
