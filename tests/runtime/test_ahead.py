@@ -1,5 +1,7 @@
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from shardtune.runtime.ahead import MAX_THREADS, Ahead
 
 SECONDS = 0.002  # of a slow call
+LOCK = threading.RLock()
 
 
 class Calls:
@@ -55,11 +58,62 @@ def test_results_and_errors_keep_their_order_while_many_slow_calls_go_on_at_once
     assert calls.most_going_on > MAX_THREADS // 2
 
 
+class Large:
+    """A result that counts how many of its kind are in memory."""
+
+    alive = 0
+
+    def __init__(self) -> None:
+        with LOCK:
+            Large.alive += 1
+
+    def __del__(self) -> None:
+        with LOCK:
+            Large.alive -= 1
+
+
+def test_no_more_results_are_in_memory_than_the_budget_and_the_one_that_is_used() -> None:
+    def make(item: int) -> Large:
+        time.sleep(SECONDS)
+        return Large()
+
+    most = 0
+    with Ahead(make, ((item, 1) for item in range(200)), 5) as results:
+        for result in results:
+            most = max(most, Large.alive)
+        assert threads() == MAX_THREADS
+        del result
+        assert Large.alive == 0
+    assert 3 < most <= 5 + 1
+
+
+def test_an_error_is_gone_when_the_caller_has_dealt_with_it() -> None:
+    class CountedError(Exception):
+        pass
+
+    def fail(item: int) -> None:
+        time.sleep(SECONDS)
+        raise CountedError
+
+    errors = list[weakref.ref[CountedError]]()
+    gc.disable()
+    try:
+        with Ahead(fail, ((item, 1) for item in range(50)), 5) as results:
+            for _ in range(50):
+                try:
+                    next(results)
+                except CountedError as error:
+                    errors.append(weakref.ref(error))
+        assert [error() for error in errors] == [None] * 50
+    finally:
+        gc.enable()
+
+
 def test_results_that_wait_cost_no_more_than_the_budget() -> None:
-    calls, items = Calls(), [1, 2, 4, 8, 9, 1, 2, 1000, 8, 5] * 20
+    calls, items = Calls(), [1, 2, 4, 8, 9, 1, 2, 30, 8, 5] * 20
     with Ahead(calls, ((item, item) for item in items), 30) as results:
         calls.use(results, items)
-    assert 15 < calls.most_unused_cost <= 1000 + 30  # the item that is used, and what was read ahead of it
+    assert 15 < calls.most_unused_cost <= 30 + 30  # the item that is used, and what was read ahead of it
 
 
 def test_one_item_that_costs_more_than_the_budget_waits_alone() -> None:

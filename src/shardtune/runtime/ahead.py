@@ -35,6 +35,17 @@ class _Call(Generic[Item, Result]):
             self.error = error
         self.is_done.release()
 
+    def take(self) -> Result:
+        """The result, which is then no longer kept here: the thread keeps this until it has its next call."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # it leads here, by its traceback
+        result = self.result
+        del self.result
+        return result
+
 
 class Ahead(Iterator[Result], Generic[Item, Result]):
     """An iterator over the results of a function for each item, in order, and a context that ends its threads.
@@ -80,9 +91,7 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
             self._add_threads()
             call.is_done.acquire()
         self._left += call.cost
-        if call.error is not None:
-            raise call.error
-        return call.result
+        return call.take()
 
     def _call_here(self) -> Result:
         if self._next_item is None:
