@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -80,7 +82,7 @@ def test_no_more_results_are_in_memory_than_the_budget_and_the_one_that_is_used(
     most = 0
     with Ahead(make, ((item, 1) for item in range(200)), 5) as results:
         for result in results:
-            most = max(most, Large.alive)
+            most = max(most, result.alive)
         assert threads() == MAX_THREADS
         del result
         assert Large.alive == 0
@@ -138,3 +140,23 @@ def test_threads_end_when_the_caller_does_not_use_all(capfd: pytest.CaptureFixtu
         assert threads() == MAX_THREADS
     assert threads() == calls.going_on == 0
     assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_as_many_threads_are_used_as_the_system_allows(most: int) -> None:
+    code = """
+import resource, sys, threading, time
+from shardtune.runtime.ahead import Ahead
+
+STACK = 1 << 28  # of addresses, of which one thread takes so many
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+threading.stack_size(STACK)
+resource.setrlimit(resource.RLIMIT_AS, (used + STACK * int(sys.argv[1]) + STACK // 2,) * 2)
+with Ahead(lambda item: time.sleep(0.002) or item, ((item, 1) for item in range(100)), 50) as results:
+    assert list(results) == list(range(100))
+    print(threading.active_count() - 1)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(most)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert (int(done.stdout) > 0) == (most > 0)
+    assert int(done.stdout) <= most

@@ -89,6 +89,9 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
         call = self._calls.popleft()
         if not call.is_done.acquire(blocking=False):
             self._add_threads()
+            if not self._threads:
+                self._queue.get()  # takes this call, the first of those that wait
+                call.make(self._function)
             call.is_done.acquire()
         self._left += call.cost
         return call.take()
@@ -115,8 +118,12 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
 
     def _add_threads(self) -> None:
         for _ in range(min(max(FIRST_THREADS, len(self._threads)), MAX_THREADS - len(self._threads))):
-            self._threads.append(threading.Thread(target=self._work, name="ahead", daemon=True))
-            self._threads[-1].start()
+            thread = threading.Thread(target=self._work, name="ahead", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system allows no more
+                break
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (call := self._queue.get()) is not None and not self._is_stopped:
