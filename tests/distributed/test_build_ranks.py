@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -69,3 +70,27 @@ if world.is_root:
 """
     done = run([sys.executable, "-c", code, str(tmp_path)], launcher="mpirun", ranks=3, timeout=60)
     assert done.stdout.splitlines()[1:] == ["[]"], done.stdout
+
+
+def test_a_rank_that_hangs_while_it_compares_is_named_not_one_that_waits(mixed: Reference, tmp_path: Path) -> None:
+    code = """
+import os, sys, time
+from shardtune.builder import digests
+from shardtune.cli import main
+
+seconds, digest = iter([1.1, 1.1, 600]), digests.digest  # it reports every second
+
+def hang(data):
+    if os.environ["OMPI_COMM_WORLD_RANK"] == "1":
+        time.sleep(next(seconds))
+    return digest(data)
+
+digests.digest = hang
+main(sys.argv[1:])
+"""
+    [python, _, _, *arguments] = mixed.command(tmp_path)
+    done = run([python, "-c", code, *arguments, "--hang_timeout=3"], launcher="mpirun", ranks=2, timeout=60)
+    assert done.returncode != 0
+    assert re.findall(r"No progress for 3 s: .*", done.stdout) == [
+        f"No progress for 3 s: rank 1 of 2 on {socket.gethostname()} is late (looking for identical images)"
+    ]
