@@ -75,6 +75,9 @@ def messages(world: World) -> None:
     for rank in range(world.size if world.is_root else 0):
         assert [number for source, number, _ in received if source == rank] == list(range(MESSAGES))
     world.barrier()
+    gathered = world.gather(lambda: bytes([world.rank]) * LARGE)
+    assert not world.is_root or gathered.get() == [bytes([rank]) * LARGE for rank in range(world.size)]
+    world.barrier()
     assert not world.is_root or world.receive_pending() == []
 
 
