@@ -77,6 +77,8 @@ def messages(world: World) -> None:
     world.barrier()
     gathered = world.gather(lambda: bytes([world.rank]) * LARGE)
     assert not world.is_root or gathered.get() == [bytes([rank]) * LARGE for rank in range(world.size)]
+    # What has arrived is no longer in memory here.
+    assert world.is_root or not world._communicator._pending_sends  # type: ignore[attr-defined]
     world.barrier()
     assert not world.is_root or world.receive_pending() == []
 
