@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def replace(path: Path, data: bytes) -> None:
 def test_digests_are_those_of_the_content(root: Path, tmp_path: Path) -> None:
     found = digests(root, tmp_path / "cache")
     assert found == {name: digest(data) for name, data in CONTENT.items() if data} | {"4.jpg": found["4.jpg"]}
+
+
+def test_the_end_is_reported_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shardtune.builder.digests.SECONDS_BETWEEN_REPORTS", 0)  # so that nothing is left to send at the end
+    digests(root, tmp_path / "cache")
+    assert re.findall("digests .* of 4", capsys.readouterr().out) == ["digests 4 of 4"]
 
 
 def test_files_that_cannot_be_read_are_like_no_other(root: Path, tmp_path: Path) -> None:

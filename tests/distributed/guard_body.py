@@ -5,6 +5,7 @@ usage: python guard_body.py SCENARIO BACKEND DIRECTORY
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 from shardtune.runtime.guard import Guard
 from shardtune.runtime.world import Backend, World
 
-LIMITS = {"works": 10.0, "fails": 600.0}  # seconds; for the other scenarios:
+LIMITS = {"works": 10.0, "gathers": 3.0, "fails": 600.0}  # seconds; for the other scenarios:
 LIMIT = 1.5
 SKEW = 4.0  # seconds between the last beats of two ranks: more than any rank waits for another one's answer without news
 WORK = 15.0  # seconds that ranks wait for one that beats
@@ -51,6 +52,12 @@ def works(world: World) -> None:
     world.barrier()
 
 
+def gathers(world: World) -> None:
+    """One rank works longer than the others, each alone on a host: first rank 0, then another one."""
+    for late in (0, 1):
+        world.gather(lambda late=late: work(world, WORK / 2 * (world.rank == late)))  # type: ignore[misc]
+
+
 def work(world: World, seconds: float, step: int = 0) -> None:
     end = time.monotonic() + seconds
     world.guard.heartbeat(f"in step {step}", step=step)
@@ -65,18 +72,20 @@ def is_not_there() -> None:
 
 
 def main(scenario: str, backend: Backend, directory: Path) -> None:
-    scenarios: list[Callable[[World], None]] = [does_not_come, hangs, is_silent, fails, works]
+    scenarios: list[Callable[[World], None]] = [does_not_come, hangs, is_silent, fails, works, gathers]
     guard = Guard()
     guard.start()
     if scenario == is_not_there.__name__:
         guard.set_timeout(LIMIT)
         is_not_there()
+    if scenario == "gathers":
+        socket.gethostname = lambda: f"host-{os.environ['OMPI_COMM_WORLD_RANK']}"
     world = World.from_environment(backend, os.environ, guard)
     guard.set_timeout(LIMITS.get(scenario, LIMIT))
     guard.report_to(directory / f"log-{world.rank}", lambda sentence, ranks: print(sentence, ranks, flush=True))
     if scenario != "does_not_come":
         world.barrier()
-        if scenario != "is_silent":
+        if scenario not in ("is_silent", "gathers"):
             world.use_roll_call(directory)
     next(each for each in scenarios if each.__name__ == scenario)(world)
     print(f"rank {world.rank} of {world.size} ok", flush=True)

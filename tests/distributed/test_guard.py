@@ -47,6 +47,13 @@ def test_a_rank_that_works_is_waited_for(backend: str, tmp_path: Path) -> None:
     assert not (tmp_path / "roll-call").exists()
 
 
+def test_ranks_of_other_hosts_wait_for_one_that_works_before_they_share_a_directory(backend: str, tmp_path: Path) -> None:
+    if backend == "horovod":
+        pytest.skip("gather is for MPI")
+    done = ranks("gathers", backend, tmp_path, 3)
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_silent_rank_is_named_before_ranks_share_a_directory(backend: str, tmp_path: Path) -> None:
     done = ranks("is_silent", backend, tmp_path)
     assert done.returncode != 0

@@ -75,6 +75,11 @@ def messages(world: World) -> None:
     for rank in range(world.size if world.is_root else 0):
         assert [number for source, number, _ in received if source == rank] == list(range(MESSAGES))
     world.barrier()
+    gathered = world.gather(lambda: bytes([world.rank]) * LARGE)
+    assert not world.is_root or gathered.get() == [bytes([rank]) * LARGE for rank in range(world.size)]
+    # What has arrived is no longer in memory here.
+    assert world.is_root or not world._communicator._pending_sends  # type: ignore[attr-defined]
+    world.barrier()
     assert not world.is_root or world.receive_pending() == []
 
 

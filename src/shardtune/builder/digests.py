@@ -97,7 +97,7 @@ def _digest_table(
             reports = _Reports(world, cache, progress)
             room = KEPT_BYTES - sum(len(data) + FILE_BYTES for data in kept.values())
             for index in range(len(misses)):
-                world.guard.heartbeat("looking for identical images", step=index)
+                world.guard.heartbeat("looking for identical images")
                 path = misses.path(index)
                 try:
                     data = sources.read(directory, path)
@@ -130,11 +130,14 @@ class _Reports:
 
     def finish(self) -> None:
         """Send the last ones. On rank 0, wait for those of the other ranks."""
-        self._send()
+        if self._unsent:  # rank 0 waits for digests, not for messages
+            self._send()
+        has_news = True
         while self._world.is_root and self._cache.get().missing:
-            time.sleep(0.01)
-            if self._receive():
+            if has_news:
                 self._world.guard.heartbeat("waiting for the digests of other ranks", phase=1)
+            time.sleep(0.01)
+            has_news = self._receive()
 
     def _send(self) -> None:
         self._world.send_to_root((self._world.rank, bytes(self._unsent)))

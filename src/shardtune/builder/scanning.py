@@ -49,10 +49,13 @@ def scan_splits(config: BuildConfig, names: list[str], ignored: Ignored, world: 
         DataError: a class has no training images, another split has none at all, or one folder belongs to two classes.
     """
     folders = world.broadcast_from_root(lambda: _class_folders(config, names, ignored))
-    try:
-        part = _scan(config, folders, world.rank, world.size, world)
-    except (DataError, OSError):
-        part = None
+
+    def part() -> _Part | None:
+        try:
+            return _scan(config, folders, world.rank, world.size, world)
+        except (DataError, OSError):
+            return None
+
     parts = world.gather(part)
     return world.run_on_root(lambda: _merge(config, folders, parts.get(), ignored, world))
 

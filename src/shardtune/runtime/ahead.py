@@ -35,6 +35,17 @@ class _Call(Generic[Item, Result]):
             self.error = error
         self.is_done.release()
 
+    def take(self) -> Result:
+        """The result, which is then no longer kept here: the thread keeps this until it has its next call."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # it leads here, by its traceback
+        result = self.result
+        del self.result
+        return result
+
 
 class Ahead(Iterator[Result], Generic[Item, Result]):
     """An iterator over the results of a function for each item, in order, and a context that ends its threads.
@@ -78,11 +89,12 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
         call = self._calls.popleft()
         if not call.is_done.acquire(blocking=False):
             self._add_threads()
+            if not self._threads:
+                self._queue.get()  # takes this call, the first of those that wait
+                call.make(self._function)
             call.is_done.acquire()
         self._left += call.cost
-        if call.error is not None:
-            raise call.error
-        return call.result
+        return call.take()
 
     def _call_here(self) -> Result:
         if self._next_item is None:
@@ -106,8 +118,12 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
 
     def _add_threads(self) -> None:
         for _ in range(min(max(FIRST_THREADS, len(self._threads)), MAX_THREADS - len(self._threads))):
-            self._threads.append(threading.Thread(target=self._work, name="ahead", daemon=True))
-            self._threads[-1].start()
+            thread = threading.Thread(target=self._work, name="ahead", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system allows no more
+                break
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (call := self._queue.get()) is not None and not self._is_stopped:

@@ -87,7 +87,9 @@ class MpiCommunicator:
 
     def scatter(self, parts: Iterable[Any]) -> Any:
         if self._comm.rank:
-            return self._comm.recv(source=0)
+            part = self._comm.recv(source=0)
+            self._drop_sent()
+            return part
         # One after another, so that rank 0 never has all of them in memory.
         local = None
         for rank, part in enumerate(parts):
@@ -98,9 +100,12 @@ class MpiCommunicator:
         return local
 
     def send_to_root(self, value: Any) -> None:
+        self._drop_sent()
+        self._pending_sends.append(self._comm.isend(value, 0, tag=MESSAGE_TAG))
+
+    def _drop_sent(self) -> None:
         # A request that is dropped before it completes may be dropped with its message.
         self._pending_sends = [request for request in self._pending_sends if not request.Test()]
-        self._pending_sends.append(self._comm.isend(value, 0, tag=MESSAGE_TAG))
 
     def receive_pending(self) -> list[Any]:
         messages = []

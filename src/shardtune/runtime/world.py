@@ -142,17 +142,29 @@ class World:
         """On rank 0: the values that ranks, 0 included, have sent since the last call, each rank's in order. MPI only."""
         return self._communicator.receive_pending()
 
-    def gather(self, value: T) -> RootOnly[list[T]]:
-        """The values of all ranks, in rank order, on rank 0 alone. They are pickled. MPI only."""
-        self.send_to_root((self.rank, value))
-        return self.run_on_root(self._receive_from_all)
+    def gather(self, function: Callable[[], T]) -> RootOnly[list[T]]:
+        """Call `function`, which must not raise, on every rank. Its results, in rank order, on rank 0 alone. MPI only.
 
-    def _receive_from_all(self) -> list[Any]:
-        by_rank: dict[int, Any] = {}
+        It may take any time while it sends heartbeats, which are relayed to the waiting ranks. Results are pickled.
+        """
+        if not self.is_root:
+            with self.guard.relay_heartbeats(lambda: self.send_to_root({})):
+                self.send_to_root({self.rank: function()})
+            while not self.scatter(()):
+                pass  # a heartbeat: some rank is still working
+            return RootOnly(None, is_root=False)
+        # Not a broadcast, which ranks that work would not pass on.
+        with self.guard.relay_heartbeats(lambda: self.scatter([False] * self.size)):
+            values = self._receive_from_all(function())
+        self.scatter([True] * self.size)
+        return RootOnly(values, is_root=True)
+
+    def _receive_from_all(self, own: T) -> list[T]:
+        by_rank = {0: own}
         while len(by_rank) < self.size:
-            for rank, value in self.receive_pending():
+            for message in self.receive_pending():
                 self.guard.heartbeat("waiting for the other ranks")
-                by_rank[rank] = value
+                by_rank.update(message)
             time.sleep(0.001)
         return [by_rank[rank] for rank in range(self.size)]
 
