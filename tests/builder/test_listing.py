@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -109,6 +110,18 @@ def test_a_folder_of_two_splits_is_an_error(tmp_path: Path) -> None:
     scan_with(roots[0], ["a"], walk)
     with pytest.raises(DataError, match=f"^{roots[0] / 'a'} and {roots[1] / 'a'} are the same folder"):
         scan_with(roots[1], ["a"], walk)
+
+
+def test_a_folder_is_known_by_its_path_where_hosts_number_files_differently(tmp_path: Path) -> None:
+    tree(tmp_path, "a/sub/1.jpg", "b/2.jpg")
+    (tmp_path / "b" / "more").symlink_to("../a/sub")
+    walks = [Walk([tmp_path], Ignored()) for _ in range(2)]
+    scan_with(tmp_path, ["a"], walks[0])
+    shutil.copytree(tmp_path / "a" / "sub", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "a" / "sub")
+    (tmp_path / "copy").rename(tmp_path / "a" / "sub")
+    scan_with(tmp_path, ["b"], walks[1])
+    assert len(walks[0].folders.keys() & walks[1].folders.keys()) == 1
 
 
 def test_class_folders_and_files_may_be_links(tmp_path: Path) -> None:

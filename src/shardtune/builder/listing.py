@@ -107,14 +107,15 @@ class Walk:
         ignored: which files and folders to leave out.
 
     Attributes:
-        folders: root and class folder of each folder that was entered, by what is the same on all hosts: inode and time.
+        folders: root and class folder of each folder that was entered, by its path without links, and by inode
+            and time: one of them is the same on all hosts.
     """
 
     def __init__(self, roots: Iterable[Path], ignored: Ignored) -> None:
         folders = {folder for root in map(Path.resolve, roots) for folder in (root, *root.parents)}
         self._ancestors = {_identity(folder.stat()) for folder in folders}
         self._ignored = ignored
-        self.folders: dict[tuple[int, int], tuple[Path, str]] = {}
+        self.folders: dict[str | tuple[int, int], tuple[Path, str]] = {}
         self._entered: dict[tuple[int, int], tuple[Path, str, str]] = {}
 
     def files(self, root: Path, class_folder: str) -> Iterator[Sequence[File]]:
@@ -125,10 +126,11 @@ class Walk:
         Raises:
             DataError: a folder belongs to another class too, or to another split.
         """
-        queue = [(False, class_folder)]  # a heap of: is it a link, its path
+        # A heap of: is it a link, its path, its path without links.
+        queue = [(False, class_folder, os.path.realpath(root / class_folder))]
         while queue:
-            _, path = heappop(queue)
-            if self._enter(root, class_folder, path):
+            _, path, real = heappop(queue)
+            if self._enter(root, class_folder, path, real):
                 files, links = list[File](), list[File]()
                 with os.scandir(root / path) as entries:
                     for entry in entries:
@@ -138,7 +140,7 @@ class Walk:
                         if entry.is_symlink():
                             links.append((name, entry))
                         elif entry.is_dir(follow_symlinks=False) and not _is_named_like_image(name):
-                            heappush(queue, (False, name))
+                            heappush(queue, (False, name, f"{real}/{entry.name}"))
                         else:
                             files.append((name, entry))
                             if len(files) == FILES_AT_ONCE:
@@ -146,12 +148,12 @@ class Walk:
                                 files = []
                 for name, entry, status in _statuses(links):
                     if stat.S_ISDIR(status.st_mode) and not _is_named_like_image(name):
-                        heappush(queue, (True, name))
+                        heappush(queue, (True, name, os.path.realpath(entry)))
                     else:
                         files.append((name, entry))
                 yield from in_parts(files)
 
-    def _enter(self, root: Path, class_folder: str, path: str) -> bool:
+    def _enter(self, root: Path, class_folder: str, path: str, real: str) -> bool:
         """Whether to list this folder: not if it was entered before by another path.
 
         Raises:
@@ -161,7 +163,7 @@ class Walk:
         identity = _identity(status)
         if identity in self._ancestors:
             return False
-        self.folders[status.st_ino, status.st_ctime_ns] = root, class_folder
+        self.folders[real] = self.folders[status.st_ino, status.st_ctime_ns] = root, class_folder
         first_root, first_class, first_path = self._entered.setdefault(identity, (root, class_folder, path))
         if (first_root, first_class) != (root, class_folder):
             raise DataError(
