@@ -158,6 +158,25 @@ def test_a_class_without_files_is_an_error(tmp_path: Path) -> None:
         scan(tmp_path, ["a", "b"])
 
 
+def test_the_error_of_the_first_class_is_told(tmp_path: Path) -> None:
+    tree(tmp_path, "a/.hidden.jpg", "b/sub/1.jpg")
+    (tmp_path / "c").symlink_to("b/sub")
+    with pytest.raises(DataError, match=rf"The class folder {tmp_path / 'a'} holds no images\."):
+        scan(tmp_path, ["a", "b", "c"])
+
+
+def test_links_are_listed_while_others_are_still_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "elsewhere/1.jpg", "a/1.jpg")
+    for number in range(1000):
+        (tmp_path / "a" / f"{number}-link.jpg").symlink_to("../elsewhere/1.jpg")
+    looked = []
+    monkeypatch.setattr("shardtune.builder.listing._status", lambda entry: looked.append(entry) or entry.stat())
+    seen = []
+    table = scan_with(tmp_path, ["a"], Walk([tmp_path], Ignored()), heartbeat=lambda: seen.append(len(looked)))
+    assert len(table) == 1001
+    assert seen[0] < 1000
+
+
 @given(st.data())
 def test_any_files_can_be_taken_in_any_order(data: st.DataObject) -> None:
     names = data.draw(st.lists(st.text(st.characters(codec="utf-8"), max_size=5), max_size=8))

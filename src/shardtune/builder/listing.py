@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -118,8 +119,8 @@ class Walk:
         self.folders: dict[str | tuple[int, int], tuple[Path, str]] = {}
         self._entered: dict[tuple[int, int], tuple[Path, str, str]] = {}
 
-    def files(self, root: Path, class_folder: str) -> Iterator[Sequence[File]]:
-        """The files in a class folder and below, some at a time.
+    def files(self, root: Path, class_folder: str) -> Iterator[File]:
+        """The files in a class folder and below.
 
         If several paths lead to a folder, the one without links is used, or else the first in alphabetical order.
 
@@ -131,7 +132,7 @@ class Walk:
         while queue:
             _, path, real = heappop(queue)
             if self._enter(root, class_folder, path, real):
-                files, links = list[File](), list[File]()
+                links = list[File]()
                 with os.scandir(root / path) as entries:
                     for entry in entries:
                         name = f"{path}/{entry.name}"
@@ -142,16 +143,12 @@ class Walk:
                         elif entry.is_dir(follow_symlinks=False) and not _is_named_like_image(name):
                             heappush(queue, (False, name, f"{real}/{entry.name}"))
                         else:
-                            files.append((name, entry))
-                            if len(files) == FILES_AT_ONCE:
-                                yield files
-                                files = []
+                            yield name, entry
                 for name, entry, status in _statuses(links):
                     if stat.S_ISDIR(status.st_mode) and not _is_named_like_image(name):
                         heappush(queue, (True, name, os.path.realpath(entry)))
                     else:
-                        files.append((name, entry))
-                yield from in_parts(files)
+                        yield name, entry
 
     def _enter(self, root: Path, class_folder: str, path: str, real: str) -> bool:
         """Whether to list this folder: not if it was entered before by another path.
@@ -181,10 +178,11 @@ def _is_named_like_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def in_parts(files: Sequence[Item]) -> Iterator[Sequence[Item]]:
+def in_parts(files: Iterable[Item]) -> Iterator[list[Item]]:
     """These files, a few at a time: one thread asks for the statuses of so many."""
-    for first in range(0, len(files), FILES_AT_ONCE):
-        yield files[first : first + FILES_AT_ONCE]
+    files = iter(files)
+    while part := list(islice(files, FILES_AT_ONCE)):
+        yield part
 
 
 def _statuses(files: list[File]) -> Iterator[tuple[str, "os.DirEntry[str]", os.stat_result]]:
@@ -229,21 +227,20 @@ def scan(
 
     def parts() -> Iterator[tuple[tuple[int, Sequence[File]], int]]:
         for label, folder in enumerate(folders, start=1):
-            for files in walk.files(directory, folder) if folder else ():
+            is_empty = True
+            for files in in_parts(walk.files(directory, folder)) if folder else ():
+                is_empty = False
                 yield (label, files), len(files)
+            if folder and is_empty and not allow_missing:
+                raise DataError(f"The class folder {directory / folder} holds no images.", "Add images, or remove the folder.")
 
-    counts = [0] * (len(folders) + 1)
     with Ahead(lambda part: (part[0], _stat_all(part[1])), parts(), FILES_AHEAD) as found:
         for label, files in found:
             heartbeat()
-            counts[label] += len(files)
             for path, _, status in files:
                 names += os.fsencode(path)
                 ends.append(len(names))
                 for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
                     column.append(value)
-    for label, folder in enumerate(folders, start=1):
-        if folder and not counts[label] and not allow_missing:
-            raise DataError(f"The class folder {directory / folder} holds no images.", "Add images, or remove the folder.")
     labels, sizes, mtimes = map(np.array, columns)
     return FileTable(names, np.array(ends, np.int64), labels, sizes, mtimes)
