@@ -114,6 +114,8 @@ def check_same_view(
     Raises:
         WorldError: a rank sees others; it is named.
     """
+    if world.size == 1:
+        return
     expected = world.broadcast_from_root(
         lambda: {split: _view(config, directories[split], _sample_paths(files)) for split, files in tables.get().items()}
     )
