@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -111,6 +112,18 @@ def test_a_folder_of_two_splits_is_an_error(tmp_path: Path) -> None:
         scan_with(roots[1], ["a"], walk)
 
 
+def test_a_folder_is_known_by_its_path_where_hosts_number_files_differently(tmp_path: Path) -> None:
+    tree(tmp_path, "a/sub/1.jpg", "b/2.jpg")
+    (tmp_path / "b" / "more").symlink_to("../a/sub")
+    walks = [Walk([tmp_path], Ignored()) for _ in range(2)]
+    scan_with(tmp_path, ["a"], walks[0])
+    shutil.copytree(tmp_path / "a" / "sub", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "a" / "sub")
+    (tmp_path / "copy").rename(tmp_path / "a" / "sub")
+    scan_with(tmp_path, ["b"], walks[1])
+    assert len(walks[0].folders.keys() & walks[1].folders.keys()) == 1
+
+
 def test_class_folders_and_files_may_be_links(tmp_path: Path) -> None:
     tree(tmp_path, "store/n01/1.jpg", "store/n02/2.jpg", "images/c/3.jpg")
     (tmp_path / "images" / "a").symlink_to("../store/n01")
@@ -143,6 +156,25 @@ def test_a_class_without_files_is_an_error(tmp_path: Path) -> None:
     tree(tmp_path, "a/1.jpg", "b/.hidden.jpg")
     with pytest.raises(DataError, match=rf"The class folder {tmp_path / 'b'} holds no images\. Add images, or remove"):
         scan(tmp_path, ["a", "b"])
+
+
+def test_the_error_of_the_first_class_is_told(tmp_path: Path) -> None:
+    tree(tmp_path, "a/.hidden.jpg", "b/sub/1.jpg")
+    (tmp_path / "c").symlink_to("b/sub")
+    with pytest.raises(DataError, match=rf"The class folder {tmp_path / 'a'} holds no images\."):
+        scan(tmp_path, ["a", "b", "c"])
+
+
+def test_links_are_listed_while_others_are_still_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "elsewhere/1.jpg", "a/1.jpg")
+    for number in range(1000):
+        (tmp_path / "a" / f"{number}-link.jpg").symlink_to("../elsewhere/1.jpg")
+    looked = []
+    monkeypatch.setattr("shardtune.builder.listing._status", lambda entry: looked.append(entry) or entry.stat())
+    seen = []
+    table = scan_with(tmp_path, ["a"], Walk([tmp_path], Ignored()), heartbeat=lambda: seen.append(len(looked)))
+    assert len(table) == 1001
+    assert seen[0] < 1000
 
 
 @given(st.data())

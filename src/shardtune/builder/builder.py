@@ -171,7 +171,7 @@ def _assign_shards(plan: Plan, read: DigestPass, directory: Path, ranks: int) ->
         if len(rows) and (first_rows := read.first_rows.get()):
             # The rank that may have kept the content of its images.
             reader = np.searchsorted(first_rows[plan.splits[shard.split].source], rows[len(rows) // 2], side="right") - 1
-            preferred.append(int(reader))
+            preferred.append(int(reader) if reader >= 0 else None)  # before the first row are those that nobody read
         else:
             preferred.append(None)
     for numbers in balance(weights, ranks, preferred):

@@ -74,8 +74,8 @@ def digest_tables(
         split: _digest_table(path, split, tables, cache_path, is_saved, kept, world) for split, path in directories.items()
     }
     return DigestPass(
-        world.run_on_root(lambda: {split: cache.get().result() for split, cache in by_split.items()}),
-        world.run_on_root(lambda: {split: cache.get().first_rows for split, cache in by_split.items()}),
+        world.run_on_root(lambda: {split: found.get()[0] for split, found in by_split.items()}),
+        world.run_on_root(lambda: {split: found.get()[1] for split, found in by_split.items()}),
         kept,
     )
 
@@ -88,7 +88,8 @@ def _digest_table(
     is_saved: bool,
     kept: Kept,
     world: World,
-) -> RootOnly["_DigestCache"]:
+) -> RootOnly[tuple[Digests, Indices]]:
+    """The digests of one table, and its `first_rows`. The cache, which is larger, is left when this returns."""
     cache = world.run_on_root(lambda: _DigestCache(directory, tables.get()[split], cache_path, is_saved, world.size))
     total = world.broadcast_from_root(lambda: cache.get().missing)
     misses = world.scatter(cache.get().misses_by_rank() if world.is_root else ())
@@ -105,12 +106,13 @@ def _digest_table(
                     reports.add(bytes(DIGEST_BYTES))
                     continue
                 reports.add(digest(data))
-                room -= len(data) + FILE_BYTES
-                if room >= 0:
+                cost = len(data) + FILE_BYTES
+                if cost <= room:
                     kept[directory, path] = data
+                    room -= cost
             reports.finish()
         world.run_on_root(lambda: cache.get().save())
-    return cache
+    return world.run_on_root(lambda: (cache.get().result(), cache.get().first_rows))
 
 
 class _Reports:

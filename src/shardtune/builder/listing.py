@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,29 +108,31 @@ class Walk:
         ignored: which files and folders to leave out.
 
     Attributes:
-        folders: root and class folder of each folder that was entered, by what is the same on all hosts: inode and time.
+        folders: root and class folder of each folder that was entered, by its path without links, and by inode
+            and time: one of them is the same on all hosts.
     """
 
     def __init__(self, roots: Iterable[Path], ignored: Ignored) -> None:
         folders = {folder for root in map(Path.resolve, roots) for folder in (root, *root.parents)}
         self._ancestors = {_identity(folder.stat()) for folder in folders}
         self._ignored = ignored
-        self.folders: dict[tuple[int, int], tuple[Path, str]] = {}
+        self.folders: dict[str | tuple[int, int], tuple[Path, str]] = {}
         self._entered: dict[tuple[int, int], tuple[Path, str, str]] = {}
 
-    def files(self, root: Path, class_folder: str) -> Iterator[Sequence[File]]:
-        """The files in a class folder and below, some at a time.
+    def files(self, root: Path, class_folder: str) -> Iterator[File]:
+        """The files in a class folder and below.
 
         If several paths lead to a folder, the one without links is used, or else the first in alphabetical order.
 
         Raises:
             DataError: a folder belongs to another class too, or to another split.
         """
-        queue = [(False, class_folder)]  # a heap of: is it a link, its path
+        # A heap of: is it a link, its path, its path without links.
+        queue = [(False, class_folder, os.path.realpath(root / class_folder))]
         while queue:
-            _, path = heappop(queue)
-            if self._enter(root, class_folder, path):
-                files, links = list[File](), list[File]()
+            _, path, real = heappop(queue)
+            if self._enter(root, class_folder, path, real):
+                links = list[File]()
                 with os.scandir(root / path) as entries:
                     for entry in entries:
                         name = f"{path}/{entry.name}"
@@ -138,20 +141,16 @@ class Walk:
                         if entry.is_symlink():
                             links.append((name, entry))
                         elif entry.is_dir(follow_symlinks=False) and not _is_named_like_image(name):
-                            heappush(queue, (False, name))
+                            heappush(queue, (False, name, f"{real}/{entry.name}"))
                         else:
-                            files.append((name, entry))
-                            if len(files) == FILES_AT_ONCE:
-                                yield files
-                                files = []
+                            yield name, entry
                 for name, entry, status in _statuses(links):
                     if stat.S_ISDIR(status.st_mode) and not _is_named_like_image(name):
-                        heappush(queue, (True, name))
+                        heappush(queue, (True, name, os.path.realpath(entry)))
                     else:
-                        files.append((name, entry))
-                yield from in_parts(files)
+                        yield name, entry
 
-    def _enter(self, root: Path, class_folder: str, path: str) -> bool:
+    def _enter(self, root: Path, class_folder: str, path: str, real: str) -> bool:
         """Whether to list this folder: not if it was entered before by another path.
 
         Raises:
@@ -161,7 +160,7 @@ class Walk:
         identity = _identity(status)
         if identity in self._ancestors:
             return False
-        self.folders[status.st_ino, status.st_ctime_ns] = root, class_folder
+        self.folders[real] = self.folders[status.st_ino, status.st_ctime_ns] = root, class_folder
         first_root, first_class, first_path = self._entered.setdefault(identity, (root, class_folder, path))
         if (first_root, first_class) != (root, class_folder):
             raise DataError(
@@ -179,10 +178,11 @@ def _is_named_like_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def in_parts(files: Sequence[Item]) -> Iterator[Sequence[Item]]:
+def in_parts(files: Iterable[Item]) -> Iterator[list[Item]]:
     """These files, a few at a time: one thread asks for the statuses of so many."""
-    for first in range(0, len(files), FILES_AT_ONCE):
-        yield files[first : first + FILES_AT_ONCE]
+    files = iter(files)
+    while part := list(islice(files, FILES_AT_ONCE)):
+        yield part
 
 
 def _statuses(files: list[File]) -> Iterator[tuple[str, "os.DirEntry[str]", os.stat_result]]:
@@ -227,21 +227,20 @@ def scan(
 
     def parts() -> Iterator[tuple[tuple[int, Sequence[File]], int]]:
         for label, folder in enumerate(folders, start=1):
-            for files in walk.files(directory, folder) if folder else ():
+            is_empty = True
+            for files in in_parts(walk.files(directory, folder)) if folder else ():
+                is_empty = False
                 yield (label, files), len(files)
+            if folder and is_empty and not allow_missing:
+                raise DataError(f"The class folder {directory / folder} holds no images.", "Add images, or remove the folder.")
 
-    counts = [0] * (len(folders) + 1)
     with Ahead(lambda part: (part[0], _stat_all(part[1])), parts(), FILES_AHEAD) as found:
         for label, files in found:
             heartbeat()
-            counts[label] += len(files)
             for path, _, status in files:
                 names += os.fsencode(path)
                 ends.append(len(names))
                 for column, value in zip(columns, (label, status.st_size, status.st_mtime_ns), strict=True):
                     column.append(value)
-    for label, folder in enumerate(folders, start=1):
-        if folder and not counts[label] and not allow_missing:
-            raise DataError(f"The class folder {directory / folder} holds no images.", "Add images, or remove the folder.")
     labels, sizes, mtimes = map(np.array, columns)
     return FileTable(names, np.array(ends, np.int64), labels, sizes, mtimes)

@@ -35,7 +35,7 @@ class _Part:
     tables: dict[Split, FileTable]
     hashes: dict[Split, dict[int, tuple[int, int]]]
     order: dict[Split, Digests]
-    folders: dict[tuple[int, int], tuple[Path, str]]
+    folders: dict[str | tuple[int, int], tuple[Path, str]]
     ignored: Counter[str]
 
 
@@ -103,5 +103,5 @@ def _merge(
 
 def _share_a_folder(parts: list[_Part]) -> bool:
     """Whether two ranks have entered what may be the same folder, in different classes or splits."""
-    entered: dict[tuple[int, int], tuple[Path, str]] = {}
+    entered: dict[str | tuple[int, int], tuple[Path, str]] = {}
     return any(entered.setdefault(key, owner) != owner for part in parts for key, owner in part.folders.items())

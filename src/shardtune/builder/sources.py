@@ -12,6 +12,7 @@ AHEAD_BYTES = 1 << 26  # of files that were read and are not yet used, or are be
 FILE_BYTES = 1 << 10  # what a file costs besides its content
 
 Kept = dict[tuple[Path, str], bytes]  # content of files that were read before, by directory and path
+_Listed = tuple[Path, str, int, int]  # directory, path, and as it was listed: bytes (MAX_BYTES at most), time in nanoseconds
 
 
 class SourceReader:
@@ -19,12 +20,12 @@ class SourceReader:
 
     Args:
         tables: each with the directory that its paths are relative to.
-        kept: files that need not be opened again; those that `read` returns are removed.
+        kept: files that need not be opened again if they are as they were listed; they are removed as they are used.
     """
 
     def __init__(self, tables: Iterable[tuple[Path, FileTable]], kept: Kept | None = None) -> None:
         self._kept = {} if kept is None else kept
-        self._ahead = Ahead(_read_listed, _files(tables, self._kept), AHEAD_BYTES)
+        self._ahead = Ahead(self._read, _files(tables), AHEAD_BYTES)
 
     def __enter__(self) -> "SourceReader":
         return self
@@ -41,9 +42,6 @@ class SourceReader:
         Raises:
             RejectedError: name, unreadable, empty or too_large.
         """
-        data = self._kept.pop((root, path), None)
-        if data is not None:
-            return data
         try:
             return next(self._ahead)
         except RejectedError as error:
@@ -51,14 +49,21 @@ class SourceReader:
                 raise
         return read_source(root, path)
 
+    def _read(self, file: _Listed) -> bytes:
+        data = self._kept.pop(file[:2], None)
+        return read_source(*file[:3]) if data is None or _has_changed(*file) else data
 
-def _files(tables: Iterable[tuple[Path, FileTable]], kept: Kept) -> Iterator[tuple[tuple[Path, str, int], int]]:
+
+def _files(tables: Iterable[tuple[Path, FileTable]]) -> Iterator[tuple[_Listed, int]]:
     for root, table in tables:
         for index in range(len(table)):
-            path, size = table.path(index), min(int(table.sizes[index]), MAX_BYTES)
-            if (root, path) not in kept:
-                yield (root, path, size), size + FILE_BYTES
+            size = min(int(table.sizes[index]), MAX_BYTES)
+            yield (root, table.path(index), size, int(table.mtimes[index])), size + FILE_BYTES
 
 
-def _read_listed(file: tuple[Path, str, int]) -> bytes:
-    return read_source(*file)
+def _has_changed(root: Path, path: str, size: int, mtime: int) -> bool:
+    try:
+        status = (root / path).stat()
+    except OSError:
+        return True
+    return (status.st_size, status.st_mtime_ns) != (size, mtime)

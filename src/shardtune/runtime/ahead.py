@@ -51,7 +51,7 @@ class Ahead(Iterator[Result], Generic[Item, Result]):
     """An iterator over the results of a function for each item, in order, and a context that ends its threads.
 
     Threads cost time, too: while calls are fast, the caller makes them itself. Once several in a row were slow, threads make
-    them, and their number doubles each time the caller has to wait.
+    them, and their number doubles each time the caller has to wait. They stay, also when calls become fast.
 
     Args:
         function: called on threads, which should do nothing but wait for input. What it raises, the iterator raises in place of
