@@ -11,7 +11,8 @@ from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import DIGEST_BYTES
 from shardtune.dataset.manifest import Split
 from shardtune.images.ignored import Ignored
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 
 CONTENT = {"1.jpg": b"one", "2.jpg": b"two", "3.jpg": b"one", "4.jpg": b""}
 

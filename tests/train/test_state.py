@@ -12,7 +12,8 @@ from shardtune.download.weights import WEIGHTS
 from shardtune.errors import CheckpointError
 from shardtune.model import checkpoint_file
 from shardtune.model.inception import named_variables
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 from shardtune.train.checkpoint_manager import LoadedCheckpoint
 from shardtune.train.config import Optimizer, TrainConfig
 from shardtune.train.optimizers import build_optimizer

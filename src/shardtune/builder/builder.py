@@ -30,7 +30,8 @@ from shardtune.runtime.balance import balance
 from shardtune.runtime.files import filename_in_errors, sha256_file
 from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.progress import print_on_root
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 
 LOG_NAME = "builds.jsonl"
 

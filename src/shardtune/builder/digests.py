@@ -22,7 +22,8 @@ from shardtune.dataset.manifest import Split
 from shardtune.images.source import RejectedError
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.progress import ProgressReporter
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 
 DIGESTS_NAME = "digests.bin"
 MAGIC = b"shardtune digests 2\n"  # includes the version of the layout

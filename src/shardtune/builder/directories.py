@@ -11,7 +11,8 @@ from shardtune.builder.listing import FileTable
 from shardtune.dataset.manifest import Split
 from shardtune.errors import DataError, WorldError
 from shardtune.images.ignored import Ignored
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 
 FILES_COMPARED = 32  # in each split: each takes milliseconds on some network file systems
 NAMES_COUNTED = 10_000  # in the folder of each: so many take about a second there

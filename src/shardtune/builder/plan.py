@@ -16,7 +16,8 @@ from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Digests, Indices, Plan, SplitPlan
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.runtime.progress import print_on_root
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 
 Boxes = dict[tuple[Split, str], list[Box]]  # by split and path of the image
 

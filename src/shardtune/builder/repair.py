@@ -14,7 +14,8 @@ from shardtune.images.pixels import ImageOptions
 from shardtune.runtime.balance import balance
 from shardtune.runtime.files import sha256_file
 from shardtune.runtime.progress import print_on_root
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 
 
 def find_damaged_shards(directory: Path, manifest: Manifest, world: World) -> list[str]:

@@ -15,7 +15,8 @@ from shardtune.builder.recipe import class_hashes
 from shardtune.dataset.manifest import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 
 ClassFolders = dict[Split, list[str | None]]  # in the order of labels; None: the class has none there
 

@@ -14,7 +14,8 @@ from shardtune.dataset.manifest import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.progress import print_on_root
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 
 Tables = RootOnly[dict[Split, FileTable]]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from shardtune.errors import RootFailedError, WorldError, exit_status_of
 from shardtune.runtime.backends import Backend, connect
@@ -18,25 +18,9 @@ from shardtune.runtime.communicators import Communicator, SingleProcessCommunica
 from shardtune.runtime.guard import Guard
 from shardtune.runtime.launcher import detect_launcher
 from shardtune.runtime.rollcall import Member
+from shardtune.runtime.root_only import RootOnly
 
 T = TypeVar("T")
-
-
-class RootOnly(Generic[T]):
-    """A value that exists on rank 0 only."""
-
-    def __init__(self, value: T | None, *, is_root: bool) -> None:
-        self._value, self._is_root = value, is_root
-
-    def get(self) -> T:
-        """The value.
-
-        Raises:
-            RuntimeError: this is not rank 0, which is a bug of the caller.
-        """
-        if not self._is_root:
-            raise RuntimeError("this value exists on rank 0 only")
-        return self._value  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

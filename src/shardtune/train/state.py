@@ -12,7 +12,8 @@ from shardtune.model.checkpoint_file import Tensors
 from shardtune.model.inception import named_variables, updated_variables
 from shardtune.model.packing import PackedVariables
 from shardtune.runtime.progress import print_on_root
-from shardtune.runtime.world import RootOnly, World
+from shardtune.runtime.root_only import RootOnly
+from shardtune.runtime.world import World
 from shardtune.train.checkpoint_manager import LoadedCheckpoint
 from shardtune.train.config import TrainConfig
 from shardtune.train.consistency import check_equal_weights
