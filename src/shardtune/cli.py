@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,8 +103,9 @@ def run_command(
         guard.interrupts.catch()
         run(config, world)
     except StoppedError as stop:
-        if world.is_root:
-            _print_error(str(stop))
+        with suppress(Exception):  # of ranks that are gone
+            # A launcher ends all ranks when one has left, so none leaves before rank 0 has printed.
+            world.run_on_root(lambda: _print_error(str(stop)))
         status = stop.exit_status  # every rank leaves in good order: a launcher complains of one that does not
     except Exception as error:
         _exit_with_error(error, world, debug)

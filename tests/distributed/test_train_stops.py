@@ -13,7 +13,18 @@ from shardtune.model import checkpoint_file
 from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.world import World
 from tests import launching
-from tests.distributed.training import AHEAD, DRIFTING, LAUNCHERS, Disturbed, command, digest, metrics, outcome, train
+from tests.distributed.training import (
+    AHEAD,
+    DRIFTING,
+    LATE_WORDS,
+    LAUNCHERS,
+    Disturbed,
+    command,
+    digest,
+    metrics,
+    outcome,
+    train,
+)
 
 LONG = ("--max_steps", 100_000, "--learning_rate_decay", "constant", "--save_every", 100_000)
 HOST = re.escape(socket.gethostname())
@@ -26,7 +37,7 @@ HOST = re.escape(socket.gethostname())
 def test_one_rank_that_is_asked_to_stop_stops_all(
     small_data: Path, tmp_path: Path, over: str, number: signal.Signals, rank: int, ahead: int
 ) -> None:
-    with Disturbed(small_data, tmp_path, *LONG, over=over, environment={AHEAD: str(ahead)}) as job:
+    with Disturbed(small_data, tmp_path, *LONG, over=over, environment={AHEAD: str(ahead), LATE_WORDS: "1"}) as job:
         assert job.wait_for_steps(5)
         job.rank(rank).send_signal(number)
         status, output = job.end(timeout=60)

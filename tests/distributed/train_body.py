@@ -2,7 +2,7 @@
 
 On the rank that the variable DRIFTING_RANK names, a weight changes for no reason after some steps, as with failing memory.
 With the variable UNBUILDABLE_NETWORK no network can be built. STEPS_AHEAD says for how many steps the host does not wait, as if
-there were a GPU.
+there were a GPU. With LATE_WORDS it takes 2 s to print an error, as on a busy machine.
 """
 
 import gc
@@ -20,7 +20,7 @@ from shardtune import cli
 from shardtune.dataset.manifest import Manifest
 from shardtune.runtime.world import Backend, World
 from shardtune.train.config import TrainConfig
-from tests.distributed.training import AHEAD, DRIFTING, UNBUILDABLE, lines
+from tests.distributed.training import AHEAD, DRIFTING, LATE_WORDS, UNBUILDABLE, lines
 
 
 def build(manifest: Manifest, config: TrainConfig, world: World) -> Any:
@@ -57,5 +57,12 @@ def stage(config: TrainConfig) -> tuple[Backend, Callable[[Any, World], None]]:
     return backend, partial(train, build_model=build)
 
 
+def print_late(text: str, print_error: Callable[[str], None] = cli._print_error) -> None:
+    time.sleep(2)
+    print_error(text)
+
+
 if __name__ == "__main__":
+    if LATE_WORDS in os.environ:
+        cli._print_error = print_late
     cli.run_command(lambda: tyro.cli(TrainConfig, args=sys.argv[1:]), stage)

@@ -25,6 +25,7 @@ TRAIN = [  # flags of a short run of it
 ]
 DRIFTING = "DRIFTING_RANK"  # see BODY
 UNBUILDABLE = "UNBUILDABLE_NETWORK"  # see BODY
+LATE_WORDS = "LATE_WORDS"
 AHEAD = "STEPS_AHEAD"  # see BODY
 GLOBAL_BATCH = 12  # of examples: a multiple of 1, 2, 3 and 4
 LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "horovodrun --gloo"}
