@@ -105,7 +105,7 @@ def run_command(
     except StoppedError as stop:
         with suppress(Exception):  # of ranks that are gone
             # A launcher ends all ranks when one has left, so none leaves before rank 0 has printed.
-            world.run_on_root(lambda: _print_error(str(stop)))
+            world.run_on_root(partial(_print_error, str(stop)))
         status = stop.exit_status  # every rank leaves in good order: a launcher complains of one that does not
     except Exception as error:
         _exit_with_error(error, world, debug)
