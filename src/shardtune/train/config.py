@@ -34,8 +34,8 @@ class TrainConfig:
     fine_tune: bool = False
     """Start the final layers (logits and auxiliary logits) from random weights: for other classes than the checkpoint's."""
     freeze_until: str | None = None
-    """Do not train this block of Inception v3 (mixed0 … mixed10) and all below it: faster, and better on little data. Their
-    batch normalisation uses its moving statistics."""
+    """Do not train this block of Inception v3 (mixed0 … mixed10) and all below it, which is faster. Their batch
+    normalisation uses its moving statistics."""
     freeze_trunk: bool = False
     """Train only the final layers and the auxiliary head: the same as --freeze_until mixed10."""
     image_size: int = 299
