@@ -34,7 +34,7 @@ INDEX = """\
 PAGE = """\
 # shardtune {command}
 
-{about}
+{about}{more}
 
 ```text
 {usage}
@@ -44,6 +44,10 @@ PAGE = """\
 
 {flags}
 """
+MORE = {
+    "train": " [Recipes](../recipes.md) have flags that work: most used are `--pretrained_model_checkpoint_path`, "
+    "`--fine_tune`, `--freeze_until`, `--batch_size`, `--initial_learning_rate` and `--epochs`.",
+}
 OLD = """
 ## Flags of 2016
 
@@ -92,7 +96,13 @@ def _page(command: str, config: type[Any]) -> str:
         elif is_required:
             words.append(f"{name} {'|'.join(_values(hint))}")
         flags.append(f"### `{name}`\n\n{_describe(hint, field.default)}\n\n{inline(texts[field.name])}")
-    page = PAGE.format(command=command, about=inline(config.__doc__), usage=" ".join(words), flags="\n\n".join(flags))
+    page = PAGE.format(
+        command=command,
+        about=inline(config.__doc__),
+        more=MORE.get(command, ""),
+        usage=" ".join(words),
+        flags="\n\n".join(flags),
+    )
     old = [f"| `--{name}` | {inline(str(treatment))} |" for name, treatment in FLAGS_2016.get(command, {}).items()]
     return page + (OLD.format(rows="\n".join(old)) if old else "")
 

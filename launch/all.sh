@@ -13,6 +13,10 @@ if [ $# -lt 2 ]; then
   echo "all.sh: PHOTOS_DIR or OUTPUT_DIR is missing. Type launch/all.sh PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]." >&2
   exit 1
 fi
+if [[ " ${*:3} " == *" --dry_run "* ]]; then
+  echo "all.sh: --dry_run stands after the folders. Type launch/all.sh --dry_run PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]." >&2
+  exit 1
+fi
 images=(--train_directory "$1" --validation_fraction 0.2)
 if [ -d "$1/train" ] && [ -d "$1/validation" ]; then
   images=(--train_directory "$1/train" --validation_directory "$1/validation")

@@ -69,7 +69,7 @@ recall@5         {result["recall_at_5"]:.4f}
 images/s         {outcome["images_per_second"]:.1f} in training, {result["images_per_second"]:.1f} in evaluation
 data set         {out}/data/dataset.json
 checkpoints      {out}/run/checkpoints
-figures          {out}/run/eval.json  {out}/run/metrics.jsonl
+results          {out}/run/eval.json  {out}/run/metrics.jsonl
 report           {out}/run/report.html
 model            {out}/export""")
 PYTHON

@@ -20,6 +20,10 @@ if [ $# -lt 2 ]; then
   echo "pipeline.sh: PHOTOS_DIR or OUTPUT_DIR is missing. Type slurm/pipeline.sh PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]." >&2
   exit 1
 fi
+if [[ " ${*:3} " == *" --dry_run "* ]]; then
+  echo "pipeline.sh: --dry_run stands after the folders. Type slurm/pipeline.sh --dry_run PHOTOS_DIR OUTPUT_DIR [TRAIN FLAGS]." >&2
+  exit 1
+fi
 photos=$(realpath "$1") out=$(realpath -m "$2")
 shift 2
 cd "$root"

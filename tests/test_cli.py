@@ -60,7 +60,7 @@ def test_the_usage_lists_each_command_in_a_line(arguments: list[str]) -> None:
     usage, other = (done.stdout, done.stderr) if arguments else (done.stderr, done.stdout)
     assert (done.returncode, other) == (0 if arguments else 2, "")
     assert usage.startswith("usage: shardtune COMMAND")
-    commands = ["fetch", "build", "verify", "inspect", "train", "eval", "predict", "export", "report", "doctor"]
+    commands = ["fetch", "build", "verify", "inspect", "train", "eval", "predict", "export", "report", "doctor", "supervise"]
     assert re.findall(r"^  (\w+) +[A-Z].+\.$", usage, re.MULTILINE) == commands
 
 

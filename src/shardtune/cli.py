@@ -140,7 +140,7 @@ def _parse(arguments: Sequence[str], notes: list[str]) -> Any:
 
 def _usage() -> str:
     first_sentences = {name: re.split(r"\.(?:\s|$)", config.__doc__)[0] for name, config in COMMANDS.items()}
-    return USAGE.format(commands="\n".join(f"  {name:<9}{sentence}." for name, sentence in first_sentences.items()))
+    return USAGE.format(commands="\n".join(f"  {name:<10}{sentence}." for name, sentence in first_sentences.items()))
 
 
 def _versions() -> str:

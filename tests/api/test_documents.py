@@ -11,11 +11,12 @@ from tests.api.users import check_types
 from tests.docs.markdown import ROOT, blocks
 from tests.launching import ENVIRONMENT
 
-WHOLE, *LOOPS = (text for language, text in blocks(ROOT / "docs" / "python-api.md") if language == "python")
+WHOLE, EXPORT, *LOOPS = (text for language, text in blocks(ROOT / "docs" / "python-api.md") if language == "python")
 
 
-def test_the_whole_job_has_the_right_types(tmp_path: Path) -> None:
-    assert check_types(tmp_path, WHOLE) == []  # it would download weights
+@pytest.mark.parametrize("program", [WHOLE, EXPORT], ids=["whole", "export"])
+def test_the_whole_job_has_the_right_types(program: str, tmp_path: Path) -> None:
+    assert check_types(tmp_path, program) == []  # it would download weights
 
 
 @pytest.mark.parametrize(("program", "last"), [*zip(LOOPS, ["19 ", "Epoch 2/2", "mean colour ["], strict=True)])

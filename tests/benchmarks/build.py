@@ -2,8 +2,9 @@
 
 usage: python -m tests.benchmarks.build IMAGES [--others PYTHON] [--copies 5] [--rounds 5]
 
-IMAGES has one folder a class. PYTHON is an interpreter with the packages of tests/benchmarks/requirements.txt (by default
-this one, which leaves out what it cannot import). The figures are medians; rounds are interleaved, so that what disturbs the
+IMAGES has one folder a class; of each image COPIES are taken. PYTHON is an interpreter with the packages of
+tests/benchmarks/requirements.txt (by default this one); without them it fails. The times are of whole processes, imports
+included, which weigh most where there are few images. They are medians; rounds are interleaved, so that what disturbs the
 machine disturbs all alike.
 """
 

@@ -33,9 +33,9 @@ DRY_SCRIPTS = {
     "slurm/pipeline.sh",
 }
 OTHER_FLAGS = {
-    "sbatch, srun": {"gpus_per_node", "gpus_per_task", "mem", "mpi", "ntasks_per_node"},
+    "sbatch, srun": {"account", "gpus_per_node", "gpus_per_task", "mem", "mpi", "nodes", "ntasks_per_node", "partition"},
     "mpirun, horovodrun": {"gloo", "bind_to"},
-    "launch/gpu_check.sh and its benchmark": {"small", "table"},
+    "benchmarks": {"others", "small", "table"},
     "docker": {"shm_size"},
     "tensorboard": {"logdir"},
     "any program, where a spelling is shown": {"flag", "no_flag"},
@@ -105,6 +105,8 @@ def check(words: Sequence[str], checkout: Path) -> None:
         completion_script(arguments[1], COMMANDS, POSITIONAL)
     elif Path(program).name == "shardtune":
         parse(arguments, checkout)
+    elif program == "sbatch":
+        parse(after_the_launcher(words), checkout)
     elif program in DRY_SCRIPTS:
         for line in dry_run(program, arguments, variables, checkout):
             parse(after_the_launcher(shlex.split(line)), checkout)

@@ -185,6 +185,8 @@ def test_the_commands(
         ),
         ({}, ["launch/train.sh", "--max_restarts", "x"], "shardtune: Error parsing --max_restarts: invalid literal for int() "),
         ({}, ["launch/all.sh", "photos"], "all.sh: PHOTOS_DIR or OUTPUT_DIR is missing. Type launch/all.sh PHOTOS_DIR "),
+        ({}, ["launch/all.sh", "photos", "results", "--dry_run"], "all.sh: --dry_run stands after the folders. Type "),
+        ({}, ["slurm/pipeline.sh", "photos", "results", "--dry_run"], "pipeline.sh: --dry_run stands after the folders. Type "),
         ({}, ["slurm/pipeline.sh"], "pipeline.sh: PHOTOS_DIR or OUTPUT_DIR is missing. Type slurm/pipeline.sh PHOTOS_DIR "),
     ],
 )

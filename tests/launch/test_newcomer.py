@@ -17,8 +17,8 @@ from tests.launching import finish
 KEPT = ("PIP_", "SSL_", "http", "HTTP", "no_proxy", "NO_PROXY")  # how packages are had here
 # What a newcomer has and the test does not: days, a cluster, and the internet.
 REPLACED = {
-    "bash launch/test.sh": "bash launch/test.sh --collect-only",
-    "\nlaunch/all.sh photos results --epochs 10": "\nlaunch/all.sh photos results --epochs 10 --image_size 75",
+    "\nlaunch/all.sh photos results": "\nlaunch/all.sh photos results --image_size 75",
+    "--pretrained_model_checkpoint_path imagenet": "--pretrained_model_checkpoint_path inception-v3/model.ckpt-157585",
     "INTERFACE=eth0 launch/all.sh": "INTERFACE=eth0 launch/all.sh --dry_run",
     "slurm/pipeline.sh": "slurm/pipeline.sh --dry_run",
 }
@@ -53,7 +53,7 @@ def test_all_that_the_readme_says_can_be_typed_in_order(checkout: Path, shared_d
             done = finish(session, 6000)
             assert done.returncode == 0, f"{typed}\n{done.stdout}"
             printed.append(done.stdout)
-    digits, _tests, photographs, processes = printed
+    digits, photographs, processes = printed
     check_shown("README.md", "images 1797", digits, checkout)
     check_shown("docs/quick-start.md", "setup: making", digits, checkout)
     check_shown("docs/your-photographs.md", "…: precision", photographs, checkout)

@@ -99,6 +99,14 @@ def test_the_word_imagenet_is_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "shardtune" / "weights" / "k.h5").read_bytes() == content
 
 
+def test_a_start_from_random_weights_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    state = TrainState(small(CLASSES, SIDE), CONFIG)
+    state.restore_or_initialize(CONFIG, World(), RootOnly(None, is_root=True))
+    assert "Starting from random weights: give --pretrained_model_checkpoint_path" in capsys.readouterr().out
+    restored(CONFIG, state.snapshot())
+    assert capsys.readouterr().out == ""
+
+
 def test_a_checkpoint_of_another_optimizer_changes_nothing() -> None:
     state = TrainState(small(CLASSES, SIDE), CONFIG)
     saved = state.snapshot()

@@ -66,7 +66,8 @@ class BuildConfig:
     """Identical files are always reported. skip stores one of them, in test if one is there, else in validation,
     with the boxes of all."""
     check: Literal["full", "header"] = "full"
-    """full: every image is decoded completely. header: the pixel data of clean JPEGs is not checked, which is faster."""
+    """full: every coded byte of every image is decoded. header: the pixel data of clean JPEGs is not checked, which is
+    faster."""
     exif: Literal["upright", "keep"] = "upright"
     """upright: rotate images as their EXIF orientation says. keep: do not rotate them."""
     max_side: int | None = None

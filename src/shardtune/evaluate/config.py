@@ -19,7 +19,7 @@ class EvalConfig:
     """Data directory with the examples to evaluate (default: that of the run)."""
     eval_dir: Path | None = None
     """Directory for eval.json and predictions.csv; it is created if it does not exist (default: eval in the
-    train_dir, or in the export). Those of --subset test and train go into a folder of that name in it."""
+    train_dir, or in the export). The subsets test and train go into a folder of that name in it."""
     checkpoint: str | None = None
     """best by validation, last, or the step of one (default: best where the run was validated, else last)."""
     subset: Split = "validation"

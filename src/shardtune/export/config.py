@@ -17,8 +17,8 @@ class ExportConfig:
     checkpoint_dir: Path
     """The train_dir of a run, or its checkpoints folder."""
     output_directory: Path
-    """Directory for the models, labels.txt, model.json and README.md, the model card; it must not exist, or be empty; but see
-    overwrite."""
+    """Directory for the models, labels.txt, model.json and README.md, the model card: new or empty, unless
+    overwrite is given."""
     format: tuple[Format, ...] = ("savedmodel",)
     """One or several. savedmodel: takes JPEG or PNG files, images or tf.train.Examples; for TensorFlow and TensorFlow Serving.
     keras: a .keras file. onnx: needs pip install 'shardtune[onnx]'. tflite: LiteRT in float32, float16 and int8."""

@@ -34,7 +34,8 @@ class TrainConfig:
     fine_tune: bool = False
     """Start the final layers (logits and auxiliary logits) from random weights: for other classes than the checkpoint's."""
     freeze_until: str | None = None
-    """Do not train this block of Inception v3 (mixed0 … mixed10) and all below it: faster, and better on little data."""
+    """Do not train this block of Inception v3 (mixed0 … mixed10) and all below it, which is faster. Their batch
+    normalisation uses its moving statistics."""
     freeze_trunk: bool = False
     """Train only the final layers and the auxiliary head: the same as --freeze_until mixed10."""
     image_size: int = 299
@@ -56,8 +57,8 @@ class TrainConfig:
     clip_norm: float | None = None
     """Scale the gradients down where their global norm is above this."""
     initial_learning_rate: float = 0.001
-    """Learning rate of one worker with one batch. It rises to this times the scale, then decays. On resume it may change with
-    allow_config_change, but the scale may not."""
+    """Learning rate of one worker, whatever its batch_size. It rises to this times the scale, then decays. On resume it may
+    change with allow_config_change, but the scale may not."""
     lr_scaling: LrScaling = "linear"
     """The scale: workers × gradient_accumulation_steps, its square root, or 1. It is fixed at the first start."""
     warmup_epochs: float = 5.0

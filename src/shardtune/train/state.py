@@ -21,6 +21,10 @@ from shardtune.train.loss_scale import LossScale
 from shardtune.train.optimizers import build_optimizer, is_kernel
 from shardtune.train.reduction import divide_gradients, max_part_size
 
+RANDOM_START = (
+    "Starting from random weights: give --pretrained_model_checkpoint_path imagenet --fine_tune to start from ImageNet's."
+)
+
 
 class _Packed(NamedTuple):
     """A vector that is packed like `group`. In a checkpoint, its part for the variable v is named prefix + v + suffix."""
@@ -106,6 +110,8 @@ class TrainState:
             found = find_pretrained(path, world)
             report = pretrained.restore(self.model, found, fine_tune=config.fine_tune, averaged=config.pretrained_ema)
             print_on_root(world, str(report))
+        else:
+            print_on_root(world, RANDOM_START)
         self._read_groups()
         self.averages.reset()
 
