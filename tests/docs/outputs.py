@@ -7,11 +7,12 @@ from tests.docs.markdown import ROOT, blocks
 
 _NUMBER = re.compile(r"\b(?:nan|inf|\d+(?:[.,]\d+)*(?:e[-+]?\d+)?)\b")
 _ENVIRONMENT = re.compile(r"\.venvs/cpu-[0-9a-f]{12}")
+_PROGRAMS = re.compile(r"\S+/bin/")
 CHECKOUT = "/home/you/shardtune"
 
 
 def check_shown(page: str, beginning: str, printed: str, checkout: Path = ROOT) -> None:
-    """Fail where a line of a block is not printed, in the order of the block. Numbers may differ, words may not.
+    """Fail where a line of a block is not printed, in the order of the block. Numbers and places of programs may differ, words may not.
 
     Args:
         page: its path, relative to this repository.
@@ -29,4 +30,4 @@ def check_shown(page: str, beginning: str, printed: str, checkout: Path = ROOT) 
 
 
 def _masked(line: str) -> str:
-    return _NUMBER.sub("0", _ENVIRONMENT.sub("ENVIRONMENT", line))
+    return _NUMBER.sub("0", _ENVIRONMENT.sub("ENVIRONMENT", _PROGRAMS.sub("bin/", line)))
