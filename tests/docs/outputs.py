@@ -12,7 +12,9 @@ CHECKOUT = "/home/you/shardtune"
 
 
 def check_shown(page: str, beginning: str, printed: str, checkout: Path = ROOT) -> None:
-    """Fail where a line of a block is not printed, in the order of the block. Numbers and places of programs may differ, words may not.
+    """Fail where a line of a block is not printed, in the order of the block.
+
+    Numbers and folders of programs may differ, words may not.
 
     Args:
         page: its path, relative to this repository.
