@@ -154,12 +154,3 @@ def test_errors_are_those_of_the_tree(small_data: Path, tmp_path: Path) -> None:
         shardtune.Predictor(none)
     with pytest.raises(shardtune.UsageError, match=r"^--batch_size must be above 0, not 0\."):
         shardtune.TrainConfig(small_data, tmp_path, batch_size=0)
-
-
-def test_text_is_no_path(small_data: Path) -> None:
-    with pytest.raises(shardtune.UsageError, match=r"^train_dir is the text 'run'\. Give a pathlib\.Path: Path\('run'\)\.$"):
-        shardtune.train(shardtune.TrainConfig(small_data, "run"))  # type: ignore[arg-type]
-    with pytest.raises(shardtune.UsageError, match="train_dir is the text 'run'"):
-        shardtune.report(shardtune.ReportConfig(("run",)))  # type: ignore[arg-type]
-    with pytest.raises(shardtune.UsageError, match="data_dir is the text"):
-        shardtune.evaluate(shardtune.EvalConfig(small_data, data_dir="data"))  # type: ignore[arg-type]

@@ -45,8 +45,9 @@ def test_what_is_wrong_is_said(small_data: Path, tmp_path: Path) -> None:
         shardtune.load_dataset(small_data, "test")
     with pytest.raises(shardtune.DataError):
         shardtune.load_arrays(tmp_path)
-    for wrong in ({"batch_size": 0}, {"image_size": 0}, {"seed": -1}, {"first_step": -1}, {"augment": "strong"}):
-        with pytest.raises(shardtune.UsageError, match=next(iter(wrong))):
+    unfit = ({"split": "Train"}, {"batch_size": 2.5}, {"seed": None}, {"augment": "strong"}, {"shuffle": "no"})
+    for wrong in ({"batch_size": 0}, {"image_size": 0}, {"seed": -1}, {"first_step": -1}, *unfit):
+        with pytest.raises(shardtune.UsageError, match=f"^{next(iter(wrong))} must be "):
             shardtune.load_dataset(small_data, **wrong)  # type: ignore[arg-type]
 
 

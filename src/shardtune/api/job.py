@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from types import TracebackType
 from typing import Any
 
-from shardtune.errors import UsageError
 from shardtune.runtime.backends import Backend
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.launcher import detect_launcher
@@ -32,7 +31,6 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     Raises:
         WorldError: the processes do not find each other.
     """
-    _check_paths(config)
     guard = Guard()
     if handle_signals or detect_launcher(os.environ):
         guard.start()
@@ -48,15 +46,6 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     finally:
         guard.stop()
         guard.interrupts.restore()
-
-
-def _check_paths(config: Any) -> None:
-    """Refuse text for a path: a type checker does, too, and what comes of it would be hard to understand."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        texts = [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, str)]
-        if texts and "Path" in str(field.type):
-            raise UsageError(f"{field.name} is the text {texts[0]!r}.", f"Give a pathlib.Path: Path({texts[0]!r}).")
 
 
 @cache
