@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -104,6 +105,13 @@ def test_signals_stop_a_run_where_they_are_asked_for(config: shardtune.TrainConf
     first = list[int]()
     shardtune.train(config, on_step=lambda step, _: first.append(step))
     assert first[0] == 5
+
+
+def test_a_program_alone_may_do_what_takes_long(config: shardtune.TrainConfig) -> None:
+    def wait(step: int, _: shardtune.StepMetrics) -> None:
+        time.sleep(2.0 if step == 3 else 0.0)
+
+    shardtune.train(replace(config, hang_timeout=0.1), on_step=wait, handle_signals=True)
 
 
 def test_signals_are_the_caller_s_where_they_are_not(config: shardtune.TrainConfig) -> None:

@@ -23,7 +23,7 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     """The world of the processes that the launcher started; of size 1 without a launcher.
 
     Behind a launcher, a guard ends this process if it hangs, as that of a command does: nothing else could. A process alone is
-    left to its user, unless signals are handled.
+    left to its user.
 
     Args:
         config: says after how many seconds without progress that is; by itself never.
@@ -31,8 +31,9 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     Raises:
         WorldError: the processes do not find each other.
     """
-    guard = Guard()
-    if handle_signals or detect_launcher(os.environ):
+    launcher = detect_launcher(os.environ)
+    guard = Guard(ends_hangs=launcher is not None)
+    if handle_signals or launcher:
         guard.start()
     try:
         guard.set_timeout(getattr(config, "hang_timeout", math.inf) + STARTUP_SECONDS)

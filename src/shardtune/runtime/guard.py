@@ -44,7 +44,7 @@ class SilentRanks(NamedTuple):
 
 
 class Guard:
-    """A thread that watches the main thread from `start` to `stop`. The main thread sends heartbeats often.
+    """A thread that watches for signals from `start` to `stop` and, where it ends hangs, the main thread, which sends heartbeats often.
 
     Attributes:
         interrupts: what signals do.
@@ -52,10 +52,10 @@ class Guard:
         knows_ranks: whether `register_ranks` has been called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ends_hangs: bool = True) -> None:
         self.interrupts, self.name, self.knows_ranks = Interrupts(), "this process", False
         self._timeout, self._allowed_seconds, self._deadline = float("inf"), float("inf"), float("inf")
-        self._collectives = 0
+        self._ends_hangs, self._collectives = ends_hangs, 0
         self._order: Order = (0, 0, 0)
         self._position = "starting"
         self._roll_call: RollCall | None = None
@@ -89,7 +89,7 @@ class Guard:
 
     def set_timeout(self, timeout: float) -> None:
         """End the process after so many seconds without a heartbeat, from now on."""
-        self._timeout = timeout
+        self._timeout = timeout if self._ends_hangs else float("inf")
         self.heartbeat(self._position)
         if self._thread.is_alive():
             self._arm()
