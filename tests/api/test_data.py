@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,17 @@ def test_others_come_once_and_in_order(small_data: Path) -> None:
     assert sorted(labels.tolist()) == [1] * 7 + [2] * 7 + [3] * 7
     ordered = shardtune.load_arrays(small_data, batch_size=60, image_size=75, shuffle=False)
     assert [len(labels) for _, labels in ordered] == [60]
+
+
+def test_a_dataset_that_is_dropped_leaves_no_open_shard(small_data: Path) -> None:
+    def readers() -> set[int]:
+        gc.collect()
+        return {id(each) for each in gc.get_objects() if isinstance(each, RecordReader)}
+
+    before = readers()
+    for _ in zip(range(2), shardtune.load_dataset(small_data, batch_size=8, image_size=75), strict=False):
+        pass
+    assert readers() <= before
 
 
 def test_what_is_wrong_is_said(small_data: Path, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,33 +119,31 @@ class _Batches:
     """The batches of this process.
 
     Attributes:
+        open_reader: opens what is read. TensorFlow never forgets the batches of a dataset, so they hold no reader.
+        count: how many there are; None: no end of them.
         threads: that decode images.
     """
 
-    reader: RecordReader
+    open_reader: Callable[[], RecordReader]
+    count: int | None
     world: World
     options: _Options
     threads: int
-
-    @property
-    def count(self) -> int | None:
-        """How many there are; None: no end of them."""
-        return None if self.options.is_shuffled else -(-len(self.reader) // (self.options.batch_size * self.world.size))
 
     def arrays(self) -> Iterator[Arrays]:
         """Images and labels of each."""
         from shardtune.input.pipeline import InputOptions, evaluation_batches, training_batches
 
-        wanted, world = self.options, self.world
+        wanted, world, reader = self.options, self.world, self.open_reader()
         options = InputOptions(wanted.image_size, self.threads, wanted.augment, wanted.seed)
         if wanted.is_shuffled:
             size = wanted.batch_size * world.size
-            shuffled = training_batches(self.reader, world, options, global_batch_size=size, first_step=wanted.first_step)
+            shuffled = training_batches(reader, world, options, global_batch_size=size, first_step=wanted.first_step)
             with closing(shuffled):
                 for [(images, labels)], _ in shuffled:
                     yield images.numpy(), labels.numpy()
             return
-        ordered = evaluation_batches(self.reader, world, options, batch_size=wanted.batch_size, examples=len(self.reader))
+        ordered = evaluation_batches(reader, world, options, batch_size=wanted.batch_size, examples=len(reader))
         with closing(ordered):
             for _, images, labels in ordered:
                 yield images.numpy(), labels.numpy()
@@ -156,8 +155,10 @@ def _open(data_dir: Path, options: _Options) -> _Batches:
         manifest, records = world.broadcast_from_root(lambda: open_data_set(data_dir, world))
         if not manifest.examples(split):
             raise DataError(f"The {split} split of {data_dir} is empty.", "Choose another split, or build the data set again.")
-        reader = RecordReader(data_dir, manifest, split, records[split])
+        open_reader = partial(RecordReader, data_dir, manifest, split, records[split])
+        examples = len(open_reader())  # and all shards are there
+        count = None if options.is_shuffled else -(-examples // (options.batch_size * world.size))
         own = (socket.gethostname(), os.sched_getaffinity(0))
         affinities = [cores for host, cores in world.allgather(own) if host == own[0]]
         threads = cores_per_rank(affinities, own[1])
-        return _Batches(reader, world, options, threads)
+        return _Batches(open_reader, count, world, options, threads)
