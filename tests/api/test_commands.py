@@ -94,6 +94,17 @@ def test_what_a_callback_raises_ends_the_run_which_can_go_on(config: shardtune.T
     assert shardtune.train(replace(config, save_every=1)).steps == 12
 
 
+def test_what_is_validated_is_saved_before_the_callback(config: shardtune.TrainConfig) -> None:
+    def fail(_: shardtune.Validation) -> None:
+        raise OwnError
+
+    with pytest.raises(OwnError):
+        shardtune.train(config, on_validation=fail)
+    first = list[int]()
+    shardtune.train(config, on_step=lambda step, _: first.append(step))
+    assert first[0] == 7
+
+
 def test_signals_stop_a_run_where_they_are_asked_for(config: shardtune.TrainConfig) -> None:
     def stop(step: int, _: shardtune.StepMetrics) -> None:
         if step == 3:
