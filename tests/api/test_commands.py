@@ -132,6 +132,8 @@ def test_signals_are_the_caller_s_where_they_are_not(config: shardtune.TrainConf
 
     with pytest.raises(KeyboardInterrupt):
         shardtune.train(config, on_step=interrupt)
+    outcome = read_outcome(config.train_dir)
+    assert (outcome["outcome"], outcome["error"]) == ("failed", "KeyboardInterrupt()")
 
 
 def test_settings_of_tensorflow_are_as_before(config: shardtune.TrainConfig) -> None:
