@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -134,6 +135,11 @@ def test_signals_are_the_caller_s_where_they_are_not(config: shardtune.TrainConf
         shardtune.train(config, on_step=interrupt)
     outcome = read_outcome(config.train_dir)
     assert (outcome["outcome"], outcome["error"]) == ("failed", "KeyboardInterrupt()")
+
+
+def test_signals_are_for_the_main_thread(config: shardtune.TrainConfig) -> None:
+    with ThreadPoolExecutor() as threads, pytest.raises(shardtune.UsageError, match="main thread"):
+        threads.submit(shardtune.train, config, handle_signals=True).result()
 
 
 def test_settings_of_tensorflow_are_as_before(config: shardtune.TrainConfig) -> None:

@@ -4,6 +4,7 @@ prints nothing, and takes signals only where it is asked to."""
 import math
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
+from shardtune.errors import UsageError
 from shardtune.runtime.backends import Backend
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.launcher import detect_launcher
@@ -29,8 +31,11 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
         config: says after how many seconds without progress that is; by itself never.
 
     Raises:
+        UsageError: signals are to be handled outside the main thread.
         WorldError: the processes do not find each other.
     """
+    if handle_signals and threading.current_thread() is not threading.main_thread():
+        raise UsageError("Only the main thread can handle signals.", "Leave out handle_signals, or call it there.")
     launcher = detect_launcher(os.environ)
     guard = Guard(ends_hangs=launcher is not None)
     if handle_signals or launcher:
