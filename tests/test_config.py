@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from shardtune.builder.config import BuildConfig
 from shardtune.config import to_json_dict
 from shardtune.errors import UsageError
 from shardtune.evaluate.config import EvalConfig
+from shardtune.export.config import ExportConfig
+from shardtune.report.config import ReportConfig
 from shardtune.train.config import DEFAULT_EPOCHS, TrainConfig, parse_duration
 
 D = Path("somewhere")
+FORMATS = "a tuple, each one of savedmodel, keras, onnx, tflite"
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,41 @@ def test_flags_of_a_build_that_contradict_each_other_are_refused(contradiction: 
 def test_an_evaluation_that_cannot_be_is_refused(wrong: dict[str, Any], value: str) -> None:
     with pytest.raises(UsageError, match=rf"^--{next(iter(wrong))} must be .*, not {re.escape(value)}\. See --help\.$"):
         EvalConfig(D, D, D, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong", "message"),
+    [
+        (TrainConfig, {"optimizer": "Adam"}, "--optimizer must be one of sgd, rmsprop, adam, adamw, not 'Adam'."),
+        (TrainConfig, {"batch_size": 8.5}, "--batch_size must be a whole number, not 8.5."),
+        (TrainConfig, {"batch_size": True}, "--batch_size must be a whole number, not True."),
+        (TrainConfig, {"epochs": "2"}, "--epochs must be a number or None, not '2'."),
+        (TrainConfig, {"fine_tune": 1}, "--fine_tune must be True or False, not 1."),
+        (TrainConfig, {"time_limit": 3600}, "--time_limit must be text or None, not 3600."),
+        (EvalConfig, {"data_dir": "data"}, "--data_dir must be a pathlib.Path or None, not 'data'."),
+        (EvalConfig, {"subset": "Train"}, "--subset must be one of train, validation, test, not 'Train'."),
+        (ReportConfig, {"train_dir": ["run"]}, "--train_dir must be a tuple, each a pathlib.Path, not ['run']."),
+        (ReportConfig, {"train_dir": ("run",)}, "--train_dir must be a tuple, each a pathlib.Path, not ('run',)."),
+        (
+            ExportConfig,
+            {"format": "keras"},
+            f"--format must be {FORMATS}, not 'keras'.",
+        ),
+        (
+            ExportConfig,
+            {"format": ("h5",)},
+            f"--format must be {FORMATS}, not ('h5',).",
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_refused(config: Any, wrong: dict[str, Any], message: str) -> None:
+    required = {field.name: D for field in fields(config) if field.default is MISSING and field.default_factory is MISSING}
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        config(**required | wrong)
+
+
+def test_a_whole_number_is_a_number() -> None:
+    assert TrainConfig(D, D, epochs=2).epochs == 2
 
 
 @pytest.mark.parametrize("choice", ["best", "7"])

@@ -48,7 +48,7 @@ __all__ = [
 # Functions and packages share these names: what imports a package first would put it where the function is looked for.
 for _package in ("evaluate", "export", "report", "train"):
     import_module(f"shardtune.{_package}")
-    del globals()[_package]
+    globals().pop(_package, None)  # it is not there where only this module is loaded again
 
 if not TYPE_CHECKING:
 

@@ -5,7 +5,9 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,6 +95,17 @@ def test_what_a_callback_raises_ends_the_run_which_can_go_on(config: shardtune.T
     assert shardtune.train(replace(config, save_every=1)).steps == 12
 
 
+def test_what_is_validated_is_saved_before_the_callback(config: shardtune.TrainConfig) -> None:
+    def fail(_: shardtune.Validation) -> None:
+        raise OwnError
+
+    with pytest.raises(OwnError):
+        shardtune.train(config, on_validation=fail)
+    first = list[int]()
+    shardtune.train(config, on_step=lambda step, _: first.append(step))
+    assert first[0] == 7
+
+
 def test_signals_stop_a_run_where_they_are_asked_for(config: shardtune.TrainConfig) -> None:
     def stop(step: int, _: shardtune.StepMetrics) -> None:
         if step == 3:
@@ -106,6 +119,13 @@ def test_signals_stop_a_run_where_they_are_asked_for(config: shardtune.TrainConf
     assert first[0] == 5
 
 
+def test_a_program_alone_may_do_what_takes_long(config: shardtune.TrainConfig) -> None:
+    def wait(step: int, _: shardtune.StepMetrics) -> None:
+        time.sleep(2.0 if step == 3 else 0.0)
+
+    shardtune.train(replace(config, hang_timeout=0.1), on_step=wait, handle_signals=True)
+
+
 def test_signals_are_the_caller_s_where_they_are_not(config: shardtune.TrainConfig) -> None:
     def interrupt(step: int, _: shardtune.StepMetrics) -> None:
         if step == 3:
@@ -113,6 +133,13 @@ def test_signals_are_the_caller_s_where_they_are_not(config: shardtune.TrainConf
 
     with pytest.raises(KeyboardInterrupt):
         shardtune.train(config, on_step=interrupt)
+    outcome = read_outcome(config.train_dir)
+    assert (outcome["outcome"], outcome["error"]) == ("failed", "KeyboardInterrupt()")
+
+
+def test_signals_are_for_the_main_thread(config: shardtune.TrainConfig) -> None:
+    with ThreadPoolExecutor() as threads, pytest.raises(shardtune.UsageError, match="main thread"):
+        threads.submit(shardtune.train, config, handle_signals=True).result()
 
 
 def test_settings_of_tensorflow_are_as_before(config: shardtune.TrainConfig) -> None:
@@ -154,12 +181,3 @@ def test_errors_are_those_of_the_tree(small_data: Path, tmp_path: Path) -> None:
         shardtune.Predictor(none)
     with pytest.raises(shardtune.UsageError, match=r"^--batch_size must be above 0, not 0\."):
         shardtune.TrainConfig(small_data, tmp_path, batch_size=0)
-
-
-def test_text_is_no_path(small_data: Path) -> None:
-    with pytest.raises(shardtune.UsageError, match=r"^train_dir is the text 'run'\. Give a pathlib\.Path: Path\('run'\)\.$"):
-        shardtune.train(shardtune.TrainConfig(small_data, "run"))  # type: ignore[arg-type]
-    with pytest.raises(shardtune.UsageError, match="train_dir is the text 'run'"):
-        shardtune.report(shardtune.ReportConfig(("run",)))  # type: ignore[arg-type]
-    with pytest.raises(shardtune.UsageError, match="data_dir is the text"):
-        shardtune.evaluate(shardtune.EvalConfig(small_data, data_dir="data"))  # type: ignore[arg-type]

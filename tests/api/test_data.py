@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,25 @@ def test_others_come_once_and_in_order(small_data: Path) -> None:
     assert [len(labels) for _, labels in ordered] == [60]
 
 
+def test_a_dataset_that_is_dropped_leaves_no_open_shard(small_data: Path) -> None:
+    def readers() -> set[int]:
+        gc.collect()
+        return {id(each) for each in gc.get_objects() if isinstance(each, RecordReader)}
+
+    before = readers()
+    for _ in zip(range(2), shardtune.load_dataset(small_data, batch_size=8, image_size=75), strict=False):
+        pass
+    assert readers() <= before
+
+
 def test_what_is_wrong_is_said(small_data: Path, tmp_path: Path) -> None:
     with pytest.raises(shardtune.DataError, match=r"^The test split of .* is empty\."):
         shardtune.load_dataset(small_data, "test")
     with pytest.raises(shardtune.DataError):
         shardtune.load_arrays(tmp_path)
-    for wrong in ({"batch_size": 0}, {"image_size": 0}, {"seed": -1}, {"first_step": -1}, {"augment": "strong"}):
-        with pytest.raises(shardtune.UsageError, match=next(iter(wrong))):
+    unfit = ({"split": "Train"}, {"batch_size": 2.5}, {"seed": None}, {"augment": "strong"}, {"shuffle": "no"})
+    for wrong in ({"batch_size": 0}, {"image_size": 0}, {"seed": -1}, {"first_step": -1}, *unfit):
+        with pytest.raises(shardtune.UsageError, match=f"^{next(iter(wrong))} must be "):
             shardtune.load_dataset(small_data, **wrong)  # type: ignore[arg-type]
 
 

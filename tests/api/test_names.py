@@ -69,6 +69,24 @@ print([function.__module__ for function in functions], shardtune.TrainConfig is 
     assert done.stdout == f"{['shardtune.api.commands'] * 4} True\n"
 
 
+def test_it_can_be_loaded_again() -> None:
+    code = """
+import importlib, sys, shardtune
+importlib.reload(shardtune)
+del sys.modules["shardtune"]
+import shardtune
+print(shardtune.train.__module__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("shardtune.api.commands\n", "")
+
+
+def test_warnings_are_not_printed() -> None:
+    code = "from shardtune.runtime.progress import LOGGER; LOGGER.warning('x')"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 def test_types_are_known_to_those_who_use_it(tmp_path: Path) -> None:
     assert check_types(tmp_path, USER) == []
     wrong = check_types(tmp_path, WRONG)

@@ -1,5 +1,6 @@
 """A process that hangs, or that gets a signal while it hangs, ends by itself."""
 
+import io
 import os
 import signal
 import subprocess
@@ -105,6 +106,15 @@ def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.Monke
             guard.heartbeat("at work")
     guard.heartbeat("done")
     assert relayed == [26.0, 52.0, 78.0]
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+def test_stacks_can_be_written_where_sys_stderr_is_no_file(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    guard = Guard()
+    guard.start()
+    guard.set_timeout(100.0)
+    guard.stop()
 
 
 def test_work_that_keeps_the_lock_of_python_has_a_limit() -> None:

@@ -2,17 +2,18 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from shardtune.api.job import job
-from shardtune.config import Augmentation, check_flags
+from shardtune.config import Augmentation, check_flags, check_types
 from shardtune.dataset.index import open_data_set
 from shardtune.dataset.manifest import Split
 from shardtune.errors import DataError
@@ -61,8 +62,8 @@ def load_dataset(
     """
     from shardtune.runtime.frameworks import tf
 
-    options = _Options(batch_size, image_size, augment, seed, first_step)
-    batches = _open(Path(data_dir), split, options, shuffle)
+    options = _Options(split, batch_size, image_size, augment, shuffle, seed, first_step)
+    batches = _open(Path(data_dir), options)
     signature = (tf.TensorSpec([None, image_size, image_size, 3], tf.float32), tf.TensorSpec([None], tf.int64))
     dataset = tf.data.Dataset.from_generator(batches.arrays, output_signature=signature)
     length = tf.data.INFINITE_CARDINALITY if batches.count is None else batches.count
@@ -86,25 +87,31 @@ def load_arrays(
         DataError: as `load_dataset`; while it yields: a record is damaged.
         UsageError, WorldError: as `load_dataset`.
     """
-    options = _Options(batch_size, image_size, augment, seed, first_step)
-    return _open(Path(data_dir), split, options, shuffle).arrays()
+    options = _Options(split, batch_size, image_size, augment, shuffle, seed, first_step)
+    return _open(Path(data_dir), options).arrays()
 
 
 @dataclass(frozen=True)
 class _Options:
     """Arguments of `load_dataset`."""
 
+    split: Split
     batch_size: int
     image_size: int
     augment: Augmentation
+    shuffle: bool | None
     seed: int
     first_step: int
 
     def __post_init__(self) -> None:
+        check_types(self, prefix="")
         for name, least in (("batch_size", 1), ("image_size", 1), ("seed", 0), ("first_step", 0)):
             value = getattr(self, name)
             check_flags(value >= least, f"{name} must be at least {least}, not {value}.", "")
-        check_flags(self.augment in get_args(Augmentation), f"There is no augment {self.augment!r}.", "")
+
+    @property
+    def is_shuffled(self) -> bool:
+        return self.split == "train" if self.shuffle is None else self.shuffle
 
 
 @dataclass(frozen=True)
@@ -112,47 +119,46 @@ class _Batches:
     """The batches of this process.
 
     Attributes:
+        open_reader: opens what is read. TensorFlow never forgets the batches of a dataset, so they hold no reader.
+        count: how many there are; None: no end of them.
         threads: that decode images.
-        is_shuffled: see `load_dataset`.
     """
 
-    reader: RecordReader
+    open_reader: Callable[[], RecordReader]
+    count: int | None
     world: World
     options: _Options
     threads: int
-    is_shuffled: bool
-
-    @property
-    def count(self) -> int | None:
-        """How many there are; None: no end of them."""
-        return None if self.is_shuffled else -(-len(self.reader) // (self.options.batch_size * self.world.size))
 
     def arrays(self) -> Iterator[Arrays]:
         """Images and labels of each."""
         from shardtune.input.pipeline import InputOptions, evaluation_batches, training_batches
 
-        wanted, world = self.options, self.world
+        wanted, world, reader = self.options, self.world, self.open_reader()
         options = InputOptions(wanted.image_size, self.threads, wanted.augment, wanted.seed)
-        if self.is_shuffled:
+        if wanted.is_shuffled:
             size = wanted.batch_size * world.size
-            shuffled = training_batches(self.reader, world, options, global_batch_size=size, first_step=wanted.first_step)
+            shuffled = training_batches(reader, world, options, global_batch_size=size, first_step=wanted.first_step)
             with closing(shuffled):
                 for [(images, labels)], _ in shuffled:
                     yield images.numpy(), labels.numpy()
             return
-        ordered = evaluation_batches(self.reader, world, options, batch_size=wanted.batch_size, examples=len(self.reader))
+        ordered = evaluation_batches(reader, world, options, batch_size=wanted.batch_size, examples=len(reader))
         with closing(ordered):
             for _, images, labels in ordered:
                 yield images.numpy(), labels.numpy()
 
 
-def _open(data_dir: Path, split: Split, options: _Options, shuffle: bool | None) -> _Batches:
+def _open(data_dir: Path, options: _Options) -> _Batches:
+    split = options.split
     with job("horovod", options) as world:
         manifest, records = world.broadcast_from_root(lambda: open_data_set(data_dir, world))
         if not manifest.examples(split):
             raise DataError(f"The {split} split of {data_dir} is empty.", "Choose another split, or build the data set again.")
-        reader = RecordReader(data_dir, manifest, split, records[split])
+        open_reader = partial(RecordReader, data_dir, manifest, split, records[split])
+        examples = len(open_reader())  # and all shards are there
+        count = None if options.is_shuffled else -(-examples // (options.batch_size * world.size))
         own = (socket.gethostname(), os.sched_getaffinity(0))
         affinities = [cores for host, cores in world.allgather(own) if host == own[0]]
         threads = cores_per_rank(affinities, own[1])
-        return _Batches(reader, world, options, threads, split == "train" if shuffle is None else shuffle)
+        return _Batches(open_reader, count, world, options, threads)

@@ -4,9 +4,10 @@ prints nothing, and takes signals only where it is asked to."""
 import math
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from types import TracebackType
 from typing import Any
@@ -24,17 +25,20 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     """The world of the processes that the launcher started; of size 1 without a launcher.
 
     Behind a launcher, a guard ends this process if it hangs, as that of a command does: nothing else could. A process alone is
-    left to its user, unless signals are handled.
+    left to its user.
 
     Args:
         config: says after how many seconds without progress that is; by itself never.
 
     Raises:
+        UsageError: signals are to be handled outside the main thread.
         WorldError: the processes do not find each other.
     """
-    _check_paths(config)
-    guard = Guard()
-    if handle_signals or detect_launcher(os.environ):
+    if handle_signals and threading.current_thread() is not threading.main_thread():
+        raise UsageError("Only the main thread can handle signals.", "Leave out handle_signals, or call it there.")
+    launcher = detect_launcher(os.environ)
+    guard = Guard(ends_hangs=launcher is not None)
+    if handle_signals or launcher:
         guard.start()
     try:
         guard.set_timeout(getattr(config, "hang_timeout", math.inf) + STARTUP_SECONDS)
@@ -48,15 +52,6 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     finally:
         guard.stop()
         guard.interrupts.restore()
-
-
-def _check_paths(config: Any) -> None:
-    """Refuse text for a path: a type checker does, too, and what comes of it would be hard to understand."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        texts = [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, str)]
-        if texts and "Path" in str(field.type):
-            raise UsageError(f"{field.name} is the text {texts[0]!r}.", f"Give a pathlib.Path: Path({texts[0]!r}).")
 
 
 @cache

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import check_flag, check_flags
+from shardtune.config import check_flag, check_flags, check_types
 from shardtune.errors import UsageError
 
 
@@ -90,6 +90,7 @@ class BuildConfig:
     """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("train_shards", "validation_shards", "test_shards"):
             check_flag(getattr(self, name) > 0, f"{name} must be at least 1", getattr(self, name))
         for name in ("max_rejects", "validation_examples"):

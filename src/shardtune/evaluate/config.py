@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardtune.config import OnCorrupt, check_checkpoint_choice, check_flag, check_flags
+from shardtune.config import OnCorrupt, check_checkpoint_choice, check_flag, check_flags, check_types
 from shardtune.dataset.manifest import Split
 
 
@@ -42,6 +42,7 @@ class EvalConfig:
     """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_flag(self.batch_size > 0, "batch_size must be above 0", self.batch_size)
         check_flag(self.image_size is None or self.image_size >= 75, "image_size must be at least 75 pixels", self.image_size)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import check_checkpoint_choice, check_flag, check_flags
+from shardtune.config import check_checkpoint_choice, check_flag, check_flags, check_types
 
 Format = Literal["savedmodel", "keras", "onnx", "tflite"]
 
@@ -40,6 +40,7 @@ class ExportConfig:
     """Seconds without progress after which the command ends; converting to one format can take minutes."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_checkpoint_choice(self.checkpoint)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
         check_flags(len(self.format) > 0, "--format was given no format.", "Give one of savedmodel, keras, onnx and tflite.")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import check_flag, check_flags
+from shardtune.config import check_flag, check_flags, check_types
 from shardtune.download.weights import WeightSource
 
 
@@ -31,6 +31,7 @@ class FetchConfig:
     """Of flowers: photographs to hold out for validation, drawn at random from the classes in proportion."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_flags(
             self.source is None or self.what == "inception-v3",
             f"--source {self.source} is a source of inception-v3, not of {self.what}.",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardtune.config import check_flag
+from shardtune.config import check_flag, check_types
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class VerifyConfig:
     """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)
 
 
@@ -33,4 +34,5 @@ class InspectConfig:
     """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from shardtune.config import check_checkpoint_choice, check_flag, check_flags
+from shardtune.config import check_checkpoint_choice, check_flag, check_flags, check_types
 from shardtune.dataset.manifest import Split
 
 Format = Literal["csv", "jsonl", "table"]
@@ -42,6 +42,7 @@ class PredictConfig:
     """Seconds without progress after which the job ends and reports which rank is late."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_flags(
             bool(self.paths), "shardtune predict was given no path.", "Name files or folders, or - for paths from stdin."
         )

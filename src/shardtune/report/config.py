@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from shardtune.config import check_flag, check_flags
+from shardtune.config import check_flag, check_flags, check_types
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ReportConfig:
     """Show training examples as the network sees them, too: takes the time in which TensorFlow starts."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_flags(len(self.train_dir) > 0, "shardtune report was given no --train_dir.", "Name the directory of a run.")
         check_flag(
             len(self.eval_dir) in (0, len(self.train_dir)), "eval_dir must be given once for each train_dir", len(self.eval_dir)

@@ -9,9 +9,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from shardtune.errors import StoppedError
 from shardtune.runtime.interrupts import Interrupts
@@ -44,7 +44,7 @@ class SilentRanks(NamedTuple):
 
 
 class Guard:
-    """A thread that watches the main thread from `start` to `stop`. The main thread sends heartbeats often.
+    """From `start` to `stop`, a thread watches for signals and, if it ends hangs, the main thread, which sends heartbeats.
 
     Attributes:
         interrupts: what signals do.
@@ -52,16 +52,15 @@ class Guard:
         knows_ranks: whether `register_ranks` has been called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ends_hangs: bool = True) -> None:
         self.interrupts, self.name, self.knows_ranks = Interrupts(), "this process", False
         self._timeout, self._allowed_seconds, self._deadline = float("inf"), float("inf"), float("inf")
-        self._collectives = 0
+        self._ends_hangs, self._collectives = ends_hangs, 0
         self._order: Order = (0, 0, 0)
-        self._position = "starting"
+        self._position, self._stacks = "starting", 2  # stderr; sys.stderr may be something without a descriptor
         self._roll_call: RollCall | None = None
         self._directory: Path | None = None
         self._report: ReportLate = lambda sentence, _: _print_error(sentence)
-        self._stacks: IO[str] = sys.stderr
         self._relay: Callable[[], object] | None = None
         self._relay_time, self._has_failed = 0.0, False  # has_failed: an operation over all ranks
         self._answers: Mapping[int, Report | None] = {}
@@ -82,14 +81,15 @@ class Guard:
             self._thread.join()
             os.close(self._wakeup_file)
             faulthandler.cancel_dump_traceback_later()
-        if self._stacks is not sys.stderr:
-            self._stacks.close()
+        if self._stacks > 2:
+            os.close(self._stacks)
+            self._stacks = 2
         if self._directory and self._roll_call and self._roll_call.rank == 0:
             self.remove_reports(self._directory)
 
     def set_timeout(self, timeout: float) -> None:
         """End the process after so many seconds without a heartbeat, from now on."""
-        self._timeout = timeout
+        self._timeout = timeout if self._ends_hangs else float("inf")
         self.heartbeat(self._position)
         if self._thread.is_alive():
             self._arm()
@@ -161,8 +161,7 @@ class Guard:
         Args:
             report: called on one rank, with a sentence and the numbers of the late ranks.
         """
-        self._stacks = stacks.open("a", encoding="utf-8")  # until it stops
-        self._report = report
+        self._report, self._stacks = report, os.open(stacks, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)  # until it stops
 
     def find_silent_ranks(self) -> SilentRanks:
         """After an operation over all ranks has failed: find the ranks that do not answer, and kill those of this host."""
@@ -233,8 +232,9 @@ class Guard:
         self._exit()
 
     def _write_stacks(self) -> None:
-        self._stacks.write(f"No progress for {self._allowed_seconds:g} s; this rank is {self._position}. Stacks:\n")
-        self._stacks.flush()
+        text = f"No progress for {self._allowed_seconds:g} s; this rank is {self._position}. Stacks:\n"
+        with suppress(OSError):  # nobody reads stderr
+            os.write(self._stacks, text.encode())
         faulthandler.dump_traceback(self._stacks, all_threads=True)
 
     def _report_late(self, sentence: str, ranks: list[int]) -> None:

@@ -16,6 +16,7 @@ from shardtune.runtime.world import World
 
 SECONDS_BETWEEN_LINES = 10.0
 LOGGER = logging.getLogger("shardtune")
+LOGGER.addHandler(logging.NullHandler())  # without any handler, Python prints warnings
 
 
 def print_on_root(world: World, text: str, file: TextIO | None = None, level: int = logging.INFO) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from shardtune.config import check_flag
+from shardtune.config import check_flag, check_types
 from shardtune.errors import UsageError
 
 
@@ -36,6 +36,7 @@ class SuperviseConfig:
     """Print the first command and run nothing."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.command:
             raise UsageError("No command follows the options.", "Type shardtune supervise [OPTIONS] -- shardtune train FLAGS.")
         check_flag(self.workers is None or self.workers > 0, "workers must be above 0", self.workers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import Augmentation, OnCorrupt, check_flag, check_flags
+from shardtune.config import Augmentation, OnCorrupt, check_flag, check_flags, check_types
 
 DEFAULT_EPOCHS = 10
 Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
@@ -134,6 +134,7 @@ class TrainConfig:
     """Write Horovod's timeline of this run to timeline.json in train_dir."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_flag(self.image_size >= 75, "image_size must be at least 75 pixels", self.image_size)
         positive = (
             *("batch_size", "gradient_accumulation_steps", "initial_learning_rate", "num_epochs_per_decay"),

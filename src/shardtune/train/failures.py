@@ -31,11 +31,13 @@ def run_reporting_failures(context: RunContext, run: Callable[[], T]) -> T:
             raise _explain_collective_failure(context, error.message) from error
     except (StoppedError, ReportedElsewhereError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if context.world.prints and not isinstance(error, Exception):
+            raise  # a signal ends the process of a command, which outcome.json names
         if context.world.prints and not isinstance(error, ShardtuneError):
             _show_last_lines(context.log)
         context.log.write("".join(traceback.format_exception(error)))
-        context.outcome.mark_failed(error=str(error), rank=context.world.rank)
+        context.outcome.mark_failed(error=str(error) or repr(error), rank=context.world.rank)
         raise
 
 

@@ -77,6 +77,7 @@ class Trainer:
                 self._save()
                 if not is_validated:
                     self._stop()
+                self._context.callbacks.validation(self.progress.validations[-1])
             with self._reporter() as reporter:
                 while not self._is_finished:
                     # Start a step.
@@ -86,11 +87,13 @@ class Trainer:
                     is_validation_due = self._plan.is_validation_due(self.progress)
                     is_stopping = self._finish(reporter, 0 if is_validation_due or self._is_finished else steps_ahead())
                     # Validate the averaged weights, unless a rank is asked to stop.
-                    if is_validation_due and not is_stopping:
-                        is_stopping = not self._validate(images)
+                    is_validated = is_validation_due and not is_stopping and self._validate(images)
+                    is_stopping = is_stopping or (is_validation_due and not is_validated)
                     # Save a checkpoint where one is due.
                     if is_stopping or self._plan.is_checkpoint_due(self.progress, self._checkpoints.seconds_since_save):
                         self._save()
+                    if is_validated:
+                        self._context.callbacks.validation(self.progress.validations[-1])
                     # Stop on all ranks after the same step.
                     if is_stopping and not self._is_finished:
                         self._stop()
@@ -178,7 +181,6 @@ class Trainer:
         )
         if self._config.histograms:
             self._metrics.write_histograms(step, lambda: {**self._state.weights, **self._activations(images)})
-        self._context.callbacks.validation(self.progress.validations[-1])
         return True
 
     def _activations(self, images: Any) -> dict[str, Any]:
