@@ -1,5 +1,6 @@
 """What a step of training does to the weights, and what it reports."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_the_learning_rate_is_the_one_that_is_given() -> None:
 
 def test_the_time_of_sums_over_ranks_is_that_between_two_looks_at_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([10.0, 12.5])
-    monkeypatch.setattr("shardtune.train.step.time.perf_counter", lambda: next(looks))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(looks))
     run = TrainStep(TrainState(small(CLASSES, SIDE), CONFIG), World(), CONFIG, BATCH)
     assert take(run, 0, 0.1).allreduce_seconds == 2.5
 
