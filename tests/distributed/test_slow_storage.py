@@ -85,7 +85,7 @@ def opened_by_build(reference: Reference, injector: Injector, directory: Path, l
     return reads(directory / "log")
 
 
-@pytest.mark.parametrize(("launcher", "ranks"), [("alone", 1), ("mpirun", 2)])
+@pytest.mark.parametrize(("launcher", "ranks"), [("alone", 1), pytest.param("mpirun", 2, marks=pytest.mark.exhaustive)])
 def test_a_build_that_is_killed_while_it_compares_goes_on_there(
     held_out: Reference, injector: Injector, tmp_path: Path, launcher: str, ranks: int
 ) -> None:
