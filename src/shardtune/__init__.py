@@ -10,6 +10,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # what type checkers take for true; that of typing would take longer to import than all else here
 if TYPE_CHECKING:
     from shardtune.api import *
+    from shardtune.api import __version__ as __version__
 
 __all__ = [
     "BuildConfig",

@@ -2,13 +2,18 @@
 
 import csv
 import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import shardtune
+from shardtune.predict import predictor as one_call
 from tests.docs.markdown import ROOT
 from tests.launching import shardtune as command
 
@@ -73,3 +78,23 @@ def test_images_come_in_many_forms(notebook: tuple[Path, str], tmp_path: Path) -
     for no_image in (np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8), 7):
         with pytest.raises(shardtune.UsageError):
             predictor.predict([no_image])  # type: ignore[list-item]
+
+
+def test_several_threads_share_a_predictor(notebook: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = shardtune.Predictor(notebook[0] / "work" / "run")
+    files = sorted((notebook[0] / "work" / "images").rglob("*.jpg"))[::9]
+    run, inside, most = one_call.Predictor.run, [], []
+
+    def watched(self: one_call.Predictor, *arguments: Any) -> Iterator[Any]:
+        inside.append(self)
+        most.append(len(inside))
+        time.sleep(0.2)  # the others come meanwhile, if they can
+        yield from run(self, *arguments)
+        inside.pop()
+
+    expected = [predictor.predict([file]) for file in files]
+    monkeypatch.setattr(one_call.Predictor, "run", watched)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda file: predictor.predict([file]), files)) == expected
+    assert set(most) == {1}, "a network computes for one of them at a time"
+    assert predictor.predict(file for file in files if predictor.predict([file])) == [each for [each] in expected]

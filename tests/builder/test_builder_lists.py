@@ -100,6 +100,13 @@ def test_a_file_is_listed_once_whatever_its_path_looks_like(images: Path, tmp_pa
     assert error.value.message == f"{file} has 3 wrong line(s): {', '.join(problems)}."
 
 
+def test_files_that_a_file_system_numbers_alike_are_files_of_their_own(images: Path, tmp_path: Path) -> None:
+    # Hard links have one inode; some network file systems give it to files that have nothing in common.
+    (images / "blue" / "link.jpg").hardlink_to(images / "blue" / "blue-00.jpg")
+    file = listed(images / "list.csv", rows_of(images))
+    assert made(None, tmp_path / "data", list=file).examples("train") == 19
+
+
 def test_a_labels_file_orders_the_classes_of_a_list(images: Path, tmp_path: Path) -> None:
     file = listed(images / "list.csv", rows_of(images))
     (tmp_path / "labels").write_text("red\nblue\n")

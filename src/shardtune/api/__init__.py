@@ -1,62 +1,36 @@
-"""What programs import as `shardtune.…`."""
+"""What programs import as `shardtune.…`. Names with `as` are public to type checkers; `shardtune.__all__` lists them."""
 
-from importlib.metadata import version
+from importlib import metadata
 
-from shardtune.api.commands import build, evaluate, export, report, train
-from shardtune.api.data import load_arrays, load_dataset
-from shardtune.api.predictor import ImageSource, Prediction, Predictor
-from shardtune.builder.config import BuildConfig
-from shardtune.dataset.manifest import Manifest
-from shardtune.errors import (
-    CheckpointError,
-    CollectiveError,
-    DataError,
-    DownloadError,
-    ExportError,
-    ShardtuneError,
-    StoppedError,
-    TrainingError,
-    UsageError,
-    WorldError,
-)
-from shardtune.evaluate.config import EvalConfig
-from shardtune.export.config import ExportConfig
-from shardtune.export.facts import ExportResult
-from shardtune.report.config import ReportConfig
-from shardtune.train.config import TrainConfig
-from shardtune.train.progress import StepMetrics, TrainResult, Validation
+from shardtune.api.commands import build as build
+from shardtune.api.commands import evaluate as evaluate
+from shardtune.api.commands import export as export
+from shardtune.api.commands import report as report
+from shardtune.api.commands import train as train
+from shardtune.api.data import load_arrays as load_arrays
+from shardtune.api.data import load_dataset as load_dataset
+from shardtune.api.predictor import ImageSource as ImageSource
+from shardtune.api.predictor import Prediction as Prediction
+from shardtune.api.predictor import Predictor as Predictor
+from shardtune.builder.config import BuildConfig as BuildConfig
+from shardtune.dataset.manifest import Manifest as Manifest
+from shardtune.errors import CheckpointError as CheckpointError
+from shardtune.errors import CollectiveError as CollectiveError
+from shardtune.errors import DataError as DataError
+from shardtune.errors import DownloadError as DownloadError
+from shardtune.errors import ExportError as ExportError
+from shardtune.errors import ShardtuneError as ShardtuneError
+from shardtune.errors import StoppedError as StoppedError
+from shardtune.errors import TrainingError as TrainingError
+from shardtune.errors import UsageError as UsageError
+from shardtune.errors import WorldError as WorldError
+from shardtune.evaluate.config import EvalConfig as EvalConfig
+from shardtune.export.config import ExportConfig as ExportConfig
+from shardtune.export.facts import ExportResult as ExportResult
+from shardtune.report.config import ReportConfig as ReportConfig
+from shardtune.train.config import TrainConfig as TrainConfig
+from shardtune.train.progress import StepMetrics as StepMetrics
+from shardtune.train.progress import TrainResult as TrainResult
+from shardtune.train.progress import Validation as Validation
 
-__version__ = version("shardtune")
-__all__ = [
-    "BuildConfig",
-    "CheckpointError",
-    "CollectiveError",
-    "DataError",
-    "DownloadError",
-    "EvalConfig",
-    "ExportConfig",
-    "ExportError",
-    "ExportResult",
-    "ImageSource",
-    "Manifest",
-    "Prediction",
-    "Predictor",
-    "ReportConfig",
-    "ShardtuneError",
-    "StepMetrics",
-    "StoppedError",
-    "TrainConfig",
-    "TrainResult",
-    "TrainingError",
-    "UsageError",
-    "Validation",
-    "WorldError",
-    "__version__",
-    "build",
-    "evaluate",
-    "export",
-    "load_arrays",
-    "load_dataset",
-    "report",
-    "train",
-]
+__version__ = metadata.version("shardtune")

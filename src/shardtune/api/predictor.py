@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from shardtune.predict.config import PredictConfig
 from shardtune.predict.listing import Item
 from shardtune.runtime.world import World
 
+PREDICTING = threading.RLock()  # LiteRT's interpreter computes one batch at a time, and TF32 is a setting of the process
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 
 
@@ -115,7 +117,7 @@ class Predictor:
             taken = [item for _, item in zip(range(count), items, strict=False)]
             return taken, len(taken) < count
 
-        with ThreadPoolExecutor(self._threads) as threads, devices.settings_kept():
+        with PREDICTING, ThreadPoolExecutor(self._threads) as threads, devices.settings_kept():
             tf.config.experimental.enable_tensor_float_32_execution(False)
             own = predictor.Predictor(World(prints=False), self._reader, self._network, threads, self._batch_size, self._top_k)
             found = [each for predictions in own.run(take) for each in predictions]

@@ -15,7 +15,7 @@ import xxhash
 from shardtune.builder.labels import read_labels
 from shardtune.builder.list_file import LineErrors, ListFile, open_list
 from shardtune.builder.listing import FILES_AHEAD, FileTable, in_parts
-from shardtune.builder.partition import Digests, group_by_digest, is_first_occurrence, order_digests, sort_digests, to_digests
+from shardtune.builder.partition import Digests, group_by_digest, order_digests, sort_digests, to_digests
 from shardtune.dataset.manifest import SPLITS, Split
 from shardtune.errors import DataError
 from shardtune.runtime.ahead import Ahead
@@ -108,7 +108,8 @@ def read_image_list(
     if len(unlisted):
         listed = np.flatnonzero(new_labels)
         table, lines, splits = table.take(listed), lines[listed], splits[listed]
-    _look_for_repeated(table, _look_for_files(table, folder, lines, errors, heartbeat), lines, errors)
+    identities = _look_for_files(table, folder, lines, errors, heartbeat)
+    _look_for_repeated(table, folder, identities, lines, errors)
     errors.raise_if_any(
         f"Correct or remove them. Paths ({opened.columns['path']!r}) are relative to {folder.absolute()}: --image_root gives "
         f"another folder. Labels are in {opened.columns['label']!r}."
@@ -151,20 +152,23 @@ def _look_for(table: FileTable, identities: Digests, folder: Path, rows: Iterabl
     return problems
 
 
-def _look_for_repeated(table: FileTable, identities: Digests, lines: np.ndarray, errors: LineErrors) -> None:
-    """Find files that are in several lines, also by other paths.
+def _look_for_repeated(table: FileTable, folder: Path, identities: Digests, lines: np.ndarray, errors: LineErrors) -> None:
+    """Find files that are in several lines, also by other paths. Hard links are files of their own.
 
     Args:
-        identities: see `_look_for_files`.
+        identities: see `_look_for_files`. Some file systems give two files the same: the path without links decides.
     """
     rows = np.flatnonzero(identities.any(axis=1))
     groups = group_by_digest(identities[rows])
-    is_first = is_first_occurrence(groups)
-    first_rows = np.zeros(len(rows), np.int64)
-    first_rows[groups[is_first]] = rows[is_first]
-    for row, first in zip(rows[~is_first].tolist(), first_rows[groups[~is_first]].tolist(), strict=True):
-        path, before = table.path(row), table.path(first)
-        errors.add(int(lines[row]), f"{path!r} is in line {lines[first]} already{'' if path == before else f', as {before!r}'}")
+    first_rows: dict[str, int] = {}
+    for row in rows[np.bincount(groups)[groups] > 1].tolist():
+        path = table.path(row)
+        first = first_rows.setdefault(os.path.realpath(os.path.join(folder, path)), row)  # noqa: PTH118 (as above)
+        if first != row:
+            before = table.path(first)
+            errors.add(
+                int(lines[row]), f"{path!r} is in line {lines[first]} already{'' if path == before else f', as {before!r}'}"
+            )
 
 
 def _check_training_images(path: Path, labels: Sequence[str], files: FileTable | None) -> None:

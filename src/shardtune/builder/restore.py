@@ -52,8 +52,8 @@ def restore_files(lost: list[str], directory: Path, manifest: Manifest, plan: Pl
         raise DataError(
             f"{directory} has lost files that cannot be written again with the digests in {MANIFEST_NAME}: "
             f"{', '.join(different)}.",
-            "Restore them from a copy; or else the rejected images of before, and shards that shardtune verify names; or pass "
-            "--overwrite to build the data set again.",
+            "Restore them from a copy. Or put back images that were rejected and then removed, and the shards that shardtune "
+            "verify names, and run this again. Or pass --overwrite to build the data set again.",
         )
 
 

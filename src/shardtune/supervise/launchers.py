@@ -48,7 +48,7 @@ def compose_launch(config: SuperviseConfig, hosts: Sequence[Host], machine: Mach
     if subcommand in HOROVOD_COMMANDS:
         processes = count_processes(hosts) if hosts else config.workers or machine.count_gpus() or 1
         if processes == 1 and not hosts and machine.find_program("horovodrun") == "horovodrun":
-            return Launch(command)  # it needs none
+            return Launch(command)  # horovodrun is not installed, and one process needs none
         launcher = choose_horovodrun(hosts, processes, config.interface, machine.is_local)
     else:
         processes = count_processes(hosts) if hosts else config.workers or machine.count_cores()
