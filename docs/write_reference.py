@@ -16,7 +16,7 @@ import shardtune
 from docs.write_commands import inline
 from shardtune.cli import COMMANDS
 from shardtune.config import Augmentation
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 
 PAGE = Path(__file__).parent / "python-reference.md"
 TITLE = """\

@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from shardtune.dataset.example import Feature
-from shardtune.dataset.manifest import Manifest, Split
+from shardtune.dataset.manifest import Manifest
+from shardtune.dataset.splits import Split
 
 
 def by_tensorflow(features: Mapping[str, Feature]) -> tf.train.Example:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from tests.pictures import encoded, picture
 from tests.records import by_tensorflow
 

@@ -106,6 +106,15 @@ print(sorted({{"tensorflow", "keras", "horovod", "mpi4py", "requests"}} & sys.mo
     assert (tmp_path / "data" / "dataset.json").is_file()
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_needs_neither_numpy_nor_what_is_larger(arguments: list[str]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "shardtune", *arguments]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "shardtune.cli" in modules
+    assert not modules & {"numpy", "PIL", "tensorflow", "keras", "horovod", "mpi4py", "requests"}
+
+
 def test_keras_is_imported_without_what_is_not_used_of_it() -> None:
     code = """
 import os, sys

@@ -10,6 +10,7 @@ from shardtune.errors import UsageError
 
 Augmentation = Literal["inception", "light", "none"]
 OnCorrupt = Literal["error", "skip"]
+WeightSource = Literal["2016", "slim", "keras", "keras_notop"]
 TYPE_NAMES: dict[type, str] = {
     bool: "True or False",
     int: "a whole number",

@@ -7,7 +7,8 @@ from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.listing import Walk, scan
 from shardtune.builder.partition import hash_shuffle
-from shardtune.dataset.manifest import SPLITS, Manifest, Split
+from shardtune.dataset.manifest import Manifest
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.world import World
 from tests.pictures import CLASSES

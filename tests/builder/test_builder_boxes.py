@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from shardtune.dataset.example import decode_example, source_path
-from shardtune.dataset.manifest import SPLITS
+from shardtune.dataset.splits import SPLITS
 from shardtune.errors import DataError
 from tests.builder.builds import made
 from tests.pictures import plant

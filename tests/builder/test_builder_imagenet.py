@@ -10,7 +10,8 @@ from PIL import Image
 
 from shardtune.dataset.example import Feature
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import LABELS_NAME, SPLITS
+from shardtune.dataset.manifest import LABELS_NAME
+from shardtune.dataset.splits import SPLITS
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig, VerifyConfig

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shardtune.builder.finalize import DUPLICATES_NAME
-from shardtune.dataset.manifest import SPLITS
+from shardtune.dataset.splits import SPLITS
 from shardtune.errors import DataError
 from tests.builder.builds import PER_CLASS, made, stored
 from tests.pictures import plant

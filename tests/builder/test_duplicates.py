@@ -9,7 +9,7 @@ from shardtune.builder.digests import MAGIC, digest_tables
 from shardtune.builder.duplicates import digest
 from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import DIGEST_BYTES
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.root_only import RootOnly
 from shardtune.runtime.world import World

@@ -15,7 +15,7 @@ from shardtune.builder.config import BuildConfig
 from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME
 from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import hash_shuffle, split_into_shards
-from shardtune.dataset.manifest import SPLITS, Split
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.runtime.world import World
 from tests.listings import listing_of
 from tests.pictures import CLASSES, encoded, picture

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from shardtune.config import WeightSource
 from shardtune.download import weights
 from shardtune.download.source import RemoteFile
-from shardtune.download.weights import WEIGHTS, WeightSource, fetch_weights, find_pretrained
+from shardtune.download.weights import WEIGHTS, fetch_weights, find_pretrained
 from shardtune.runtime.world import World
 from tests.download.archives import packed
 from tests.download.server import serving

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.dataset.example import encode_example
-from shardtune.dataset.manifest import RECORD_DTYPE, SPLITS, Manifest, Shard, Split, load_record_index, save_record_index
+from shardtune.dataset.manifest import RECORD_DTYPE, Manifest, Shard, load_record_index, save_record_index
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.input.reader import RecordReader
 from tests.pictures import encoded, picture

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from shardtune.dataset.example import encode_example
-from shardtune.dataset.manifest import RECORD_DTYPE, SPLITS, Manifest, Shard, Split, save_record_index
+from shardtune.dataset.manifest import RECORD_DTYPE, Manifest, Shard, save_record_index
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.errors import DataError
 from shardtune.input.order import global_batch

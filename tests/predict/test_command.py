@@ -11,6 +11,7 @@ from shardtune.errors import CheckpointError, DataError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.model import checkpoint_file
 from shardtune.model.inception import LOGITS_BIASES
+from shardtune.predict.command import choose_batch_size
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.trained import find_trained
 from shardtune.runtime.world import World
@@ -73,6 +74,18 @@ def test_another_data_set_than_the_run_s_is_not_used_and_that_is_said(
     assert trained.class_names == ["background", *LABELS]
     assert trained.image_options == ImageOptions()
     assert f"{data} is not the data set of the run as shardtune build left it: images are prepared" in capsys.readouterr().err
+
+
+def test_a_few_files_are_a_batch_of_their_own(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+    for file in files:
+        Path(file).touch()
+    config = PredictConfig(tmp_path, tuple(files))
+    assert choose_batch_size(config) == 2
+    assert choose_batch_size(replace(config, batch_size=7)) == 7
+    assert choose_batch_size(replace(config, paths=tuple(files * 30))) == 50
+    for several in (str(tmp_path), "-", str(tmp_path / "*.jpg"), str(tmp_path / "missing.jpg")):
+        assert choose_batch_size(replace(config, paths=(files[0], several))) == 50
 
 
 def test_only_a_regular_file_is_written(small_data: Path, tmp_path: Path) -> None:

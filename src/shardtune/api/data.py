@@ -15,7 +15,7 @@ import numpy.typing as npt
 from shardtune.api.job import job
 from shardtune.config import Augmentation, check_flags, check_types
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.devices import cores_per_rank

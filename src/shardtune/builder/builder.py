@@ -23,7 +23,8 @@ from shardtune.builder.summary import print_summary
 from shardtune.builder.survey import Survey, survey
 from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.integrity import check_metadata_files
-from shardtune.dataset.manifest import MANIFEST_NAME, SPLITS, WORK_NAME, Manifest
+from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest
+from shardtune.dataset.splits import SPLITS
 from shardtune.errors import DataError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.runtime.balance import balance

@@ -18,7 +18,7 @@ from shardtune.builder.duplicates import digest, placeholder_digest
 from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import DIGEST_BYTES, Digests, Indices, to_digests
 from shardtune.builder.sources import FILE_BYTES, Kept, SourceReader
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.images.source import RejectedError
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.progress import ProgressReporter

@@ -8,7 +8,7 @@ from pathlib import Path
 from shardtune.builder import labels
 from shardtune.builder.config import BuildConfig
 from shardtune.builder.listing import FileTable
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError, WorldError
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.root_only import RootOnly

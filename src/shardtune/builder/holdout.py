@@ -14,7 +14,7 @@ from shardtune.builder.config import BuildConfig
 from shardtune.builder.labels import class_name
 from shardtune.builder.listing import FileTable, printable_path
 from shardtune.builder.partition import Digests, Indices, SplitPlan, to_digests
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 
 Mask = npt.NDArray[np.bool_]

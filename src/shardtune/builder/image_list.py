@@ -16,7 +16,7 @@ from shardtune.builder.labels import read_labels
 from shardtune.builder.list_file import LineErrors, ListFile, open_list
 from shardtune.builder.listing import FILES_AHEAD, FileTable, in_parts
 from shardtune.builder.partition import Digests, group_by_digest, order_digests, sort_digests, to_digests
-from shardtune.dataset.manifest import SPLITS, Split
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import DataError
 from shardtune.runtime.ahead import Ahead
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from shardtune.builder.labels import class_name, is_class_name
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 
 MAX_LINES_SHOWN = 10

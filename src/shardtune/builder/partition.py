@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shardtune.builder.boxes import Box
 from shardtune.builder.listing import FileTable
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 
 DIGEST_BYTES = 16
 Indices = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ from shardtune.builder.digests import DigestPass, digest_tables, no_digests
 from shardtune.builder.holdout import check_groups, group_names, hold_out
 from shardtune.builder.listing import FileTable
 from shardtune.builder.partition import Digests, Indices, Plan, SplitPlan
-from shardtune.dataset.manifest import SPLITS, Split
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.root_only import RootOnly
 from shardtune.runtime.world import World

@@ -12,7 +12,8 @@ import numpy as np
 from shardtune.builder.duplicates import digest
 from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import DIGEST_BYTES, Digests, Plan, ShardPlan, to_digests
-from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME, Split
+from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.images.source import RejectedError, read_source
 from shardtune.runtime.files import sha256_file

@@ -9,7 +9,8 @@ from typing import Any
 from shardtune.builder.listing import FileTable, printable_path
 from shardtune.builder.partition import Plan
 from shardtune.builder.receipts import RECEIPTS_NAME, Reject, other_input_error, remove_receipts
-from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME, Split
+from shardtune.dataset.manifest import MANIFEST_NAME, SCHEMA_VERSION, WORK_NAME
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.runtime.sealed import read_sealed, write_sealed
 

@@ -12,7 +12,7 @@ from shardtune.builder.directories import split_directories
 from shardtune.builder.listing import FileTable, Walk, scan
 from shardtune.builder.partition import Digests
 from shardtune.builder.recipe import class_hashes
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.root_only import RootOnly

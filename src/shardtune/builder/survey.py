@@ -10,7 +10,7 @@ from shardtune.builder.image_list import ImageList, read_image_list
 from shardtune.builder.labels import read_words
 from shardtune.builder.listing import FileTable
 from shardtune.builder.scanning import scan_splits
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.progress import print_on_root

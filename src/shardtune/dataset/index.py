@@ -21,10 +21,10 @@ from shardtune.dataset.manifest import (
     Manifest,
     RecordIndex,
     Shard,
-    Split,
     load_record_index,
     save_record_index,
 )
+from shardtune.dataset.splits import Split
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.runtime.cache import cache_directory

@@ -4,11 +4,12 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import DataError
 from shardtune.runtime.files import atomic_write, write_json
 from shardtune.runtime.sealed import json_digest
@@ -19,8 +20,6 @@ MANIFEST_NAME = "dataset.json"
 LABELS_NAME = "labels.txt"
 RECORDS_NAME = "records.bin"
 WORK_NAME = ".shardtune"  # folder for the files with which an interrupted build resumes
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 # Of each record: the byte of its shard where it starts, and the masked CRC-32C of its data, by which a different record at
 # that byte is found.
 RECORD_DTYPE = np.dtype([("start", "<u8"), ("crc", "<u4")])

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from shardtune.config import WeightSource
 from shardtune.download.source import RemoteFile, alone_in, fetch_file, fetch_unpacked
 from shardtune.runtime.cache import cache_directory
 from shardtune.runtime.world import World
 
-WeightSource = Literal["2016", "slim", "keras", "keras_notop"]
 IMAGENET = Path("imagenet")  # in place of a path: Keras's weights from the cache
 KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
 KERAS_NAME = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from shardtune import __version__
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Split
+from shardtune.dataset.manifest import Manifest, RecordIndex
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import DataError
 from shardtune.evaluate.checkpoint_source import Checkpoint, find_checkpoint, find_data_directory, no_checkpoint_error
 from shardtune.evaluate.config import EvalConfig

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardtune.config import OnCorrupt, check_checkpoint_choice, check_flag, check_flags, check_types
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 
 
 @dataclass(frozen=True)

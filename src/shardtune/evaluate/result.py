@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.evaluate import statistics
 from shardtune.evaluate.predictions import PREDICTIONS_NAME, Predictions, read_predictions

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shardtune.dataset.manifest import Manifest, Split
+from shardtune.dataset.manifest import Manifest
+from shardtune.dataset.splits import Split
 from shardtune.evaluate.predictions import BACKGROUND
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import SPLITS, Split
+from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import CheckpointError, DataError
 from shardtune.evaluate.checkpoint_source import find_checkpoint, no_checkpoint_error
 from shardtune.evaluate.choice import is_best

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardtune.config import check_flag, check_flags, check_types
-from shardtune.download.weights import WeightSource
+from shardtune.config import WeightSource, check_flag, check_flags, check_types
 
 
 @dataclass(frozen=True)

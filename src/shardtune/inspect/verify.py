@@ -11,7 +11,8 @@ from pathlib import Path
 
 from shardtune.dataset.example import decode_example, source_path
 from shardtune.dataset.integrity import check_metadata_files, load_record_index_by_shard
-from shardtune.dataset.manifest import SPLITS, Manifest, RecordIndex, Shard
+from shardtune.dataset.manifest import Manifest, RecordIndex, Shard
+from shardtune.dataset.splits import SPLITS
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig

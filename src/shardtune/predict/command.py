@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import IO, Any
 
 from shardtune.errors import DataError
 from shardtune.evaluate.network import build_inception, open_network
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.formats import Formatter, Prediction, choose_format
-from shardtune.predict.listing import Item, Listing, list_items
+from shardtune.predict.listing import STDIN, Item, Listing, list_items
 from shardtune.predict.pictures import PictureReader
 from shardtune.predict.predictor import Predictor
 from shardtune.predict.trained import find_trained
@@ -21,6 +22,8 @@ from shardtune.runtime.files import atomic_write
 from shardtune.runtime.progress import SECONDS_BETWEEN_LINES, print_on_root
 from shardtune.runtime.streams import has_reader
 from shardtune.runtime.world import World
+
+FULL_BATCH = 50  # that of eval
 
 
 def predict(config: PredictConfig, world: World, build_model: Callable[[int, int], Any] = build_inception) -> None:
@@ -34,24 +37,33 @@ def predict(config: PredictConfig, world: World, build_model: Callable[[int, int
         DataError: a data directory is damaged; or, when all is written, images could not be read.
     """
     num_threads = devices.configure_devices(world)
-    trained = world.broadcast_from_root(lambda: find_trained(config, world))
+    trained, batch_size = world.broadcast_from_root(lambda: (find_trained(config, world), choose_batch_size(config)))
     with ExitStack() as stack:
         output: IO[bytes] = sys.stdout.buffer
         if config.output and world.is_root:
             output = stack.enter_context(atomic_write(config.output.resolve()))
-        network = open_network(trained.checkpoint, config.batch_size, num_threads, build_model)
+        network = open_network(trained.checkpoint, batch_size, num_threads, build_model)
         network.restore(trained.checkpoint)
         world.guard.set_timeout(config.hang_timeout)
         threads = ThreadPoolExecutor(num_threads)
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         reader = PictureReader(trained.checkpoint.image_size, trained.image_options, config.subset)
         top_k = min(config.top_k, trained.num_outputs)
-        predictor = Predictor(world, reader, network, threads, config.batch_size, top_k)
+        predictor = Predictor(world, reader, network, threads, batch_size, top_k)
         chosen = choose_format(config.format, config.output is not None)
         writing = _Writing(config, world, Formatter(chosen, trained.class_names, top_k), output)
         for predictions in predictor.run(writing.take):
             writing.write(predictions)
     world.run_on_root(writing.finish)
+
+
+def choose_batch_size(config: PredictConfig) -> int:
+    """The images that the network computes at once: by default no more than there are, if only files are named, because batches
+    are filled up. It does not depend on the number of ranks, as the last bits depend on it."""
+    if config.batch_size is not None:
+        return config.batch_size
+    are_files = all(path != STDIN and Path(path).is_file() for path in config.paths)
+    return min(len(config.paths), FULL_BATCH) if are_files else FULL_BATCH
 
 
 class _Writing:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from shardtune.config import check_checkpoint_choice, check_flag, check_flags, check_types
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 
 Format = Literal["csv", "jsonl", "table"]
 
@@ -36,8 +36,9 @@ class PredictConfig:
     """best by validation, last, or the step of one (default: best where the run was validated, else last)."""
     ema: bool = True
     """Use the averaged weights; --no_ema: the weights of the last step."""
-    batch_size: int = 50
-    """Images per worker and step. With that of eval, probabilities are those of eval to the last digit."""
+    batch_size: int | None = None
+    """Images per worker and step (default: 50; fewer where fewer files are named, and nothing else). With 50, that of eval,
+    probabilities are those of eval to the last digit."""
     hang_timeout: float = 600.0
     """Seconds without progress after which the job ends and reports which rank is late."""
 
@@ -48,5 +49,5 @@ class PredictConfig:
         )
         check_flag(self.top_k > 0, "top_k must be above 0", self.top_k)
         check_checkpoint_choice(self.checkpoint)
-        check_flag(self.batch_size > 0, "batch_size must be above 0", self.batch_size)
+        check_flag(self.batch_size is None or self.batch_size > 0, "batch_size must be above 0", self.batch_size)
         check_flag(self.hang_timeout > 0, "hang_timeout must be above 0", self.hang_timeout)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from shardtune.dataset.manifest import MANIFEST_NAME, RECORDS_NAME, Manifest, Split
+from shardtune.dataset.manifest import MANIFEST_NAME, RECORDS_NAME, Manifest
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
 from shardtune.runtime.files import exists

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shardtune.dataset.example import decode_example, source_path
-from shardtune.dataset.manifest import Manifest, Split, load_record_index
+from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.images.pixels import ImageOptions
 from shardtune.images.source import RejectedError, read_image_bytes

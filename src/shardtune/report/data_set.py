@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Manifest, RecordIndex, Split
+from shardtune.dataset.manifest import Manifest, RecordIndex
+from shardtune.dataset.splits import Split
 from shardtune.evaluate.result import Result
 from shardtune.report.photographs import Picture, shrink
 from shardtune.report.run import read_lines

@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-import numpy as np
-
 from shardtune.errors import CollectiveError, WorldError
 
 MESSAGE_TAG = 1  # of messages to rank 0, which may come between those of collectives
@@ -144,6 +142,8 @@ class HorovodCommunicator:
 
         # Not hvd.broadcast_object: it makes a tensor of bytes one by one, which took 10 s for the weights of Inception v3.
         is_root = self._hvd.rank() == 0
+        import numpy as np  # not above: --help has no use for it, and it takes a fifth of its time
+
         message = np.frombuffer(pickle.dumps(value, protocol=5) if is_root else b"", np.uint8)
         with tf.device(CORES):
             size = self._hvd.broadcast(np.array([message.size]), root_rank=0, name="broadcast.size").numpy()[0]

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Manifest, RecordIndex, Split
+from shardtune.dataset.manifest import Manifest, RecordIndex
+from shardtune.dataset.splits import Split
 from shardtune.input.reader import RecordReader
 from shardtune.model import inception
 from shardtune.model.batchnorm import BatchNormOptions

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, Literal
 
-from shardtune.dataset.manifest import Split
+from shardtune.dataset.splits import Split
 from shardtune.errors import StoppedError, TrainingError
 from shardtune.evaluate.evaluator import Evaluator
 from shardtune.evaluate.network import InceptionNetwork
