@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.markdown import ROOT, blocks
+from tests.docs.outputs import check_shown
+
 BUILD = "{root}/.venv/bin/shardtune build --train_directory photos --validation_fraction 0.2 --output_directory out/data"
 TRAIN = "{root}/.venv/bin/shardtune train --data_dir out/data --train_dir out/run --epochs 3"
 EVAL = "{root}/.venv/bin/shardtune eval --data_dir out/data --checkpoint_dir out/run --eval_dir out/run"
@@ -172,6 +175,12 @@ def test_the_commands(
         (tmp_path / "split" / split).mkdir(parents=True)
     done = dry(scripts, tools, [word.format_map(names) for word in words], environment)
     assert (done.returncode, done.stdout.splitlines()) == (0, [line.format_map(names) for line in shown])
+
+
+def test_the_page_shows_such_a_command(scripts: Path, tools: Path) -> None:
+    (typed,) = (text for _, text in blocks(ROOT / "docs/several-gpus.md") if text.startswith("WORKERS=4 launch/train.sh"))
+    done = dry(scripts, tools, ["bash", "-c", typed], {})
+    check_shown("docs/several-gpus.md", "horovodrun -np 4", done.stdout, scripts)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,17 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
+from shardtune.images.pixels import ImageOptions
 from shardtune.predict import formats
 from shardtune.predict.formats import Formatter, Prediction, choose_format
+from shardtune.predict.listing import Item
+from shardtune.predict.pictures import PictureReader
+from tests.docs.outputs import check_shown
+from tests.pictures import plant
 
 CLASSES = ["background", "n01440764 tench, Tinca tinca", 'a "rose"\x1b[2J', "漢字"]
 NAMES = [
@@ -62,6 +68,21 @@ def test_a_table_has_nothing_that_a_terminal_obeys() -> None:
     assert 'plain.jpg\n  0.3000  a "rose"\\x1b[2J\n  0.0000  漢字\n' in text
     assert "line\\nbreak\\r.jpg\n" in text
     assert text.endswith("cut.jpg\n  truncated: it ends\\nwithin a header\n")
+
+
+def test_the_page_shows_such_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plant(tmp_path, per_class=1, classes=("photos",))
+    (whole,) = (tmp_path / "photos").iterdir()
+    Path("photos/cut.jpg").write_bytes(whole.read_bytes()[:-40])
+    cut = PictureReader(75, ImageOptions(), "train").read(Item("photos/cut.jpg"))
+    formatter = Formatter("table", ["background", "daisy", "dandelion", "roses", "sunflowers", "tulips"], top_k=3)
+    predictions = [
+        Prediction(cut.file, cut.error),
+        Prediction("photos/garden.jpg", "", (1, 2, 4), (0.58091, 0.1353, 0.0955)),
+        Prediction("photos/market.jpg", "", (5, 3, 2), (0.4596, 0.1953, 0.1237)),
+    ]
+    check_shown("docs/using-a-model.md", "photos/cut.jpg", b"".join(map(formatter.rows, predictions)).decode() + "more\n")
 
 
 def test_no_more_classes_are_named_than_there_are() -> None:
