@@ -4,6 +4,8 @@ import contextlib
 import io
 import subprocess
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 
 from shardtune.images.pixels import ORIENTATION, ImageOptions
 from shardtune.images.source import RejectedError
-from shardtune.images.stored import StoredImage, to_stored_image
+from shardtune.images.stored import StoredImage, pillow_warnings_ignored, to_stored_image
 from tests.images.image_files import (
     CLEAN,
     JPEG,
@@ -33,6 +35,7 @@ from tests.launching import ENVIRONMENT
 from tests.pictures import encoded, picture
 
 CLOSE = 6  # of 255, mean absolute: what JPEG at quality 95 may change in a smooth picture
+BROKEN_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x05"  # five tags, and then it ends: Pillow warns
 CODES = {"heic", "unsupported", "too_large", "truncated", "damaged"}
 
 
@@ -187,3 +190,21 @@ def test_whatever_is_stored_of_damaged_files_is_decoded_by_tensorflow(content: b
 def test_check_header_raises_nothing_but_a_rejection(content: bytes) -> None:
     with contextlib.suppress(RejectedError):
         to_stored_image(content, ImageOptions(check="header"))
+
+
+def test_warnings_of_pillow_are_ignored_and_no_others() -> None:
+    jpeg = encoded(RGB, exif=BROKEN_EXIF)
+    with pytest.warns(UserWarning, match="Corrupt EXIF data"):
+        to_stored_image(jpeg, ImageOptions())
+    with warnings.catch_warnings(record=True) as seen, pillow_warnings_ignored():
+        warnings.filterwarnings("always", message="of the program")
+        to_stored_image(jpeg, ImageOptions())
+        warnings.warn("of the program", stacklevel=1)
+    assert [str(each.message) for each in seen] == ["of the program"]
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were() -> None:
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: to_stored_image(JPEG, ImageOptions()), range(500)))
+    assert warnings.filters == before

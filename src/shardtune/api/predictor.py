@@ -105,6 +105,7 @@ class Predictor:
             CheckpointError: the network does not compute finite numbers.
             UsageError: something among them is no image, or `images` is one image.
         """
+        from shardtune.images.stored import pillow_warnings_ignored
         from shardtune.predict import predictor
         from shardtune.runtime import devices
         from shardtune.runtime.frameworks import tf
@@ -117,7 +118,7 @@ class Predictor:
             taken = [item for _, item in zip(range(count), items, strict=False)]
             return taken, len(taken) < count
 
-        with PREDICTING, ThreadPoolExecutor(self._threads) as threads, devices.settings_kept():
+        with PREDICTING, pillow_warnings_ignored(), ThreadPoolExecutor(self._threads) as threads, devices.settings_kept():
             tf.config.experimental.enable_tensor_float_32_execution(False)
             own = predictor.Predictor(World(prints=False), self._reader, self._network, threads, self._batch_size, self._top_k)
             found = [each for predictions in own.run(take) for each in predictions]

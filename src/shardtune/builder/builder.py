@@ -27,6 +27,7 @@ from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest
 from shardtune.dataset.splits import SPLITS
 from shardtune.errors import DataError, UsageError
 from shardtune.images.pixels import ImageOptions
+from shardtune.images.stored import pillow_warnings_ignored
 from shardtune.runtime.balance import balance
 from shardtune.runtime.files import filename_in_errors, sha256_file
 from shardtune.runtime.locking import exclusive_directory
@@ -152,7 +153,8 @@ def _write_shards(
                 finished(resumed, reused=True)
             else:
                 missing.append(shard)
-        with SourceReader(((shard.root, shard.sources) for shard in missing), read.kept) as sources:
+        files = ((shard.root, shard.sources) for shard in missing)
+        with pillow_warnings_ignored(), SourceReader(files, read.kept) as sources:
             for shard in missing:
                 receipt = write_shard(shard, directory, names, words, image_options, sources, tracker)
                 receipts.save_receipt(directory, receipt)

@@ -11,6 +11,7 @@ from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, Shard
 from shardtune.errors import DataError
 from shardtune.images.pixels import ImageOptions
+from shardtune.images.stored import pillow_warnings_ignored
 from shardtune.runtime.balance import balance
 from shardtune.runtime.files import sha256_file
 from shardtune.runtime.progress import print_on_root
@@ -68,6 +69,7 @@ def repair_shards(
     own = world.scatter(parts)
     with (
         BuildTracker(world, images, lambda rejects: None) as tracker,
+        pillow_warnings_ignored(),
         SourceReader((shard.root, shard.sources) for shard in own) as sources,
     ):
         for shard in own:

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from shardtune.errors import DataError
 from shardtune.evaluate.network import build_inception, open_network
+from shardtune.images.stored import pillow_warnings_ignored
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.formats import Formatter, Prediction, choose_format
 from shardtune.predict.listing import STDIN, Item, Listing, list_items
@@ -45,6 +46,7 @@ def predict(config: PredictConfig, world: World, build_model: Callable[[int, int
         network = open_network(trained.checkpoint, batch_size, num_threads, build_model)
         network.restore(trained.checkpoint)
         world.guard.set_timeout(config.hang_timeout)
+        stack.enter_context(pillow_warnings_ignored())
         threads = ThreadPoolExecutor(num_threads)
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         reader = PictureReader(trained.checkpoint.image_size, trained.image_options, config.subset)
