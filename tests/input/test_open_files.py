@@ -1,6 +1,11 @@
+import os
 import subprocess
 import sys
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +77,23 @@ print(before - len(os.listdir("/proc/self/fd")))
         [sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, f"{open_files}\n"), done.stderr
+
+
+class SlowToKeep(OrderedDict[int, Any]):
+    def __setitem__(self, key: int, value: Any) -> None:
+        time.sleep(0.1)
+        super().__setitem__(key, value)
+
+
+def test_threads_open_a_file_once_together(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, files = [], OpenFiles(paths)
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest: opened.append(path) or real(path, *rest))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(files, "_files", SlowToKeep())
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: list(files.read([Request(3, 1, 0)])), range(4)))
+    assert [bytes(data) for (data,) in found] == [bytes([21])] * 4
+    assert opened == [paths[3]]
 
 
 def test_reads_are_in_flight_at_the_same_time(hostile_directory: Mounter, tmp_path: Path) -> None:

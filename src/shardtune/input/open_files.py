@@ -74,11 +74,11 @@ class OpenFiles:
                 file = self._files.get(number)
             if file is None:
                 file = _OpenFile(self._paths[number])
-        with self._lock:
-            self._files[number] = file
-            self._files.move_to_end(number)
-            if len(self._files) > self._capacity:
-                self._files.popitem(last=False)
+            with self._lock:
+                self._files[number] = file
+                self._files.move_to_end(number)
+                if len(self._files) > self._capacity:
+                    self._files.popitem(last=False)
         return file
 
 
