@@ -1,11 +1,10 @@
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -79,20 +78,29 @@ print(before - len(os.listdir("/proc/self/fd")))
     assert (done.returncode, done.stdout) == (0, f"{open_files}\n"), done.stderr
 
 
-class SlowToKeep(OrderedDict[int, Any]):
-    def __setitem__(self, key: int, value: Any) -> None:
-        time.sleep(0.1)
-        super().__setitem__(key, value)
+class LateToKeep:
+    """A lock that each thread has at once the first time, when it looks for the file, and late the next, when it keeps it."""
+
+    def __init__(self) -> None:
+        self._lock, self._seen = threading.Lock(), threading.local()
+
+    def __enter__(self) -> None:
+        time.sleep(0.2 * getattr(self._seen, "times", 0))
+        self._seen.times = 1
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def test_threads_open_a_file_once_together(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     opened, files = [], OpenFiles(paths)
     real = os.open
     monkeypatch.setattr(os, "open", lambda path, *rest: opened.append(path) or real(path, *rest))  # type: ignore[func-returns-value]
-    monkeypatch.setattr(files, "_files", SlowToKeep())
+    monkeypatch.setattr(files, "_lock", LateToKeep())
     with ThreadPoolExecutor(4) as threads:
-        found = list(threads.map(lambda _: list(files.read([Request(3, 1, 0)])), range(4)))
-    assert [bytes(data) for (data,) in found] == [bytes([21])] * 4
+        found = list(threads.map(lambda _: bytes(*files.read([Request(3, 1, 0)])), range(4)))
+    assert found == [bytes([21])] * 4
     assert opened == [paths[3]]
 
 
