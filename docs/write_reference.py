@@ -25,7 +25,9 @@ TITLE = """\
 All names of `shardtune.__all__`. [Python](python-api.md) says how to use them.
 """
 FUNCTIONS = ("build", "train", "evaluate", "export", "report", "load_dataset", "load_arrays")
-CLASSES = ("Predictor", "Prediction", "Manifest", "TrainResult", "StepMetrics", "Validation", "ExportResult")
+CLASSES = (
+    *("Predictor", "Prediction", "Manifest", "Shard", "TrainResult", "StepMetrics", "Validation", "ExportResult", "Comparison"),
+)
 ALIASES = {  # what is no public name, and what it stands for
     "Arrays": "tuple[NDArray[float32], NDArray[int64]]",
     "Augmentation": " | ".join(map(repr, get_args(Augmentation))),

@@ -32,4 +32,5 @@ def test_an_error_says_what_is_wrong_and_then_what_to_do(arguments: tuple[str, .
 
 
 def test_when_rank_0_fails_all_have_its_status() -> None:
-    assert errors.RootFailedError(errors.UsageError.exit_status).exit_status == 2
+    assert errors.RootFailedError(errors.UsageError("x")).exit_status == 2
+    assert errors.RootFailedError(OSError()).exit_status == 1

@@ -67,12 +67,12 @@ class RootFailedError(ReportedElsewhereError):
     """Raised on the other ranks when work that rank 0 does for all of them fails.
 
     Args:
-        exit_status: the exit status of rank 0.
+        error: what rank 0 raised.
     """
 
-    def __init__(self, exit_status: int) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__("Rank 0 failed and prints why.")
-        self.exit_status = exit_status
+        self.error, self.exit_status = error, exit_status_of(error)
 
 
 class ExportError(ShardtuneError):

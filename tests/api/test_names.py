@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any, get_args, get_type_hints
 
 import pytest
+import tensorflow
 
 import shardtune
 from shardtune import api
@@ -57,6 +60,21 @@ def test_every_public_name_is_there_and_listed() -> None:
         assert getattr(shardtune, name) is getattr(api, name)
     with pytest.raises(AttributeError, match="module 'shardtune' has no attribute 'nonsense'"):
         shardtune.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_what_public_fields_and_results_hold_is_public_too() -> None:
+    public = {getattr(shardtune, name) for name in shardtune.__all__ if name not in ("__version__", "ImageSource")}
+    readers = [each.fget for one in public for each in vars(one).values() if isinstance(each, property)]
+    hints = [hint for one in [*public, *readers] for hint in get_type_hints(one, localns={"tf": tensorflow}).values()]
+    named = {each for hint in hints for each in classes_in(hint)}
+    assert {each for each in named if each.__module__.startswith("shardtune")} <= public
+
+
+def classes_in(hint: Any) -> Iterator[type]:
+    if isinstance(hint, type):
+        yield hint
+    for each in get_args(hint):
+        yield from classes_in(each)
 
 
 def test_functions_stay_although_packages_have_their_names() -> None:

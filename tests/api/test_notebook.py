@@ -1,6 +1,7 @@
 """The notebook has left what it says, and its model predicts what the command predicts."""
 
 import csv
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -78,6 +79,24 @@ def test_images_come_in_many_forms(notebook: tuple[Path, str], tmp_path: Path) -
     for no_image in (np.zeros((8, 8, 3)), np.zeros((8, 8, 4), np.uint8), 7):
         with pytest.raises(shardtune.UsageError):
             predictor.predict([no_image])  # type: ignore[list-item]
+
+
+def test_an_image_that_cannot_be_read_is_said_and_the_others_are_predicted(notebook: tuple[Path, str]) -> None:
+    predictor = shardtune.Predictor(notebook[0] / "work" / "run")
+    noise, file = Image.effect_noise((300, 300), 100).convert("RGB"), io.BytesIO()
+    noise.save(file, "JPEG")
+    cut = Image.open(io.BytesIO(file.getvalue()[:-1000]))
+    kinds = [Image.new(mode, (80, 80)) for mode in ("F", "HSV")]
+    odd_metadata = noise.copy()
+    odd_metadata.info["exif"] = b"Exif\0\0nothing"
+    *unread, odd, plain = predictor.predict([cut, np.zeros((0, 5, 3), np.uint8), *kinds, odd_metadata, noise])
+    assert [each.error.partition(" (")[0] for each in unread] == [
+        "unreadable: image file is truncated",
+        "unreadable: cannot write empty image",
+        "unsupported: floating-point pixels: convert it to 8 or 16 bits a channel",
+        "unreadable: cannot write mode HSV as TIFF",
+    ]
+    assert odd == plain
 
 
 def test_several_threads_share_a_predictor(notebook: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,12 @@
 """Run by test_api.py on each process of a job: the functions of `shardtune`, with a small network in place of Inception v3.
 
-usage: python -m tests.distributed.api_body whole|raising IMAGES FOLDER
+usage: python -m tests.distributed.api_body whole|raising|catching IMAGES FOLDER
 """
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,29 @@ def raising(images: Path, folder: Path) -> None:
     shardtune.train(shardtune.TrainConfig(folder / "data", folder / "run", image_size=75, max_steps=1000), on_step=fail)
 
 
+def catching(images: Path, folder: Path) -> None:
+    """What each call raises goes to FOLDER/rank-<n>.json."""
+    none = folder / "none"
+    (folder / "file").touch()
+    calls: list[Callable[[], object]] = [
+        lambda: shardtune.build(shardtune.BuildConfig(none, output_directory=folder / "data")),
+        lambda: shardtune.build(shardtune.BuildConfig(images, output_directory=folder / "file" / "data")),
+        lambda: shardtune.train(shardtune.TrainConfig(none, folder / "run")),
+        lambda: shardtune.evaluate(shardtune.EvalConfig(none)),
+        lambda: shardtune.export(shardtune.ExportConfig(none, folder / "export")),
+        lambda: shardtune.report(shardtune.ReportConfig((none,))),
+        lambda: shardtune.load_arrays(none),
+        lambda: shardtune.Predictor(none),
+    ]
+    raised = list[tuple[str, str]]()
+    for call in calls:
+        try:
+            call()
+        except Exception as error:
+            raised.append((type(error).__name__, str(error)))
+    (folder / f"rank-{os.environ['OMPI_COMM_WORLD_RANK']}.json").write_text(json.dumps(raised))
+
+
 if __name__ == "__main__":
     from shardtune.evaluate import command as evaluating
     from shardtune.train import command as training
@@ -52,4 +76,4 @@ if __name__ == "__main__":
 
     training.train = partial(training.train, build_model=build)  # type: ignore[assignment]
     evaluating.evaluate = partial(evaluating.evaluate, build_model=partial(small, auxiliary=True))  # type: ignore[assignment]
-    {"whole": whole, "raising": raising}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    {"whole": whole, "raising": raising, "catching": catching}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

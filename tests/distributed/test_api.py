@@ -34,3 +34,15 @@ def test_an_error_that_nothing_catches_ends_the_job(small_images: Path, tmp_path
     assert done.returncode == 1, done.stdout
     assert "ValueError: of a user's own\n" in done.stdout
     assert (outcome(tmp_path / "run")["outcome"], outcome(tmp_path / "run")["rank"]) == ("failed", 1)
+
+
+def test_all_processes_raise_the_error_of_rank_0(small_images: Path, tmp_path: Path) -> None:
+    said = launch([*BODY, "catching", str(small_images / "train"), str(tmp_path)], launcher="mpirun", ranks=2)
+    assert said == ""
+    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert [name for name, _ in first] == [
+        *("DataError", "NotADirectoryError", "DataError", "CheckpointError"),
+        *("CheckpointError", "CheckpointError", "DataError", "CheckpointError"),
+    ]
+    assert all(str(tmp_path) in message for _, message in first)

@@ -3,11 +3,12 @@
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
-from shardtune.errors import RootFailedError, UsageError
+from shardtune.errors import RootFailedError, UsageError, exit_status_of
 from shardtune.runtime.world import World
 
 LARGE, MESSAGES = 1_000_000, 5
@@ -26,13 +27,7 @@ def main(backend: str, size: int) -> None:
         with pytest.raises(RuntimeError, match="rank 0 only"):
             root_rank.get()
 
-    def fail() -> None:
-        raise UsageError("on purpose")
-
-    for call in (world.run_on_root, world.broadcast_from_root):
-        with pytest.raises(UsageError if world.is_root else RootFailedError) as caught:
-            call(fail)
-        assert caught.value.exit_status == UsageError.exit_status  # so it matters to no launcher who leaves first
+    failures(world)
     world.barrier()
 
     if backend == "mpi":
@@ -53,6 +48,24 @@ def main(backend: str, size: int) -> None:
         # Each rank's loss depends on what this one brought, so all of them send their part back.
         assert float(tape.gradient(loss, factor)) == sum(rank + 1 for rank in range(size)) * 2 * (world.rank + 1)
     sys.stdout.write(f"rank {world.rank} of {world.size} ok\n")
+
+
+def failures(world: World) -> None:
+    """What rank 0 raises for all, also where its class cannot be pickled."""
+
+    class OddError(Exception):
+        pass
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    for call in (world.run_on_root, world.broadcast_from_root):
+        for error, relayed in (UsageError("a fact", "advice"), "a fact advice"), (OddError("x"), "Rank 0 failed: OddError: x"):
+            with pytest.raises(type(error) if world.is_root else RootFailedError) as caught:
+                call(partial(fail, error))
+            if isinstance(caught.value, RootFailedError):
+                assert str(caught.value.error) == relayed
+                assert caught.value.exit_status == exit_status_of(error)  # so it matters to no launcher who leaves first
 
 
 def messages(world: World) -> None:

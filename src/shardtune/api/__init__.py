@@ -14,6 +14,7 @@ from shardtune.api.predictor import Prediction as Prediction
 from shardtune.api.predictor import Predictor as Predictor
 from shardtune.builder.config import BuildConfig as BuildConfig
 from shardtune.dataset.manifest import Manifest as Manifest
+from shardtune.dataset.manifest import Shard as Shard
 from shardtune.errors import CheckpointError as CheckpointError
 from shardtune.errors import CollectiveError as CollectiveError
 from shardtune.errors import DataError as DataError
@@ -26,6 +27,7 @@ from shardtune.errors import UsageError as UsageError
 from shardtune.errors import WorldError as WorldError
 from shardtune.evaluate.config import EvalConfig as EvalConfig
 from shardtune.export.config import ExportConfig as ExportConfig
+from shardtune.export.facts import Comparison as Comparison
 from shardtune.export.facts import ExportResult as ExportResult
 from shardtune.report.config import ReportConfig as ReportConfig
 from shardtune.train.config import TrainConfig as TrainConfig

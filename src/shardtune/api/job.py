@@ -12,7 +12,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
-from shardtune.errors import UsageError
+from shardtune.errors import RootFailedError, UsageError
 from shardtune.runtime.backends import Backend
 from shardtune.runtime.guard import STARTUP_SECONDS, Guard
 from shardtune.runtime.launcher import detect_launcher
@@ -33,6 +33,7 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
     Raises:
         UsageError: signals are to be handled outside the main thread.
         WorldError: the processes do not find each other.
+        Exception: what rank 0 raises in its work for all, on all ranks.
     """
     if handle_signals and threading.current_thread() is not threading.main_thread():
         raise UsageError("Only the main thread can handle signals.", "Leave out handle_signals, or call it there.")
@@ -49,6 +50,8 @@ def job(backend: Backend, config: Any, *, handle_signals: bool = False) -> Itera
             guard.interrupts.catch()
         with world.translate_failures():
             yield world
+    except RootFailedError as failed:
+        raise failed.error from None
     finally:
         guard.stop()
         guard.interrupts.restore()

@@ -14,11 +14,13 @@ from PIL import Image
 
 from shardtune.api.job import job
 from shardtune.errors import UsageError
+from shardtune.images.pixels import PILLOW_ERRORS, orientation_tags
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.listing import Item
 from shardtune.runtime.world import World
 
 PREDICTING = threading.RLock()  # LiteRT's interpreter computes one batch at a time, and TF32 is a setting of the process
+PNG_MODES = ("1", "L", "LA", "I;16", "I;16B", "P", "RGB", "RGBA")
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 
 
@@ -143,6 +145,10 @@ def _to_item(source: ImageSource) -> Item:
     if not isinstance(source, Image.Image):
         raise UsageError(f"{type(source).__name__} is no image.", "Give a path, bytes, an image of Pillow, or an array.")
     file = io.BytesIO()
-    # TIFF has the modes that PNG lacks.
-    source.save(file, "TIFF" if source.mode in ("CMYK", "YCbCr", "LAB") else "PNG", exif=source.getexif())
+    try:
+        source.load()  # which turns a TIFF upright, and reads EXIF at the end of a PNG
+        # TIFF has modes that PNG lacks.
+        source.save(file, "PNG" if source.mode in PNG_MODES else "TIFF", exif=orientation_tags(source))
+    except PILLOW_ERRORS as error:
+        return Item("", error=f"unreadable: {error}")
     return Item("", content=file.getvalue())

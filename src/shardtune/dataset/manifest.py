@@ -28,7 +28,13 @@ RecordIndex = npt.NDArray[np.void]  # [number of records], of RECORD_DTYPE
 
 @dataclass(frozen=True)
 class Shard:
-    """One TFRecord file: name in the data directory, number of examples and bytes, SHA-256 of all bytes."""
+    """One TFRecord file.
+
+    Attributes:
+        name: in the data directory.
+        examples, bytes: how many it has.
+        sha256: of all bytes, in hexadecimal.
+    """
 
     name: str
     examples: int

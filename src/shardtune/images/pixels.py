@@ -81,7 +81,7 @@ def decode_rgb(image: ImageFile, options: ImageOptions) -> tuple[Image.Image, Im
     return rgb, Image.Exif()
 
 
-def orientation_tags(image: ImageFile) -> Image.Exif:
+def orientation_tags(image: Image.Image) -> Image.Exif:
     """EXIF with the orientation of an image alone; empty if it is upright."""
     orientation, tags = _orientation(image), Image.Exif()
     if orientation in _TRANSPOSE_BY_ORIENTATION:
@@ -89,7 +89,7 @@ def orientation_tags(image: ImageFile) -> Image.Exif:
     return tags
 
 
-def _orientation(image: ImageFile) -> int | None:
+def _orientation(image: Image.Image) -> int | None:
     try:
         return image.getexif().get(ORIENTATION)
     except PILLOW_ERRORS:  # an image is not rejected for unreadable metadata

@@ -27,11 +27,13 @@ class Item(NamedTuple):
         path: of the file or of the data directory; empty where neither is known.
         example: its number in its split; None of a file.
         content: bytes, where the file is not to be read.
+        error: why it cannot be read, where that is known already; else "".
     """
 
     path: str
     example: int | None = None
     content: bytes | None = None
+    error: str = ""
 
 
 def list_items(paths: Iterable[str], subset: Split, stdin: IO[bytes]) -> Iterator[Item]:

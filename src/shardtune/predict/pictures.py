@@ -53,6 +53,8 @@ class PictureReader:
     def read(self, item: Item) -> Picture:
         """The picture of an item. What is wrong with the item is in the picture."""
         file, jpeg = item.path, b""
+        if item.error:
+            return Picture(file, error=item.error)
         try:
             if item.example is None:
                 content = read_image_bytes(Path(item.path)) if item.content is None else item.content

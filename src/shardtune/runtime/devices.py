@@ -50,7 +50,7 @@ def configure_devices(world: World, *, tf32: bool = False) -> int:
     errors = [error for *_, error in ranks if error]
     errors += find_shared_gpus([(name, gpu) for name, _, gpu, _ in ranks])
     if errors:
-        raise errors[0] if world.is_root else RootFailedError(WorldError.exit_status)
+        raise errors[0] if world.is_root else RootFailedError(errors[0])
     return cores_per_rank([cores for name, cores, *_ in ranks if name == host], affinity)
 
 

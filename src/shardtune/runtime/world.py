@@ -2,6 +2,7 @@
 right result in a world of size 1: no caller needs a special case for one process."""
 
 import os
+import pickle
 import secrets
 import socket
 import sys
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from shardtune.errors import RootFailedError, WorldError, exit_status_of
+from shardtune.errors import RootFailedError, WorldError
 from shardtune.runtime.backends import Backend, connect
 from shardtune.runtime.communicators import Communicator, SingleProcessCommunicator
 from shardtune.runtime.guard import Guard
@@ -213,7 +214,7 @@ class World:
         It may take any time while it sends heartbeats, which are relayed to the waiting ranks.
 
         Raises:
-            RootFailedError: on the other ranks, if `function` raised on rank 0.
+            RootFailedError: on the other ranks, with what `function` raised on rank 0.
         """
         return RootOnly(self._run_on_root(function), is_root=self.is_root)
 
@@ -224,20 +225,28 @@ class World:
     def _run_on_root(self, function: Callable[[], T]) -> T | None:
         result: T | None = None
         failure: Exception | None = None
-        status = 0
         if self.is_root:
             try:
                 with self.guard.relay_heartbeats(lambda: self.broadcast(None)):
                     result = function()
             except Exception as error:
-                failure, status = error, exit_status_of(error)
-        while (root_status := self.broadcast(status)) is None:
+                failure = error
+        while (failures := self.broadcast([_picklable(failure)] if failure else [])) is None:
             pass  # a heartbeat: rank 0 is still working
         if failure is not None:
             raise failure
-        if root_status:
-            raise RootFailedError(root_status)
+        if failures:
+            raise RootFailedError(failures[0])
         return result
+
+
+def _picklable(error: Exception) -> Exception:
+    """`error`, or what says the same where it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class does there
+        return WorldError(f"Rank 0 failed: {type(error).__name__}: {error}")
+    return error
 
 
 def _flush() -> None:
