@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.builder.finalize import REJECTS_NAME
-from shardtune.dataset.manifest import LABELS_NAME, WORK_NAME, Manifest
+from shardtune.dataset.manifest import LABELS_NAME, WORK_NAME, Manifest, load_label_column
 from shardtune.dataset.splits import Split
 from tests.builder.builds import made, order_of, stored
 from tests.pictures import CLASSES
@@ -34,10 +34,13 @@ def test_every_record_traces_to_its_own_file_and_label(small_images: Path, small
 
 def test_the_manifest_says_what_the_shards_hold(small_images: Path, small_data: Path) -> None:
     manifest, examples = Manifest.load(small_data), stored(small_data)
+    labels = load_label_column(small_data, manifest)
+    assert labels
     for split in manifest.splits:
         counts = Counter(example["image/class/label"] for example in examples[split])
         assert manifest.class_counts[split] == [counts[label] for label in range(1, len(CLASSES) + 1)]
         assert manifest.examples(split) == len(examples[split])
+        assert labels[split].tolist() == [example["image/class/label"] for example in examples[split]]
         assert all(shard.bytes == (small_data / shard.name).stat().st_size for shard in manifest.splits[split])
     assert {split: len(shards) for split, shards in manifest.splits.items()} == {"train": 4, "validation": 2}
     assert manifest.provenance["scanned"] == manifest.provenance["written"] == 81

@@ -10,7 +10,11 @@ import pytest
 from shardtune.builder.receipts import RECEIPTS_NAME
 from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME
 from shardtune.errors import DataError
+from shardtune.inspect.config import VerifyConfig
+from shardtune.inspect.verify import verify
+from shardtune.runtime.world import World
 from tests.builder.builds import made, order_of
+from tests.old_data import before_label_column
 from tests.records import contents, fields, records
 from tests.schema1 import downgrade
 
@@ -54,7 +58,7 @@ def test_an_image_that_changed_but_not_in_size_is_noticed(images: Path, tmp_path
     assert contents(tmp_path / "data") == before
 
 
-LOST = ["labels.txt", "records.bin", "rejects.jsonl", "duplicates.jsonl", "dataset.json", "train-00001-of-00003"]
+LOST = ["labels.txt", "records.bin", "labels.bin", "rejects.jsonl", "duplicates.jsonl", "dataset.json", "train-00001-of-00003"]
 
 
 @pytest.mark.parametrize("name", LOST)
@@ -76,6 +80,22 @@ def test_a_finished_data_set_that_lost_a_file_gets_it_back(
     assert all(path.stat().st_ino == number for path, number in shards.items())  # those that were whole are kept
     made(images, data, max_rejects=1)
     assert "was finished before: nothing to do" in capsys.readouterr().out
+
+
+def test_a_finished_data_set_from_before_labels_bin_stays_as_it_is(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    made(images, data)
+    before_label_column(data)
+    before = contents(data)
+    verify(VerifyConfig(data), World())
+    made(images, data)
+    assert "was finished before: nothing to do" in capsys.readouterr().out
+    for name in ("records.bin", "train-00001-of-00003"):
+        (data / name).unlink()
+    made(images, data)
+    assert contents(data) == before
 
 
 def retime(directory: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_copied_data_set_is_compared_and_kept(images: Path, tmp_path: Path, ca
     assert identities(data, contents(data)) == before
 
 
-BESIDE = ["labels.txt", "records.bin", "rejects.jsonl", "duplicates.jsonl"]
+BESIDE = ["labels.txt", "records.bin", "labels.bin", "rejects.jsonl", "duplicates.jsonl"]
 
 
 @pytest.fixture

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardtune.dataset.manifest import (
+    LABEL_COLUMN_NAME,
     MANIFEST_NAME,
     RECORD_DTYPE,
     RECORDS_NAME,
     Manifest,
     Shard,
+    load_label_column,
     load_record_index,
     save_record_index,
 )
@@ -113,6 +115,23 @@ def test_what_was_saved_is_loaded(tmp_path: Path, saved: Manifest) -> None:
     records = load_record_index(tmp_path, loaded)
     assert records["train"].tolist() == [(0, 7), (100, 2**32 - 1), (0, 0)]
     assert records["validation"].tolist() == [(0, 1), (70, 2), (2**40, 3)]
+
+
+def test_the_labels_of_each_split_are_loaded(tmp_path: Path, saved: Manifest) -> None:
+    assert load_label_column(tmp_path, saved) is None  # it was written before there was labels.bin
+    data = b"".join(label.to_bytes(4, "little") for label in (2, 1, 1, 2, 70_000, 2))
+    (tmp_path / LABEL_COLUMN_NAME).write_bytes(data)
+    labels = load_label_column(tmp_path, replace(saved, reports={LABEL_COLUMN_NAME: hashlib.sha256(data).hexdigest()}))
+    assert labels
+    assert {split: column.tolist() for split, column in labels.items()} == {
+        "train": [2, 1, 1],
+        "validation": [2, 70_000, 2],
+        "test": [],
+    }
+    (tmp_path / LABEL_COLUMN_NAME).write_bytes(data[4:])
+    for sha256 in ("dd", hashlib.sha256(data[4:]).hexdigest()):
+        with pytest.raises(DataError, match=f"{LABEL_COLUMN_NAME} is missing or does not belong to"):
+            load_label_column(tmp_path, replace(saved, reports={LABEL_COLUMN_NAME: sha256}))
 
 
 def test_no_data_set_is_told_from_a_damaged_one(tmp_path: Path) -> None:

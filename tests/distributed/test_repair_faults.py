@@ -19,7 +19,7 @@ from tests.records import contents
 FAULTS = {"ENOSPC": errno.ENOSPC, "SIGKILL": -signal.SIGKILL}
 CASES_IN_CI = 8
 LOST, CUT, UNKNOWN = "train-00000-of-00003", "validation-00000-of-00001", "train-00002-of-00003"
-BESIDE = ("labels.txt", "records.bin", "duplicates.jsonl")
+BESIDE = ("labels.txt", "records.bin", "labels.bin", "duplicates.jsonl")
 
 
 @pytest.fixture(scope="module")

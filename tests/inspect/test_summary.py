@@ -1,4 +1,5 @@
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ from PIL import Image
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.dataset.manifest import Manifest
+from shardtune.dataset.manifest import LABEL_COLUMN_NAME, Manifest
 from shardtune.errors import DataError
+from shardtune.input.reader import RecordReader
 from shardtune.inspect import summary
 from shardtune.inspect.config import InspectConfig
 from shardtune.inspect.summary import (
@@ -21,6 +23,7 @@ from shardtune.inspect.summary import (
     inspect,
 )
 from shardtune.runtime.world import World
+from tests.old_data import before_label_column
 from tests.pictures import CLASSES, encoded, picture, plant
 from tests.records import contents, fields, records
 
@@ -107,6 +110,42 @@ def test_the_sheet_shows_the_first_examples_of_each_class(small_data: Path, tmp_
     assert all(heading.convert("L").getextrema() == (0, 255) for heading in headings)
     assert len({heading.tobytes() for heading in headings}) == 3
     assert contact_sheet(small_data, Manifest.load(small_data)) == sheet
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the records that are read."""
+    numbers: list[int] = []
+    real = RecordReader.read
+    monkeypatch.setattr(RecordReader, "read", lambda reader, indices: numbers.extend(indices) or real(reader, indices))
+    return numbers
+
+
+@pytest.mark.parametrize("shown", [1, 3])
+def test_only_the_examples_on_the_sheet_are_read(
+    small_data: Path, monkeypatch: pytest.MonkeyPatch, read: list[int], shown: int
+) -> None:
+    monkeypatch.setattr(summary, "MAX_CLASSES", shown)
+    contact_sheet(small_data, Manifest.load(small_data))
+    labels = [fields(record)["image/class/label"] for record in records(small_data, "train")]
+    of_class = [[index for index, label in enumerate(labels) if label == wanted] for wanted in range(1, shown + 1)]
+    assert read == [index for indices in of_class for index in indices[:EXAMPLES_PER_CLASS]]
+
+
+def test_without_a_label_column_the_sheet_is_the_same(small_data: Path, tmp_path: Path, read: list[int]) -> None:
+    old = Path(shutil.copytree(small_data, tmp_path / "old"))
+    before_label_column(old)
+    assert contact_sheet(old, Manifest.load(old)) == contact_sheet(small_data, Manifest.load(small_data))
+    assert read[: read.index(0, 1)] == list(range(read.index(0, 1)))  # the search, before the first example is read again
+
+
+def test_a_damaged_label_column_is_not_used(small_data: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(small_data, tmp_path / "data"))
+    content = (data / LABEL_COLUMN_NAME).read_bytes()
+    for damaged in (content[:-4], content[4:] + content[:4]):
+        (data / LABEL_COLUMN_NAME).write_bytes(damaged)
+        with pytest.raises(DataError, match=r"labels\.bin is missing or does not belong to dataset\.json"):
+            contact_sheet(data, Manifest.load(data))
 
 
 def test_a_large_picture_is_made_small_and_a_small_class_leaves_room(tmp_path: Path) -> None:

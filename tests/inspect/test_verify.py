@@ -158,6 +158,8 @@ VALIDATION = "validation-00000-of-00001"
         ),
         (lambda d: (d / "records.bin").unlink(), [RECORDS]),
         (lambda d: flip(d / "records.bin", 8), [RECORDS]),
+        (lambda d: (d / "labels.bin").unlink(), ["labels.bin: is missing or damaged"]),
+        (lambda d: flip(d / "labels.bin", 1), ["labels.bin: is missing or damaged"]),
         (lambda d: (d / "rejects.jsonl").unlink(), ["rejects.jsonl: is missing or damaged"]),
         (lambda d: (d / "rejects.jsonl").write_text("{}\n"), ["rejects.jsonl: is missing or damaged"]),
         (lambda d: flip(d / "duplicates.jsonl", 0), ["duplicates.jsonl: is missing or damaged"]),

@@ -19,7 +19,7 @@ from shardtune.builder.repair import find_damaged_shards, repair_shards
 from shardtune.builder.restore import find_shards_without_receipt, restore_files
 from shardtune.builder.shard import ShardStamp, shard_overwritten_error, write_shard
 from shardtune.builder.sources import SourceReader
-from shardtune.builder.summary import print_summary
+from shardtune.builder.summary import idle_ranks, print_summary
 from shardtune.builder.survey import Survey, survey
 from shardtune.builder.tracker import BuildTracker
 from shardtune.dataset.integrity import check_metadata_files
@@ -130,8 +130,8 @@ def _write_shards(
     """Write all shards that are not finished. Returns, on rank 0, the receipts of all shards by name."""
     directory = config.output_directory
     shards, images = world.broadcast_from_root(lambda: (len(plan.get().shards), plan.get().images))
-    if world.size > shards:
-        print_on_root(world, f"{world.size - shards} of {world.size} ranks have nothing to do: there are {shards} shards.")
+    for line in idle_ranks(world.size, shards):
+        print_on_root(world, line)
     image_options = _image_options(config)
 
     def check(rejects: list[receipts.Reject]) -> None:

@@ -55,7 +55,7 @@ class BuildConfig:
     xmin to ymax: fractions (0 to 1) of the upright image's width and height, from the left and from the top.
     label: a class name or number; the default is the label of the image."""
     train_shards: int = 128
-    """Number of training shards."""
+    """Number of training shards. One rank writes a shard, so ranks beyond the number of shards have none to write."""
     validation_shards: int = 24
     """Number of validation shards."""
     test_shards: int = 24

@@ -13,7 +13,16 @@ from shardtune.builder.duplicates import find_duplicate_groups
 from shardtune.builder.listing import FileTable, printable_path
 from shardtune.builder.partition import Indices, Plan, to_digests
 from shardtune.builder.receipts import Reject, ShardReceipt
-from shardtune.dataset.manifest import LABELS_NAME, RECORD_DTYPE, Manifest, RecordIndex, Shard, save_record_index
+from shardtune.dataset.manifest import (
+    LABEL_COLUMN_NAME,
+    LABEL_DTYPE,
+    LABELS_NAME,
+    RECORD_DTYPE,
+    Manifest,
+    RecordIndex,
+    Shard,
+    save_record_index,
+)
 from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import DataError
 from shardtune.runtime.files import atomic_write
@@ -25,7 +34,7 @@ DUPLICATES_NAME = "duplicates.jsonl"
 def write_manifest(
     directory: Path, plan: Plan, words: list[str], options: dict[str, Any], receipts: list[ShardReceipt]
 ) -> Manifest:
-    """Write the lists of rejects and duplicates, labels and record index, and at last the manifest.
+    """Write the lists of rejects and duplicates, labels, label column and record index, and at last the manifest.
 
     Args:
         words: what people call each class; empty if that is not known.
@@ -67,7 +76,7 @@ def write_manifest(
             "boxes": _box_stats(plan, rejects),
             "imbalance": round(max(counts["train"]) / min(counts["train"]), 4),
         },
-        reports=reports,
+        reports={**reports, LABEL_COLUMN_NAME: _write(directory / LABEL_COLUMN_NAME, map(label_column, receipts))},
         words=words,
     )
     _write(directory / LABELS_NAME, [manifest.labels_file])
@@ -148,6 +157,11 @@ def record_index(receipt: ShardReceipt) -> RecordIndex:
     records = np.empty(len(receipt.offsets), RECORD_DTYPE)
     records["start"], records["crc"] = receipt.offsets, np.frombuffer(receipt.crcs, "<u4")
     return records
+
+
+def label_column(receipt: ShardReceipt) -> bytes:
+    """The part of labels.bin for the records of a shard."""
+    return np.array(receipt.labels, LABEL_DTYPE).tobytes()
 
 
 def _class_counts(receipts: list[ShardReceipt], split: Split, classes: int) -> list[int]:

@@ -15,6 +15,7 @@ from shardtune.builder.digests import DIGESTS_NAME
 from shardtune.builder.listing import printable_path
 from shardtune.builder.partition import Plan
 from shardtune.builder.plan import make_plan
+from shardtune.builder.summary import idle_ranks
 from shardtune.builder.survey import survey
 from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME
 from shardtune.runtime.balance import balance
@@ -76,11 +77,9 @@ def _describe(config: BuildConfig, plan: Plan, ranks: int) -> Iterator[str]:
 def _describe_ranks(weights: list[int], ranks: int) -> Iterator[str]:
     parts = balance(weights, ranks)
     shards, sizes = [len(part) for part in parts], [sum(weights[number] for number in part) for part in parts]
-    idle = f"; {shards.count(0)} have nothing to do" if 0 in shards else ""
-    yield (
-        f"Ranks: {ranks}, of {min(shards)} to {max(shards)} shards and {decimal(min(sizes))} to {decimal(max(sizes))} of "
-        f"images{idle}."
-    )
+    images = f"{decimal(min(sizes))} to {decimal(max(sizes))} of images"
+    yield f"Ranks: {ranks}, of {min(shards)} to {max(shards)} shards and {images}."
+    yield from idle_ranks(ranks, len(weights))
 
 
 def _describe_space(directory: Path, needed: int) -> Iterator[str]:

@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME, duplicate_lines, record_index, reject_lines
+from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME, duplicate_lines, label_column, record_index, reject_lines
 from shardtune.builder.partition import Plan
 from shardtune.builder.receipts import ShardReceipt, load_receipt, match_receipt
 from shardtune.dataset.index import read_record_index
-from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, RECORDS_NAME, Manifest, Shard
+from shardtune.dataset.manifest import LABEL_COLUMN_NAME, LABELS_NAME, MANIFEST_NAME, RECORDS_NAME, Manifest, Shard
 from shardtune.errors import DataError
 from shardtune.runtime.files import atomic_write
 
@@ -23,7 +23,7 @@ def restore_files(lost: list[str], directory: Path, manifest: Manifest, plan: Pl
     """Write the lost files again that are then as before, by their digests in the manifest.
 
     Args:
-        lost: of labels, record index and reports; for a report every shard must have a receipt.
+        lost: of labels, record index, and the reports of the manifest; for these every shard must have a receipt.
 
     Raises:
         DataError: some would not be as before.
@@ -35,6 +35,7 @@ def restore_files(lost: list[str], directory: Path, manifest: Manifest, plan: Pl
             (record_index(receipts[s.name]) if s.name in receipts else read_record_index(directory / s.name)).tobytes()
             for s in manifest.shards
         ],
+        LABEL_COLUMN_NAME: lambda: map(label_column, receipts.values()),
         # Not of matching receipts, because rejected images may have been removed since.
         REJECTS_NAME: lambda: reject_lines(receipts.values()),
         DUPLICATES_NAME: lambda: duplicate_lines(plan, _matching_receipts(directory, manifest, plan))[1],

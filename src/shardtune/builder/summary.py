@@ -1,4 +1,4 @@
-"""Print what a person should know about a data set that was just built."""
+"""What a person should know about a build before and after it."""
 
 from pathlib import Path
 
@@ -8,6 +8,13 @@ from shardtune.runtime.progress import print_on_root
 from shardtune.runtime.world import World
 
 MAX_CLASSES_LISTED = 10
+
+
+def idle_ranks(ranks: int, shards: int) -> list[str]:
+    """A line that says how many ranks have no shard to write, if there are more ranks than shards, and what to do."""
+    advice = f"start at most {shards} ranks, or choose --train_shards {ranks} or more"
+    line = f"{ranks - shards} of {ranks} ranks have no shard to write, because there are {shards} shards: {advice}."
+    return [line] if ranks > shards else []
 
 
 def print_summary(directory: Path, manifest: Manifest, world: World) -> None:

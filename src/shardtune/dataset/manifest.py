@@ -19,11 +19,14 @@ TEST_SCHEMA_VERSION = 3  # of a manifest with a test split, which older versions
 MANIFEST_NAME = "dataset.json"
 LABELS_NAME = "labels.txt"
 RECORDS_NAME = "records.bin"
+LABEL_COLUMN_NAME = "labels.bin"
 WORK_NAME = ".shardtune"  # folder for the files with which an interrupted build resumes
 # Of each record: the byte of its shard where it starts, and the masked CRC-32C of its data, by which a different record at
 # that byte is found.
 RECORD_DTYPE = np.dtype([("start", "<u8"), ("crc", "<u4")])
 RecordIndex = npt.NDArray[np.void]  # [number of records], of RECORD_DTYPE
+LABEL_DTYPE = np.dtype("<u4")  # of `labels.bin`, by which the examples of a class are found without a read of others
+LabelColumn = npt.NDArray[np.uint32]  # [number of records], of LABEL_DTYPE
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Manifest:
         class_counts: examples of each label, in the order of `labels`, for each split.
         records_sha256: of `records.bin`.
         provenance: seed, options, codec versions, and how many images were scanned, re-encoded and rejected, and why.
-        reports: SHA-256 of `rejects.jsonl` and `duplicates.jsonl`, by name; empty in schema 1 and in an index.
+        reports: SHA-256 of `rejects.jsonl`, `duplicates.jsonl` and `labels.bin`, by name; empty in schema 1 and in an index.
         words: what people call each class, in the order of `labels`; empty if the build was not told.
     """
 
@@ -227,13 +230,26 @@ def load_record_index(directory: Path, manifest: Manifest) -> dict[Split, Record
     Raises:
         DataError: `records.bin` is missing or does not belong to the manifest.
     """
-    path = directory / RECORDS_NAME
+    return _load_column(directory / RECORDS_NAME, RECORD_DTYPE, manifest.records_sha256, manifest)
+
+
+def load_label_column(directory: Path, manifest: Manifest) -> dict[Split, LabelColumn] | None:
+    """For each split, the label of each record, in manifest order; None if the data set is older than `labels.bin`.
+
+    Raises:
+        DataError: `labels.bin` is missing or does not belong to the manifest.
+    """
+    sha256 = manifest.reports.get(LABEL_COLUMN_NAME)
+    return None if sha256 is None else _load_column(directory / LABEL_COLUMN_NAME, LABEL_DTYPE, sha256, manifest)
+
+
+def _load_column(path: Path, dtype: "np.dtype[Any]", sha256: str, manifest: Manifest) -> dict[Split, npt.NDArray[Any]]:
+    """For each split, the values in a file with one for each record."""
     data = path.read_bytes() if path.is_file() else b""
-    examples = sum(manifest.examples(split) for split in SPLITS)
-    if hashlib.sha256(data).hexdigest() != manifest.records_sha256 or len(data) != examples * RECORD_DTYPE.itemsize:
+    ends = np.cumsum([manifest.examples(split) for split in SPLITS])
+    if hashlib.sha256(data).hexdigest() != sha256 or len(data) != ends[-1] * dtype.itemsize:
         raise DataError(
             f"{path} is missing or does not belong to {MANIFEST_NAME}.",
             "Restore it from a copy, or build the data set again, with --overwrite.",
         )
-    ends = np.cumsum([manifest.examples(split) for split in SPLITS])
-    return dict(zip(SPLITS, np.split(np.frombuffer(data, RECORD_DTYPE), ends[:-1]), strict=True))
+    return dict(zip(SPLITS, np.split(np.frombuffer(data, dtype), ends[:-1]), strict=True))

@@ -13,7 +13,8 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from shardtune.dataset.example import decode_example
-from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.manifest import Manifest, load_label_column, load_record_index
+from shardtune.input.order import Indices
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig
 from shardtune.inspect.picture import write_png
@@ -55,7 +56,7 @@ def contact_sheet(directory: Path, manifest: Manifest) -> Image.Image:
     """The first 8 training examples, in the order of the data set, of each of the first 50 classes, a row each.
 
     Raises:
-        DataError: a shard or a record is damaged.
+        DataError: labels.bin, a shard or a record is damaged.
     """
     counts = dict(enumerate(manifest.class_counts["train"][:MAX_CLASSES], start=1))
     sheet = Image.new("RGB", (EXAMPLES_PER_CLASS * CELL_PIXELS, len(counts) * ROW_PIXELS), "white")
@@ -77,15 +78,32 @@ def _first_examples(directory: Path, manifest: Manifest, counts: dict[int, int])
     """
     reader = RecordReader(directory, manifest, "train", load_record_index(directory, manifest)["train"])
     wanted = {label: min(EXAMPLES_PER_CLASS, count) for label, count in counts.items()}
-    found = dict.fromkeys(counts, 0)
+    labels = load_label_column(directory, manifest)
+    if labels is None:
+        first = _search(reader, wanted)
+    else:
+        first = {label: np.flatnonzero(labels["train"] == label)[:number] for label, number in wanted.items()}
+    for label, indices in first.items():
+        for column, record in enumerate(reader.read(indices)):
+            yield label, column, decode_example(record)["image/encoded"][0]
+
+
+def _search(reader: RecordReader, wanted: dict[int, int]) -> dict[int, Indices]:
+    """Indices of the first examples of each label, of a data set without labels.bin: records are read until all are found.
+
+    Args:
+        wanted: how many of each label.
+    """
+    found: dict[int, list[int]] = {label: [] for label in wanted}
+    missing = sum(wanted.values())
     for index in range(len(reader)):
-        if found == wanted:
+        if not missing:
             break
-        features = decode_example(reader.read(np.array([index]))[0])
-        (label,) = features["image/class/label"]
-        if found.get(label, 0) < wanted.get(label, 0):
-            yield label, found[label], features["image/encoded"][0]
-            found[label] += 1
+        (label,) = decode_example(reader.read(np.array([index]))[0])["image/class/label"]
+        if len(found.get(label, ())) < wanted.get(label, 0):
+            found[label].append(index)
+            missing -= 1
+    return {label: np.array(indices) for label, indices in found.items()}
 
 
 def _split_table(manifest: Manifest) -> Table:
