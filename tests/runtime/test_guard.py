@@ -140,6 +140,7 @@ def test_a_rank_that_cannot_ask_accuses_none(tmp_path: Path) -> None:
         assert guard.find_silent_ranks() == ([], "", True)
     alone.stop()
     assert not any(tmp_path.iterdir())
+    assert (alone.knows_ranks, unwatched.knows_ranks) == (False, True)
 
 
 def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Guards take part in roll calls. The test plays the other rank of a job of two."""
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,9 @@ import pytest
 from shardtune.runtime.guard import ROLL_CALL_NAME, Guard
 from shardtune.runtime.processes import read_status
 from shardtune.runtime.rollcall import Member, Report, RollCall
+from tests.runtime.guarded import start
 
+HOST = socket.gethostname()
 pytestmark = pytest.mark.timeout(60)  # what is waited for comes
 
 
@@ -33,14 +36,19 @@ def guard() -> Iterator[Guard]:
     guard.stop()
 
 
+def member(process: subprocess.Popen[bytes]) -> Member:
+    status = read_status(process.pid)
+    return Member(HOST, process.pid, status and status.start_time)
+
+
 def join(guard: Guard, rank: int, directory: Path, other: subprocess.Popen[bytes]) -> RollCall:
     """Register `guard` as `rank`. Returns the other rank's part in the roll calls."""
-    status = read_status(other.pid)
-    this = Member.this_process()
-    members = [this, Member(this.host, other.pid, status and status.start_time)]
-    guard.register_ranks("job", rank, members if rank == 0 else members[::-1])
+    members = [Member.this_process(), member(other)]
+    if rank == 1:
+        members.reverse()
+    guard.register_ranks("job", rank, members)
     guard.use_roll_call(directory)
-    there = RollCall(directory / ROLL_CALL_NAME, "job", 1 - rank, members if rank == 0 else members[::-1], (0, 1))
+    there = RollCall(directory / ROLL_CALL_NAME, "job", 1 - rank, members, (0, 1))
     there.create_files()
     return there
 
@@ -95,8 +103,23 @@ def test_a_late_rank_asks_until_it_works_again(
 def test_a_failed_rank_kills_a_silent_one_and_says_so(guard: Guard, tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
     join(guard, 0, tmp_path, other)
     other.send_signal(signal.SIGSTOP)
-    host = Member.this_process().host
-    assert guard.find_silent_ranks() == ([1], f"rank 1 of 2 on {host} does not answer", True)
+    assert guard.find_silent_ranks() == ([1], f"rank 1 of 2 on {HOST} does not answer", True)
+    assert other.wait() == -signal.SIGKILL
+
+
+def test_a_late_rank_kills_a_silent_one_of_its_host_and_ends(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    other.send_signal(signal.SIGSTOP)
+    code = f"""
+import tempfile
+from shardtune.runtime.rollcall import Member
+tempfile.tempdir = {str(tmp_path)!r}
+guard.register_ranks("job", 0, [Member.this_process(), {member(other)!r}])
+guard.set_timeout(0.5)
+blocked()
+"""
+    hung = start(tmp_path, code)
+    assert hung.communicate(timeout=60)[0] == f"No progress for 0.5 s: rank 1 of 2 on {HOST} does not answer\n"
+    assert hung.returncode == 1
     assert other.wait() == -signal.SIGKILL
 
 
