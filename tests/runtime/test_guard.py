@@ -1,11 +1,11 @@
-"""A process that hangs, or that gets a signal while it hangs, ends by itself."""
+"""A process that hangs ends by itself."""
 
 import io
-import os
 import signal
+import socket
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,59 +13,109 @@ import pytest
 from shardtune.runtime.guard import ROLL_CALL_NAME, Guard
 from shardtune.runtime.rollcall import Member
 from tests.launching import ENVIRONMENT
+from tests.runtime.guarded import LOCKED, start
 
-START = """
-import ctypes, sys, threading, time
-from pathlib import Path
-from shardtune.runtime.guard import Guard
-guard = Guard()
-guard.report_to(Path(sys.argv[1]), lambda sentence, ranks: print(sentence, flush=True))
-guard.start()
-def blocked():  # in C code, which no signal interrupts
-    library, mutex = ctypes.{loader}(None), ctypes.create_string_buffer(64)
-    while True:
-        library.pthread_mutex_lock(mutex)
-"""
 HANG = """
 guard.set_timeout(0.5)
 guard.heartbeat("at work", step=41)
+with guard.waiting_for_ranks():
+    {within}
 blocked()
 """
-STOP = """
-guard.interrupts.catch()
-{listening}
-threading.Timer(1, print, ["ready"], dict(flush=True)).start()  # when the main thread waits
-{waiting}
-"""
-FREE, LOCKED = "CDLL", "PyDLL"  # without and with Python's lock
 
 
-def start(tmp_path: Path, code: str, loader: str = FREE) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", START.format(loader=loader) + code, str(tmp_path / "log")],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.mark.parametrize("loader", [FREE, LOCKED])
-def test_a_hang_ends_with_stacks(tmp_path: Path, loader: str) -> None:
-    hung = start(tmp_path, HANG, loader)
+@pytest.mark.parametrize(("within", "position"), [("pass", "at work"), ("blocked()", "waiting for the other ranks")])
+def test_a_hang_ends_with_stacks(tmp_path: Path, within: str, position: str) -> None:
+    hung = start(tmp_path, HANG.format(within=within))
     stdout, stderr = hung.communicate(timeout=60)
     assert hung.returncode == 1, stderr
-    assert stdout == ("No progress for 0.5 s: this process is at work\n" if loader == FREE else "")
+    assert stdout == f"No progress for 0.5 s: this process is {position}\n"
+    log = (tmp_path / "log").read_text()
+    assert log.startswith(f"No progress for 0.5 s; this rank is {position}. Stacks:\n")
+    assert "in blocked" in log
+
+
+def test_a_hang_that_keeps_the_lock_of_python_ends_with_stacks(tmp_path: Path) -> None:
+    hung = start(tmp_path, HANG.format(within="pass"), LOCKED)
+    stdout, stderr = hung.communicate(timeout=60)
+    assert (hung.returncode, stdout) == (1, ""), stderr
     assert "in blocked" in (tmp_path / "log").read_text()
 
 
+def test_a_hang_is_reported_where_stacks_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "log").symlink_to("/dev/full")
+    hung = start(tmp_path, "guard.set_timeout(0.5)\nblocked()")
+    assert hung.communicate(timeout=60)[0] == "No progress for 0.5 s: this process is starting\n"
+    assert hung.returncode == 1
+
+
+def test_a_rank_that_cannot_write_speaks_of_itself(tmp_path: Path) -> None:
+    code = """
+import socket
+from shardtune.runtime.rollcall import Member
+guard.register_ranks("job", 1, [Member(socket.gethostname(), 1, None), Member.this_process()])
+guard.use_roll_call(Path("/dev/null"))
+guard.set_timeout(0.5)
+blocked()
+"""
+    hung = start(tmp_path, code)
+    position = f"rank 1 of 2 on {socket.gethostname()} is starting"
+    assert hung.communicate(timeout=60)[0] == f"No progress for 0.5 s: {position}, the others could not be asked\n"
+    assert hung.returncode == 1
+
+
+def test_a_rank_whose_report_hangs_ends_too(tmp_path: Path) -> None:
+    code = """
+from shardtune.runtime.rollcall import Member
+sys.modules["shardtune.runtime.guard"].EXIT_SECONDS = 0.5
+guard.stop()
+guard = Guard()
+guard.report_to(Path(sys.argv[1]), lambda sentence, ranks: blocked())
+guard.start()
+guard.register_ranks("job", 0, [Member.this_process()])
+guard.use_roll_call(Path(sys.argv[1]).parent)
+guard.set_timeout(0.5)
+blocked()
+"""
+    hung = start(tmp_path, code)
+    hung.communicate(timeout=60)
+    assert hung.returncode == 1
+
+
+def test_without_a_log_stacks_and_report_go_to_stderr(tmp_path: Path) -> None:
+    hung = start(tmp_path, "guard.stop()\nguard = Guard()\nguard.start()\nguard.set_timeout(0.5)\nblocked()")
+    stderr = hung.communicate(timeout=60)[1]
+    assert hung.returncode == 1
+    assert stderr.startswith("No progress for 0.5 s; this rank is starting. Stacks:\n")
+    assert "in blocked" in stderr
+    assert stderr.endswith("shardtune: No progress for 0.5 s: this process is starting\n")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'guard.set_timeout(0.5); guard.heartbeat("tracing", compiles=True)',
+        'sys.modules["shardtune.runtime.guard"].GIL_SECONDS = 0.0; guard.set_timeout(0.5); guard.stop()',
+    ],
+)
+def test_what_may_take_long_is_left_alone(tmp_path: Path, code: str) -> None:
+    left = start(tmp_path, f"{code}\ntime.sleep(2)\nprint('done')")
+    stdout, stderr = left.communicate(timeout=60)
+    assert (left.returncode, stdout) == (0, "done\n"), stderr
+
+
 @pytest.mark.timeout(60)
-def test_a_guard_that_is_stopped_does_not_wait_for_its_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guard_that_is_stopped_does_not_wait_for_its_next_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shardtune.runtime.guard.POLL_SECONDS", 1e6)
     guard = Guard()
     before = sorted(Path("/proc/self/fd").iterdir())
+    guard.report_to(tmp_path / "log", lambda sentence, ranks: None)
     guard.start()
+    guard.interrupts.catch()
     guard.stop()
+    assert "guard" not in [thread.name for thread in threading.enumerate()]
+    guard.stop()  # once more changes nothing
+    guard.interrupts.restore()
     assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
@@ -81,13 +131,16 @@ def test_rank_0_removes_what_ranks_asked_through(tmp_path: Path, rank: int, rema
 
 
 @pytest.mark.timeout(60)
-def test_a_rank_that_cannot_ask_accuses_none() -> None:
+def test_a_rank_that_cannot_ask_accuses_none(tmp_path: Path) -> None:
     alone, unwatched = Guard(), Guard()
     unwatched.register_ranks("job", 0, [Member.this_process()] * 2)
     alone.start()
     for guard in (alone, unwatched):
+        guard.use_roll_call(tmp_path)
         assert guard.find_silent_ranks() == ([], "", True)
     alone.stop()
+    assert not any(tmp_path.iterdir())
+    assert (alone.knows_ranks, unwatched.knows_ranks) == (False, True)
 
 
 def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +157,7 @@ def test_work_for_which_others_wait_is_relayed_to_them(monkeypatch: pytest.Monke
         for _ in range(100):
             now += 1.0
             guard.heartbeat("at work")
+    now += 100.0
     guard.heartbeat("done")
     assert relayed == [26.0, 52.0, 78.0]
 
@@ -128,92 +182,3 @@ with time_limit(0.5, "It takes too long."):
         [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (-signal.SIGKILL, "shardtune: It takes too long.\n")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_what_is_blocked(tmp_path: Path, number: signal.Signals) -> None:
-    with start(tmp_path, STOP.format(listening="", waiting="blocked()")) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(number)
-        assert process.communicate(timeout=60)[1] == (
-            "shardtune: A signal has stopped this process, which was starting. What is saved is kept.\n"
-        )
-    assert process.returncode == 75
-
-
-@pytest.mark.parametrize(
-    ("waiting", "number"), [("blocked()", signal.SIGTERM), ("while True: time.sleep(0.01)", signal.SIGINT)]
-)
-def test_the_second_signal_ends_a_process_that_listens_to_the_first(
-    tmp_path: Path, waiting: str, number: signal.Signals
-) -> None:
-    listening = "guard.interrupts.listen(lambda number: print(number.name, flush=True))"
-    with start(tmp_path, STOP.format(listening=listening, waiting=waiting)) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        for wait in (0.0, 2.5):  # seconds: a second request, not the same one twice
-            time.sleep(wait)
-            process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert "A signal has stopped this process" in stderr
-    assert not stdout or stdout.startswith(number.name)
-
-
-def test_a_signal_that_comes_twice_within_a_second_is_one_request(tmp_path: Path) -> None:
-    listening = "guard.interrupts.listen(lambda number: print(number.name, flush=True))"
-    with start(tmp_path, STOP.format(listening=listening, waiting="time.sleep(5)")) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        for _ in range(2):
-            process.send_signal(signal.SIGTERM)
-            assert process.stdout.readline() == "SIGTERM\n"
-        process.communicate(timeout=60)
-    assert process.returncode == 0
-
-
-def test_ignored_signals_do_nothing(tmp_path: Path) -> None:
-    with start(tmp_path, STOP.format(listening="guard.interrupts.ignore()", waiting="time.sleep(3)")) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        for number in (signal.SIGTERM, signal.SIGINT):
-            process.send_signal(number)
-        process.communicate(timeout=60)
-    assert process.returncode == 0
-
-
-def test_the_first_signal_interrupts_once(tmp_path: Path) -> None:
-    waiting = """
-try:
-    time.sleep(600)
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-    time.sleep(1)
-    print("cleaned", flush=True)
-"""
-    with start(tmp_path, STOP.format(listening="", waiting=waiting)) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout.readline() == "interrupted\n"
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60)[0] == "cleaned\n"
-
-
-def test_before_ranks_have_found_each_other_a_signal_ends_a_command(tmp_path: Path) -> None:
-    # This call keeps Python's lock, as MPI_Init does.
-    code = """
-import ctypes
-from shardtune import cli
-def stage(config):
-    print("ready", flush=True)
-    ctypes.PyDLL(None).sleep(600)
-cli.run_command(lambda: None, stage)
-"""
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        process.terminate()
-        assert process.wait(timeout=60) == -signal.SIGTERM

@@ -43,6 +43,7 @@ def test_ranks_that_were_not_asked_are_not_accused() -> None:
         [],
         "all ranks of a are at the same position (at 7), those of b, c were not asked",
     )
+    assert find_late_ranks({1: STEP}, ["a", "a"]) == ([], "rank 1 of 2 on a is at 7, the others could not be asked")
 
 
 @pytest.fixture
@@ -118,6 +119,48 @@ def test_a_rank_that_died_after_its_answer_does_not_keep_others_waiting(
     answers = here.answers()
     assert answers
     assert answers[1] is None
+
+
+def test_what_was_answered_before_a_call_was_withdrawn_does_not_count(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    here, there = two(tmp_path, other)
+    here.call()
+    here.report("stuck", (0, 0, 0), "now")
+    there.report("working", (0, 0, 0), "at first")
+    assert here.answers()
+    here.withdraw()
+    here.call()
+    here.report("stuck", (0, 0, 1), "later")
+    assert here.answers() is None
+
+
+@pytest.mark.parametrize("state", ["failed", "ending"])
+def test_the_last_report_of_a_rank_stays_its_answer(tmp_path: Path, other: subprocess.Popen[bytes], state: Any) -> None:
+    here, there = two(tmp_path, other)
+    there.report(state, (0, 0, 0), "before the call")
+    other.kill()
+    other.wait()
+    here.call()
+    here.report("stuck", (0, 0, 0), "now")
+    answers = here.answers()
+    assert answers
+    assert answers[1] == Report(state, [0, 0, 0], "before the call", 1)  # type: ignore[arg-type]
+
+
+def test_ranks_of_all_hosts_share_files_that_are_there_before_a_call(tmp_path: Path, other: subprocess.Popen[bytes]) -> None:
+    everyone = members(other, host="elsewhere")
+    alone = [RollCall(tmp_path / f"of host {rank}", "job", rank, everyone, (rank,)) for rank in (0, 1)]
+    shared = tmp_path / "logs" / "roll-call"
+    here, there = [each.in_directory(shared) for each in alone]
+    assert sorted(path.name for path in shared.iterdir()) == ["job-0.json", "job-1.json", "job-call"]
+    here.call()
+    assert there.is_called
+    here.report("stuck", (0, 0, 0), "now")
+    assert here.answers() is None  # not from the other host yet
+
+
+def test_the_directory_is_made_when_it_is_needed(tmp_path: Path) -> None:
+    roll_call = RollCall(tmp_path / "new" / "directory", "job", 0, [Member.this_process()], (0,))
+    assert roll_call.report("stuck", (0, 0, 0), "now")
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])

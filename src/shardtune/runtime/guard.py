@@ -246,5 +246,5 @@ class Guard:
 
 
 def _print_error(sentence: str) -> None:
-    sys.stderr.write(f"shardtune: {sentence}\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # nobody reads it, or it is closed: the process ends all the same
+        print(f"shardtune: {sentence}", file=sys.stderr, flush=True)

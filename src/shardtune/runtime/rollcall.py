@@ -174,9 +174,11 @@ def find_late_ranks(answers: Mapping[int, Report | None], hosts: Sequence[str]) 
         return last, f"{_names(last, hosts)} {'is' if len(last) == 1 else 'are'} late ({first.position})"
     if len(last) == len(hosts):
         return last, f"all ranks are at the same position ({first.position})"
-    others = sorted(set(hosts) - {hosts[rank] for rank in last})
-    asked = f"all ranks of {hosts[last[0]]} are at the same position ({first.position})"
-    return [], f"{asked}, those of {', '.join(others)} were not asked"
+    host = hosts[last[0]]
+    if len(last) < hosts.count(host):  # this rank cannot write
+        return [], f"{_names(last, hosts)} is {first.position}, the others could not be asked"
+    others = ", ".join(sorted(set(hosts) - {host}))
+    return [], f"all ranks of {host} are at the same position ({first.position}), those of {others} were not asked"
 
 
 def _names(ranks: Sequence[int], hosts: Sequence[str]) -> str:
