@@ -14,6 +14,8 @@ ShardtuneError                    exit status 1
 └── StoppedError                  exit status 75: all ranks stopped at the same step on request and saved their state
 """
 
+import pickle
+
 
 class ShardtuneError(Exception):
     """Base class of the errors in this module.
@@ -92,3 +94,12 @@ class StoppedError(ShardtuneError):
 def exit_status_of(error: BaseException) -> int:
     """The exit status of a process that ends because of `error`."""
     return error.exit_status if isinstance(error, ShardtuneError) else 1
+
+
+def picklable(error: Exception) -> Exception:
+    """`error`, or what says the same where it cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever its class does there
+        return WorldError(f"Rank 0 failed: {type(error).__name__}: {error}")
+    return error

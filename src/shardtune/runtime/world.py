@@ -2,7 +2,6 @@
 right result in a world of size 1: no caller needs a special case for one process."""
 
 import os
-import pickle
 import secrets
 import socket
 import sys
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from shardtune.errors import RootFailedError, WorldError
+from shardtune.errors import RootFailedError, WorldError, picklable
 from shardtune.runtime.backends import Backend, connect
 from shardtune.runtime.communicators import Communicator, SingleProcessCommunicator
 from shardtune.runtime.guard import Guard
@@ -231,22 +230,13 @@ class World:
                     result = function()
             except Exception as error:
                 failure = error
-        while (failures := self.broadcast([_picklable(failure)] if failure else [])) is None:
+        while (failures := self.broadcast([picklable(failure)] if failure else [])) is None:
             pass  # a heartbeat: rank 0 is still working
         if failure is not None:
             raise failure
         if failures:
             raise RootFailedError(failures[0])
         return result
-
-
-def _picklable(error: Exception) -> Exception:
-    """`error`, or what says the same where it cannot be pickled."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class does there
-        return WorldError(f"Rank 0 failed: {type(error).__name__}: {error}")
-    return error
 
 
 def _flush() -> None:
