@@ -83,12 +83,13 @@ blocked()
 
 
 def test_without_a_log_stacks_and_report_go_to_stderr(tmp_path: Path) -> None:
-    hung = start(tmp_path, "guard.stop()\nguard = Guard()\nguard.start()\nguard.set_timeout(0.5)\nblocked()")
-    stderr = hung.communicate(timeout=60)[1]
+    redirect = f"sys.stderr = open({str(tmp_path / 'stderr')!r}, 'w')"  # with a buffer
+    hung = start(tmp_path, f"guard.stop()\nguard = Guard()\nguard.start()\n{redirect}\nguard.set_timeout(0.5)\nblocked()")
+    stacks = hung.communicate(timeout=60)[1]
     assert hung.returncode == 1
-    assert stderr.startswith("No progress for 0.5 s; this rank is starting. Stacks:\n")
-    assert "in blocked" in stderr
-    assert stderr.endswith("shardtune: No progress for 0.5 s: this process is starting\n")
+    assert stacks.startswith("No progress for 0.5 s; this rank is starting. Stacks:\n")
+    assert "in blocked" in stacks
+    assert (tmp_path / "stderr").read_text() == "shardtune: No progress for 0.5 s: this process is starting\n"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,9 @@ def test_rank_0_removes_what_ranks_asked_through(tmp_path: Path, rank: int, rema
     (tmp_path / ROLL_CALL_NAME).mkdir(exist_ok=True)
     guard.stop()
     assert (tmp_path / ROLL_CALL_NAME).exists() == remains
+    for _ in range(2):
+        guard.remove_reports(tmp_path)  # also where there are none
+    assert not (tmp_path / ROLL_CALL_NAME).exists()
 
 
 @pytest.mark.timeout(60)

@@ -73,9 +73,10 @@ def test_collectives_then_steps_then_phases_are_how_far_a_rank_is(
     guard: Guard, tmp_path: Path, other: subprocess.Popen[bytes]
 ) -> None:
     there = join(guard, 0, tmp_path, other)
-    guard.heartbeat("at first")
     first = ask(there, 0)
-    assert (first.state, first.order, first.position) == ("working", [0, 0, 0], "at first")
+    assert (first.state, first.order, first.position) == ("working", [0, 0, 0], "starting")
+    guard.heartbeat("at first")
+    assert ask(there, 0).order == [0, 0, 0]
     guard.heartbeat("in step 7", step=7, phase=2)
     assert ask(there, 0).order == [0, 7, 2]
     with guard.waiting_for_ranks():

@@ -45,7 +45,7 @@ class Interrupts:
         signals are not caught, they stay as they are."""
         if self._wakeup is not None:
             self._listener = listener
-            self._handle(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+            self._handle(signal.SIGUSR1)
 
     def restore(self) -> None:
         """Let signals do what they did before `catch`. For the main thread, when the guard has stopped."""
