@@ -28,6 +28,7 @@ from shardtune.dataset.splits import Split
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.runtime.cache import cache_directory
+from shardtune.runtime.files import filename_in_errors, read_bytes
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.sealed import read_sealed, write_sealed
 from shardtune.runtime.world import World
@@ -193,7 +194,7 @@ def _records(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         DataError: the length of a record is damaged, or the file ends within a record.
     """
-    with path.open("rb", buffering=1 << 20) as file:
+    with filename_in_errors(path), path.open("rb", buffering=1 << 20) as file:
         start = 0
         while header := file.read(HEADER_BYTES):
             try:
@@ -218,12 +219,11 @@ def _class_names(directory: Path, shards: list[_ShardSummary]) -> list[str]:
     highest = max((label for shard in shards for label in shard.class_counts), default=0)
     path = directory / LABELS_NAME
     if path.exists():
-        listed = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        listed = [line.strip() for line in read_bytes(path).decode(errors="replace").splitlines() if line.strip()]
         if highest > len(listed):
             raise DataError(
                 f"{path} has {len(listed)} name(s), but records have label {highest}.",
-                "Add the missing names, one a line (the first is that of label 1), or remove the file to use the names in the "
-                "records.",
+                "Add the missing names, one a line from label 1 on, or remove the file to use the names in the records.",
             )
         return listed
     names: dict[int, str] = {}

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import DataError
-from shardtune.runtime.files import atomic_write, write_json
+from shardtune.runtime.files import atomic_write, read_bytes, write_json
 from shardtune.runtime.sealed import json_digest
 
 SCHEMA_VERSION = 2  # schema 1 has no `reports`, and its records have the path in image/filename, not in image/path
@@ -128,7 +128,7 @@ class Manifest:
         """
         path = directory / MANIFEST_NAME
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(read_bytes(path))
             version = value["schema_version"]
             if version not in (1, SCHEMA_VERSION, TEST_SCHEMA_VERSION):
                 raise DataError(
@@ -222,7 +222,7 @@ def load_record_index(directory: Path, manifest: Manifest) -> dict[Split, Record
         DataError: `records.bin` is missing or does not belong to the manifest.
     """
     path = directory / RECORDS_NAME
-    data = path.read_bytes() if path.is_file() else b""
+    data = read_bytes(path) if path.is_file() else b""
     examples = sum(manifest.examples(split) for split in SPLITS)
     if hashlib.sha256(data).hexdigest() != manifest.records_sha256 or len(data) != examples * RECORD_DTYPE.itemsize:
         raise DataError(

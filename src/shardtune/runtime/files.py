@@ -147,6 +147,12 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Unlike those of `Path.read_bytes`, all errors name it."""
+    with filename_in_errors(path):
+        return path.read_bytes()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically."""
     with atomic_write(path) as file:
