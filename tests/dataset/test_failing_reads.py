@@ -45,3 +45,14 @@ def test_an_error_names_the_file(
         read(mount)
     assert caught.value.filename == str(mount / name)
     read(mount)
+
+
+def test_shards_in_a_folder_that_cannot_be_listed_once_are_all_found(
+    small_data: Path, hostile_directory: Mounter, tmp_path: Path
+) -> None:
+    mount = hostile_directory(tmp_path / "backing", Options(fail=Fault("readdir", "/", 1, "EACCES")))
+    for path in small_data.glob("*-of-*"):
+        (tmp_path / "backing" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(PermissionError, match=f"'{mount}'"):
+        open_data_set(mount, World())
+    assert open_data_set(mount, World())[0].examples("train") == 60

@@ -28,7 +28,7 @@ from shardtune.dataset.splits import Split
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.runtime.cache import cache_directory
-from shardtune.runtime.files import filename_in_errors, read_bytes
+from shardtune.runtime.files import filename_in_errors, list_matching, read_bytes
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.sealed import read_sealed, write_sealed
 from shardtune.runtime.world import World
@@ -105,7 +105,7 @@ def _shard_names(directory: Path, split: Split) -> list[str]:
     Raises:
         DataError: a shard is missing, or belongs to another split of more or fewer shards.
     """
-    names = sorted(path.name for path in directory.glob(f"{split}-?????-of-?????"))
+    names = [path.name for path in list_matching(directory, f"{split}-?????-of-?????")]
     if names:
         count = names[0].rpartition("-")[2]
         expected = [f"{split}-{number:05d}-of-{count}" for number in range(int(count) if count.isdecimal() else 0)]

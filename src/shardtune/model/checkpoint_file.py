@@ -13,7 +13,7 @@ import xxhash
 from safetensors import SafetensorError
 
 from shardtune.errors import CheckpointError
-from shardtune.runtime.files import atomic_write
+from shardtune.runtime.files import atomic_write, list_matching
 
 RUN_CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.jsonl"
@@ -42,12 +42,11 @@ def best_path(directory: Path) -> Path:
 
 def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
     """Step and path of every checkpoint of the run in `directory`, oldest first."""
-    try:
-        # Not glob, which finds nothing where a folder cannot be read: the run would begin again.
-        paths = list((directory / "checkpoints").iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted((int(match[1]), path) for path in paths if (match := re.fullmatch(r"step-(\d+)\.safetensors", path.name)))
+    return sorted(
+        (int(match[1]), path)
+        for path in list_matching(directory / "checkpoints", "step-*")
+        if (match := re.fullmatch(r"step-(\d+)\.safetensors", path.name))
+    )
 
 
 def latest(directory: Path) -> tuple[int, Path] | None:
