@@ -24,7 +24,7 @@ def finished(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A folder with a data set and a run on it, which has validated after 5 and 10 steps and has ended."""
     place = tmp_path_factory.mktemp("finished")
     shutil.copytree(small_data, place / "data")
-    training.train(place / "data", place / "run", *FLAGS, over="alone", ranks=1)
+    training.train(place / "data", place / "run", *FLAGS, over="alone", ranks=1, timeout=300)
     return place
 
 
@@ -73,6 +73,7 @@ def require_survived(name: str, finished: Path, mount: Mounter, directory: Path,
     return said
 
 
+@pytest.mark.exhaustive
 def test_a_run_resumes_from_a_checkpoint_that_could_not_be_read_once(
     finished: Path, hostile_directory: Mounter, tmp_path: Path
 ) -> None:
