@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from shardtune.dataset.manifest import LABEL_COLUMN_NAME, Manifest
+from shardtune.dataset.columns import LABEL_COLUMN_NAME
+from shardtune.dataset.manifest import Manifest
 
 
 def before_label_column(directory: Path) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 
 from shardtune.builder.receipts import RECEIPTS_NAME
 from shardtune.builder.recipe import RECIPE_NAME
+from shardtune.dataset.columns import RECORD_DTYPE, RECORDS_NAME, load_record_index
 from shardtune.dataset.example import decode_example, encode_example
-from shardtune.dataset.manifest import MANIFEST_NAME, RECORD_DTYPE, RECORDS_NAME, WORK_NAME, Manifest, load_record_index
+from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME, Manifest
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame, stored_crc
 
 

@@ -23,7 +23,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow as tf
 
-from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.columns import load_record_index
+from shardtune.dataset.manifest import Manifest
 from shardtune.input.pipeline import InputOptions, parse, training_batches
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shardtune.builder.finalize import REJECTS_NAME
-from shardtune.dataset.manifest import LABELS_NAME, WORK_NAME, Manifest, load_label_column
+from shardtune.dataset.columns import load_label_column
+from shardtune.dataset.manifest import LABELS_NAME, WORK_NAME, Manifest
 from shardtune.dataset.splits import Split
 from tests.builder.builds import made, order_of, stored
 from tests.pictures import CLASSES

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, load_record_index
+from shardtune.dataset.columns import load_record_index
+from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from shardtune.dataset.columns import load_record_index
 from shardtune.dataset.index import FILE_STAMPS_NAME, INDEX_NAME, open_data_set
-from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
 from shardtune.runtime.world import World

@@ -10,17 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.dataset.manifest import (
+from shardtune.dataset.columns import (
     LABEL_COLUMN_NAME,
-    MANIFEST_NAME,
     RECORD_DTYPE,
     RECORDS_NAME,
-    Manifest,
-    Shard,
     load_label_column,
     load_record_index,
     save_record_index,
 )
+from shardtune.dataset.manifest import MANIFEST_NAME, Manifest, Shard
 from shardtune.errors import DataError
 from tests.jsonvalues import json_values
 

@@ -26,7 +26,6 @@ IN_CI = 2
 KILLS = [
     pytest.param(seed, marks=[pytest.mark.exhaustive, pytest.mark.timeout(600)] if seed >= IN_CI else ()) for seed in range(200)
 ]
-CALLED = ["mkdir", "create", "open", "read", "write", "fsync", "close", "rename", "unlink", "rmdir", "readdir", "fsyncdir"]
 
 
 def hasty(command: list[str]) -> list[str]:
@@ -133,43 +132,6 @@ def test_a_shard_that_another_replaces_during_the_build_is_told(
     again = run(slow.command(mount / "data"), launcher="alone", ranks=1, timeout=60)
     assert again.returncode == 0, again.stdout
     assert contents(tmp_path / "backing" / "data") == slow.files
-
-
-@pytest.mark.exhaustive
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("error", ["EIO", "ESTALE", "EINTR", "ENOSPC"])
-@pytest.mark.parametrize("call", CALLED)
-def test_a_build_survives_calls_that_fail_once(
-    small: Reference, hostile_directory: Mounter, tmp_path: Path, call: str, error: str
-) -> None:
-    for number in (1, 2, 3, 5, 8, 13, 21):
-        require_survived(small, hostile_directory, tmp_path / str(number), f"{call}:{number}:{error}")
-
-
-@pytest.mark.parametrize("fault", ["rename:4:ESTALE", "open:9:EIO", "fsync:5:ENOSPC"])
-def test_a_build_survives_a_call_that_fails_once(
-    small: Reference, hostile_directory: Mounter, tmp_path: Path, fault: str
-) -> None:
-    require_survived(small, hostile_directory, tmp_path, fault)
-
-
-def require_survived(small: Reference, mount: Mounter, directory: Path, fault: str) -> None:
-    """A build during which a call fails goes well or says so, and the next one goes on."""
-    directory.mkdir(exist_ok=True)
-    backing = directory / "backing"
-    output = mount(backing, Options(sync_directory="EINVAL", short=4000, fail=fault)) / "data"
-    failed = 0
-    for _ in range(3):  # the call that fails may be one of the second build
-        done = run(small.command(output), launcher="alone", ranks=1, timeout=60)
-        errors = [line for line in done.stdout.splitlines() if line.startswith("shardtune: ")]
-        assert (done.returncode, len(errors)) in ((0, 0), (1, 1)), done.stdout
-        assert "Unexpected" not in done.stdout
-        failed += done.returncode
-        if (backing / "data").exists():
-            small.finished_shards(backing / "data")
-    assert failed <= 1
-    assert done.returncode == 0, done.stdout
-    assert contents(backing / "data") == small.files
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.exhaustive] * (seed > 0)) for seed in range(20)])

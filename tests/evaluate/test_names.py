@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shardtune.dataset.columns import load_record_index
 from shardtune.dataset.example import encode_example
-from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.manifest import Manifest
 from shardtune.evaluate.names import NamingReader, source_name
 
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ os.environ["FUSE_LIBRARY_NAME"] = "fuse3"  # read when mfusepy is imported; its 
 
 import mfusepy
 
-from tests.faults.mounts import CRASH, DELAYED, THREADS, Options
+from tests.faults.mounts import CRASH, DELAYED, FAILED, THREADS, Fault, Options
 
 TIMES = ("st_atime", "st_mtime", "st_ctime")
 STATUS = ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_blksize")
@@ -31,7 +32,7 @@ class Hostile(mfusepy.Operations):
     def __init__(self, backing: Path, log: Path, options: Options) -> None:
         self._backing, self._options = backing, options
         self._log = log.open("a", buffering=1, encoding="utf-8")
-        self._counts: dict[str, int] = {}
+        self._matches = 0  # of the fault
         self._lock = threading.Lock()
         self._names: dict[str, dict[str, int]] = {}  # of files in each folder that are durable, and their inodes
         self._content: dict[int, bytes] = {}  # of each inode, what is durable
@@ -50,17 +51,25 @@ class Hostile(mfusepy.Operations):
     def init_with_config(self, conn_info: Any, config_3: Any) -> None:
         config_3.entry_timeout = config_3.negative_timeout = config_3.attr_timeout = self._options.late
         config_3.hard_remove = True
+        fault = self._options.fail
+        config_3.direct_io = bool(fault and fault.call == "read")  # else the kernel reads again what it could not read ahead
 
     def _enter(self, kind: str, path: str) -> str:
         """The path below; or the call fails."""
         with self._lock:
-            self._counts[kind] = self._counts.get(kind, 0) + 1
             self._log.write(f"{kind} {path}\n")
-            which, _, rest = self._options.fail.partition(":")
-            number, _, name = rest.partition(":")
-            if which == kind and int(number) == self._counts[kind]:
-                raise OSError(getattr(errno, name), name)
+        self._fail(kind, path)
         return self._below(path)
+
+    def _fail(self, kind: str, path: str) -> None:
+        """Raise, if this is the call that is to fail."""
+        fault = self._options.fail
+        if fault and fnmatchcase(kind, fault.call) and fnmatchcase(path, fault.path):
+            with self._lock:
+                self._matches += 1
+                if self._matches == fault.number:
+                    self._log.write(f"{FAILED}{kind} {path}\n")
+                    raise OSError(getattr(errno, fault.error), fault.error)
 
     def _wait(self, kind: str, path: str) -> None:
         """Take the time that a slow file system takes, and log the end of it."""
@@ -75,6 +84,7 @@ class Hostile(mfusepy.Operations):
         if self._options.delay and fh is None:
             self._log.write(f"status {path}\n")
             self._wait("status", path)
+        self._fail("status", path)
         status = os.lstat(self._below(path)) if fh is None else os.fstat(fh)
         return {**{name: getattr(status, name) for name in STATUS}, **{name: getattr(status, f"{name}_ns") for name in TIMES}}
 
@@ -105,7 +115,8 @@ class Hostile(mfusepy.Operations):
         return os.pwrite(fh, data[: self._options.short or None], offset)
 
     def truncate(self, path: str, length: int, fh: int | None = None) -> int:
-        os.truncate(self._enter("truncate", path) if fh is None else fh, length)
+        below = self._enter("truncate", path)
+        os.truncate(below if fh is None else fh, length)
         return 0
 
     def flush(self, path: str, fh: int) -> int:
@@ -183,6 +194,7 @@ class Hostile(mfusepy.Operations):
     def flock(self, path: str, fh: int, op: int) -> int:
         if self._options.flock != "works":
             raise OSError(getattr(errno, self._options.flock), self._options.flock)
+        self._fail("flock", path)
         fcntl.flock(fh, op | fcntl.LOCK_NB)  # none of ours waits
         return 0
 
@@ -211,7 +223,9 @@ def _in_place(flags: int) -> int:
 
 def main(backing: str, mountpoint: str, log: str, options: str) -> None:
     os.umask(0)
-    operations = Hostile(Path(backing), Path(log), Options(**json.loads(options)))
+    given = json.loads(options)
+    given["fail"] = Fault(**given["fail"]) if given["fail"] else None
+    operations = Hostile(Path(backing), Path(log), Options(**given))
     mfusepy.FUSE(operations, mountpoint, foreground=True, max_threads=THREADS)
 
 

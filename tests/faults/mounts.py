@@ -16,8 +16,29 @@ from pathlib import Path
 import pytest
 
 DELAYED = "delayed "  # in a log, before a call whose delay is over
+FAILED = "failed "  # in a log, before a call that has failed
 THREADS = 40  # that serve calls, at least as many as a process waits with
 CRASH = ".crash"  # who makes this folder in a mount lets the machine that keeps the files crash
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A call that fails, once.
+
+    Attributes:
+        call: its kind, as in a log, or a pattern of kinds.
+        path: a pattern of its path in the mount, which begins with a slash.
+        number: which of the calls that match, from 1 on.
+        error: the name of the error that it gives.
+    """
+
+    call: str
+    path: str
+    number: int
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.call}:{self.path}:{self.number}:{self.error}"
 
 
 @dataclass(frozen=True)
@@ -28,7 +49,7 @@ class Options:
         flock: "works" for all hosts, "local" to each mount, or the name of the error that it gives.
         sync_directory: the name of the error that fsync of a directory gives, or nothing.
         late: seconds for which the kernel keeps names, their absence, and attributes.
-        fail: "kind:number:error" makes one call fail, counted from 1 among those of its kind.
+        fail: the call that fails; None: none.
         garble: what is in the paths of files of which the first byte is stored as another, without an error; nothing: none.
         short: bytes that a write takes at most; 0: all.
         crash: whether it forgets at CRASH what was not synced. Folders are synced as they are made.
@@ -38,7 +59,7 @@ class Options:
     flock: str = "ENOSYS"
     sync_directory: str = ""
     late: float = 0.0
-    fail: str = ""
+    fail: Fault | None = None
     garble: str = ""
     short: int = 0
     crash: bool = False
@@ -79,8 +100,14 @@ def mounted(backing: Path, mountpoint: Path, options: Options) -> Iterator[Path]
 
 
 def log_of(mountpoint: Path) -> Path:
-    """The log of a mount's calls, "kind path" each."""
+    """The log of a mount's calls, "kind path" each; of looks at the status of a file only with a delay."""
     return mountpoint.with_name(f"{mountpoint.name}.log")
+
+
+def failed_call(mountpoint: Path) -> str:
+    """Of a mount with a fault: "kind path" of the call that has failed; nothing before."""
+    lines = log_of(mountpoint).read_text(encoding="utf-8").splitlines()
+    return next((line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)), "")
 
 
 def most_in_flight(mountpoint: Path, kind: str) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shardtune.images.source import MAX_BYTES, RejectedError, read_image_bytes
+from tests.faults.mounts import Fault, Mounter, Options, failed_call
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -38,3 +39,14 @@ def test_what_cannot_be_read_is_rejected(tmp_path: Path, make: Callable[[Path], 
     make(tmp_path / "image.jpg")
     with pytest.raises(RejectedError, match=f"^{message}"):
         read_image_bytes(tmp_path / "image.jpg")
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+@pytest.mark.parametrize("error", ["EIO", "ESTALE", "EINTR"])
+def test_a_file_that_cannot_be_read_once_is_read_again(
+    hostile_directory: Mounter, tmp_path: Path, call: str, error: str
+) -> None:
+    mount = hostile_directory(tmp_path / "backing", Options(fail=Fault(call, "/image.jpg", 1, error)))
+    (mount / "image.jpg").write_bytes(CONTENT)
+    assert read_image_bytes(mount / "image.jpg") == CONTENT
+    assert failed_call(mount) == f"{call} /image.jpg"

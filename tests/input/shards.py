@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from shardtune.dataset.columns import RECORD_DTYPE, load_record_index, save_record_index
 from shardtune.dataset.example import encode_example
-from shardtune.dataset.manifest import RECORD_DTYPE, Manifest, Shard, load_record_index, save_record_index
+from shardtune.dataset.manifest import Manifest, Shard
 from shardtune.dataset.splits import SPLITS, Split
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.input.reader import RecordReader

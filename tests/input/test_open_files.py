@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.columns import load_record_index
+from shardtune.dataset.manifest import Manifest
 from shardtune.input.open_files import READS_IN_FLIGHT, OpenFiles, Request
 from shardtune.input.reader import RecordReader
-from tests.faults.mounts import Mounter, Options, most_in_flight
+from tests.faults.mounts import Fault, Mounter, Options, failed_call, most_in_flight
 from tests.input.shards import write
 from tests.launching import ENVIRONMENT
 from tests.records import records
@@ -110,3 +111,13 @@ def test_reads_are_in_flight_at_the_same_time(hostile_directory: Mounter, tmp_pa
     slow = hostile_directory(data, Options(delay=0.05))
     assert RecordReader(slow, manifest, "train", index["train"]).read(np.arange(40)) == records(data, "train")
     assert most_in_flight(slow, "read") >= READS_IN_FLIGHT // 2
+
+
+def test_a_file_that_fails_when_it_is_closed_was_read(hostile_directory: Mounter, tmp_path: Path) -> None:
+    data = write(tmp_path / "data", [1] * 4)
+    manifest, index = Manifest.load(data), load_record_index(data, Manifest.load(data))
+    mount = hostile_directory(data, Options(fail=Fault("close", "/train-*", 1, "EIO")))
+    reader = RecordReader(mount, manifest, "train", index["train"])
+    assert reader.read(np.arange(4)) == records(data, "train")
+    del reader  # an error here would fail the test
+    assert failed_call(mount) == "close /train-00000-of-00004"

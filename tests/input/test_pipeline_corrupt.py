@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shardtune.dataset.columns import RECORD_DTYPE, save_record_index
 from shardtune.dataset.example import encode_example
-from shardtune.dataset.manifest import RECORD_DTYPE, Manifest, Shard, save_record_index
+from shardtune.dataset.manifest import Manifest, Shard
 from shardtune.dataset.splits import SPLITS, Split
 from shardtune.dataset.tfrecord import frame, stored_crc
 from shardtune.errors import DataError

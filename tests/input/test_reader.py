@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.columns import load_record_index
+from shardtune.dataset.manifest import Manifest
 from shardtune.dataset.splits import SPLITS, Split
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame
 from shardtune.errors import DataError

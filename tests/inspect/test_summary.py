@@ -8,7 +8,8 @@ from PIL import Image
 
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
-from shardtune.dataset.manifest import LABEL_COLUMN_NAME, Manifest
+from shardtune.dataset.columns import LABEL_COLUMN_NAME
+from shardtune.dataset.manifest import Manifest
 from shardtune.errors import DataError
 from shardtune.input.reader import RecordReader
 from shardtune.inspect import summary

@@ -64,14 +64,12 @@ def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     for size in range(len(content)):
         path.write_bytes(content[:size])
-        with pytest.raises(
-            CheckpointError, match=rf"The checkpoint {path} is damaged or cannot be read \(.+\)\. Remove it to use"
-        ):
+        with pytest.raises(CheckpointError, match=rf"The checkpoint {path} is damaged \(.+\)\. Remove it to use"):
             checkpoint_file.load(path)
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"nothing\.safetensors is damaged or cannot be read"):
+    with pytest.raises(CheckpointError, match=r"nothing\.safetensors cannot be read \(No such file or directory\)\. Run"):
         checkpoint_file.load(tmp_path / "nothing.safetensors")
 
 

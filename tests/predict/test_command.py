@@ -15,6 +15,7 @@ from shardtune.predict.command import choose_batch_size
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.trained import find_trained
 from shardtune.runtime.world import World
+from tests.faults.mounts import Fault, Mounter, Options
 from tests.model.checkpoints import V2, save
 
 LABELS = ["blue", "green", "red"]
@@ -74,6 +75,20 @@ def test_another_data_set_than_the_run_s_is_not_used_and_that_is_said(
     assert trained.class_names == ["background", *LABELS]
     assert trained.image_options == ImageOptions()
     assert f"{data} is not the data set of the run as shardtune build left it: images are prepared" in capsys.readouterr().err
+
+
+def test_a_data_set_that_cannot_be_read_for_once_is_not_taken_for_another(
+    small_data: Path, hostile_directory: Mounter, tmp_path: Path
+) -> None:
+    manifest, fault = Manifest.load(small_data), Fault("read", "/dataset.json", 1, "EIO")
+    (tmp_path / "data").mkdir()
+    replace(manifest, words=["the sky", "grass", "blood"]).save(tmp_path / "data")
+    config = replace(
+        run_of(tmp_path / "run", tmp_path / "data", 1), data_dir=hostile_directory(tmp_path / "data", Options(fail=fault))
+    )
+    with pytest.raises(OSError, match=r"Input/output error: .*/dataset\.json"):
+        find_trained(config, World())
+    assert find_trained(config, World()).class_names == ["background", "blue the sky", "green grass", "red blood"]
 
 
 def test_a_few_files_are_a_batch_of_their_own(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shardtune.dataset.manifest import MANIFEST_NAME, RECORDS_NAME
+from shardtune.dataset.columns import RECORDS_NAME
+from shardtune.dataset.manifest import MANIFEST_NAME
 from shardtune.errors import DataError
 from shardtune.predict import listing
 from shardtune.predict.listing import Item, Listing, list_items

@@ -13,8 +13,9 @@ import numpy as np
 from shardtune.builder.builder import build
 from shardtune.builder.config import BuildConfig
 from shardtune.config import to_json_dict
+from shardtune.dataset.columns import load_record_index
 from shardtune.dataset.example import decode_example
-from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.manifest import Manifest
 from shardtune.evaluate.names import source_name
 from shardtune.evaluate.predictions import BACKGROUND, Predictions, write_predictions
 from shardtune.evaluate.result import measure, write_result

@@ -12,7 +12,7 @@ import xxhash
 
 from shardtune.errors import WorldError
 from shardtune.runtime.files import CHUNK_BYTES, atomic_write, sha256_file, stage_writes, write_json, xxh3_file
-from tests.faults.mounts import CRASH, Mounter, Options, log_of
+from tests.faults.mounts import CRASH, Fault, Mounter, Options, log_of
 
 
 def test_content_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_directory_that_cannot_be_synced_ends_nothing(hostile_directory: Mount
 def test_a_call_that_fails_once_leaves_the_old_or_the_new(
     hostile_directory: Mounter, tmp_path: Path, call: str, error: str
 ) -> None:
-    mount = hostile_directory(tmp_path / "backing", Options(fail=f"{call}:1:{error}"))
+    mount = hostile_directory(tmp_path / "backing", Options(fail=Fault(call, "*", 1, error)))
     (tmp_path / "backing" / "file").write_text("old")
     with pytest.raises(OSError, match=os.strerror(getattr(errno, error))) as caught:
         write_json(mount / "file", "new")

@@ -15,7 +15,7 @@ from shardtune.runtime.lease import CLAIM, HEARTBEAT_NAME, HELD_NAME, SWEPT
 from shardtune.runtime.locking import exclusive_directory
 from shardtune.runtime.owner import OWNER_NAME, Owner
 from shardtune.runtime.world import World
-from tests.faults.mounts import Mounter, Options, has_hosts, on_host
+from tests.faults.mounts import Fault, Mounter, Options, failed_call, has_hosts, on_host
 
 LOCKS = ["works", "local", "ENOSYS", "ENOLCK", "EOPNOTSUPP"]
 
@@ -156,6 +156,17 @@ def test_a_job_that_failed_leaves_what_the_next_one_takes_at_once(hosts: None, t
     assert len(list((tmp_path / HELD_NAME).iterdir())) == 1
     with exclusive_directory(tmp_path, World()):
         pass
+
+
+@pytest.mark.parametrize(("call", "path"), [("open", "*/beat"), ("write", "*/beat"), ("rename", "*/swept-*"), ("rmdir", "*")])
+def test_a_lease_whose_release_fails_is_free(hostile_directory: Mounter, tmp_path: Path, call: str, path: str) -> None:
+    # The second write of the heartbeat, and removal of `held`, are the release's.
+    number = 2 if call == "write" or path == "*" else 1
+    mount = hostile_directory(tmp_path / "backing", Options(fail=Fault(call, path, number, "EIO")))
+    for _ in range(2):  # the second time it is the same process that had it before, and that still runs
+        with exclusive_directory(mount, World()):
+            pass
+    assert failed_call(mount)
 
 
 def test_folders_of_killed_jobs_are_removed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from shardtune.model import checkpoint_file
 from shardtune.train.checkpoint_manager import CheckpointManager, NullCheckpointManager, expired_steps, load_latest_valid
 from shardtune.train.progress import RunProgress, Validation
 from shardtune.train.ranklog import RankLog
+from tests.faults.mounts import Fault, Mounter, Options
 
 
 def manager_of(directory: Path, keep: int) -> CheckpointManager:
@@ -120,3 +121,19 @@ def test_what_cannot_be_written_is_raised_at_the_next_call(tmp_path: Path) -> No
     with pytest.raises(FileExistsError):
         manager.wait()
     manager.wait()  # raised once
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "error"),
+    [("open", "/step-00000002.*", "EIO"), ("read", "/step-00000002.*", "EIO"), ("readdir", "", "EACCES")],
+)
+def test_a_call_that_fails_once_costs_no_checkpoint(
+    hostile_directory: Mounter, tmp_path: Path, call: str, name: str, error: str
+) -> None:
+    mount = hostile_directory(tmp_path / "backing", Options(fail=Fault(call, f"/checkpoints{name}", 1, error)))
+    save(tmp_path / "backing", 1, 2)
+    with pytest.raises((CheckpointError, OSError), match=f"{mount}/checkpoints"):
+        load_latest_valid(mount, pytest.fail)
+    loaded = load_latest_valid(mount, pytest.fail)
+    assert loaded is not None
+    assert loaded.progress.step == 2

@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
+from shardtune.errors import TrainingError
 from shardtune.train.metrics import MetricsWriter, NullMetricsWriter
+from tests.faults.mounts import Fault, Mounter, Options
 
 
 def lines(directory: Path) -> list[Any]:
@@ -66,3 +68,20 @@ def test_tensorboard_forgets_the_points_that_a_run_writes_again(tmp_path: Path) 
     again.close()
     board.Reload()
     assert shown("loss") == [(10, 10.0), (20, 20.0), (30, 7.0)]
+
+
+@pytest.mark.parametrize("call", ["create", "write"])
+@pytest.mark.parametrize("name", ["events.out.*", "metrics.jsonl"])
+def test_what_cannot_be_written_is_told(hostile_directory: Mounter, tmp_path: Path, call: str, name: str) -> None:
+    mount = hostile_directory(tmp_path / "backing", Options(fail=Fault(call, f"/{name}", 1, "ENOSPC")))
+
+    def write() -> None:
+        metrics = MetricsWriter(mount, 0)
+        metrics.write_scalars(1, loss=0.5)
+        metrics.close()
+
+    expected = rf"TensorBoard's events in {mount} cannot be written \(No space left on device\)|'{mount}/metrics\.jsonl'$"
+    with pytest.raises((TrainingError, OSError), match=expected):
+        write()
+    write()
+    assert lines(tmp_path / "backing") == [{"step": 1, "loss": 0.5}]

@@ -20,7 +20,7 @@ from shardtune.builder.partition import DIGEST_BYTES, Digests, Indices, to_diges
 from shardtune.builder.sources import FILE_BYTES, Kept, SourceReader
 from shardtune.dataset.splits import Split
 from shardtune.images.source import RejectedError
-from shardtune.runtime.files import atomic_write
+from shardtune.runtime.files import atomic_write, read_bytes
 from shardtune.runtime.progress import ProgressReporter
 from shardtune.runtime.root_only import RootOnly
 from shardtune.runtime.world import World
@@ -183,7 +183,7 @@ class _DigestCache:
             status = f"\0{files.sizes[index]}\0{files.mtimes[index]}".encode()
             keys += digest(b"\0".join((resolved, files.name(index))) + status)
         self._keys = to_digests(bytes(keys))
-        data = memoryview(path.read_bytes() if path.exists() else b"")
+        data = memoryview(read_bytes(path) if path.exists() else b"")
         rows = data[len(MAGIC) : -DIGEST_BYTES]
         is_intact = data[: len(MAGIC)] == MAGIC and data[-DIGEST_BYTES:] == digest(data[:-DIGEST_BYTES])
         self._old = to_digests(rows if is_intact else b"").reshape(-1, 4)

@@ -13,16 +13,8 @@ from shardtune.builder.duplicates import find_duplicate_groups
 from shardtune.builder.listing import FileTable, printable_path
 from shardtune.builder.partition import Indices, Plan, to_digests
 from shardtune.builder.receipts import Reject, ShardReceipt
-from shardtune.dataset.manifest import (
-    LABEL_COLUMN_NAME,
-    LABEL_DTYPE,
-    LABELS_NAME,
-    RECORD_DTYPE,
-    Manifest,
-    RecordIndex,
-    Shard,
-    save_record_index,
-)
+from shardtune.dataset.columns import LABEL_COLUMN_NAME, LABEL_DTYPE, RECORD_DTYPE, RecordIndex, save_record_index
+from shardtune.dataset.manifest import LABELS_NAME, Manifest, Shard
 from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import DataError
 from shardtune.runtime.files import atomic_write

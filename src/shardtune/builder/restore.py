@@ -7,8 +7,9 @@ from pathlib import Path
 from shardtune.builder.finalize import DUPLICATES_NAME, REJECTS_NAME, duplicate_lines, label_column, record_index, reject_lines
 from shardtune.builder.partition import Plan
 from shardtune.builder.receipts import ShardReceipt, load_receipt, match_receipt
+from shardtune.dataset.columns import LABEL_COLUMN_NAME, RECORDS_NAME
 from shardtune.dataset.index import read_record_index
-from shardtune.dataset.manifest import LABEL_COLUMN_NAME, LABELS_NAME, MANIFEST_NAME, RECORDS_NAME, Manifest, Shard
+from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, Manifest, Shard
 from shardtune.errors import DataError
 from shardtune.runtime.files import atomic_write
 

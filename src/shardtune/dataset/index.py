@@ -12,22 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from shardtune.dataset.columns import RECORD_DTYPE, RecordIndex, load_record_index, save_record_index
 from shardtune.dataset.example import decode_example
-from shardtune.dataset.manifest import (
-    LABELS_NAME,
-    MANIFEST_NAME,
-    RECORD_DTYPE,
-    WORK_NAME,
-    Manifest,
-    RecordIndex,
-    Shard,
-    load_record_index,
-    save_record_index,
-)
+from shardtune.dataset.manifest import LABELS_NAME, MANIFEST_NAME, WORK_NAME, Manifest, Shard
 from shardtune.dataset.splits import Split
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.runtime.cache import cache_directory
+from shardtune.runtime.files import filename_in_errors, list_matching, read_bytes
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.sealed import read_sealed, write_sealed
 from shardtune.runtime.world import World
@@ -104,7 +96,7 @@ def _shard_names(directory: Path, split: Split) -> list[str]:
     Raises:
         DataError: a shard is missing, or belongs to another split of more or fewer shards.
     """
-    names = sorted(path.name for path in directory.glob(f"{split}-?????-of-?????"))
+    names = [path.name for path in list_matching(directory, f"{split}-?????-of-?????")]
     if names:
         count = names[0].rpartition("-")[2]
         expected = [f"{split}-{number:05d}-of-{count}" for number in range(int(count) if count.isdecimal() else 0)]
@@ -193,7 +185,7 @@ def _records(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises:
         DataError: the length of a record is damaged, or the file ends within a record.
     """
-    with path.open("rb", buffering=1 << 20) as file:
+    with filename_in_errors(path), path.open("rb", buffering=1 << 20) as file:
         start = 0
         while header := file.read(HEADER_BYTES):
             try:
@@ -218,12 +210,11 @@ def _class_names(directory: Path, shards: list[_ShardSummary]) -> list[str]:
     highest = max((label for shard in shards for label in shard.class_counts), default=0)
     path = directory / LABELS_NAME
     if path.exists():
-        listed = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        listed = [line.strip() for line in read_bytes(path).decode(errors="replace").splitlines() if line.strip()]
         if highest > len(listed):
             raise DataError(
                 f"{path} has {len(listed)} name(s), but records have label {highest}.",
-                "Add the missing names, one a line (the first is that of label 1), or remove the file to use the names in the "
-                "records.",
+                "Add the missing names, one a line from label 1 on, or remove the file to use the names in the records.",
             )
         return listed
     names: dict[int, str] = {}

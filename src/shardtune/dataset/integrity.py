@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shardtune.dataset.manifest import LABELS_NAME, RECORDS_NAME, Manifest, RecordIndex, load_record_index
+from shardtune.dataset.columns import RECORDS_NAME, RecordIndex, load_record_index
+from shardtune.dataset.manifest import LABELS_NAME, Manifest
 from shardtune.errors import DataError
 from shardtune.runtime.files import sha256_file
 

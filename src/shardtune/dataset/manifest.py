@@ -1,32 +1,20 @@
 """`dataset.json`: the contents of a data directory. It is written last: where it exists, the data set is complete."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import DataError
-from shardtune.runtime.files import atomic_write, write_json
+from shardtune.runtime.files import read_bytes, write_json
 from shardtune.runtime.sealed import json_digest
 
 SCHEMA_VERSION = 2  # schema 1 has no `reports`, and its records have the path in image/filename, not in image/path
 TEST_SCHEMA_VERSION = 3  # of a manifest with a test split, which older versions would not understand
 MANIFEST_NAME = "dataset.json"
 LABELS_NAME = "labels.txt"
-RECORDS_NAME = "records.bin"
-LABEL_COLUMN_NAME = "labels.bin"
 WORK_NAME = ".shardtune"  # folder for the files with which an interrupted build resumes
-# Of each record: the byte of its shard where it starts, and the masked CRC-32C of its data, by which a different record at
-# that byte is found.
-RECORD_DTYPE = np.dtype([("start", "<u8"), ("crc", "<u4")])
-RecordIndex = npt.NDArray[np.void]  # [number of records], of RECORD_DTYPE
-LABEL_DTYPE = np.dtype("<u4")  # of `labels.bin`, by which the examples of a class are found without a read of others
-LabelColumn = npt.NDArray[np.uint32]  # [number of records], of LABEL_DTYPE
 
 
 @dataclass(frozen=True)
@@ -137,7 +125,7 @@ class Manifest:
         """
         path = directory / MANIFEST_NAME
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(read_bytes(path))
             version = value["schema_version"]
             if version not in (1, SCHEMA_VERSION, TEST_SCHEMA_VERSION):
                 raise DataError(
@@ -214,42 +202,3 @@ def shard_changed_error(path: Path, shard: Shard, found: str) -> DataError:
         "Restore it from a copy, or build the data set again, with --overwrite. To see what else has changed, run shardtune "
         "verify.",
     )
-
-
-def save_record_index(directory: Path, records: RecordIndex) -> str:
-    """Write `directory/records.bin`: start and CRC of every record, in manifest order. Returns the SHA-256 of the file."""
-    data = records.astype(RECORD_DTYPE).tobytes()
-    with atomic_write(directory / RECORDS_NAME) as file:
-        file.write(data)
-    return hashlib.sha256(data).hexdigest()
-
-
-def load_record_index(directory: Path, manifest: Manifest) -> dict[Split, RecordIndex]:
-    """For each split, start and CRC of each record, in manifest order.
-
-    Raises:
-        DataError: `records.bin` is missing or does not belong to the manifest.
-    """
-    return _load_column(directory / RECORDS_NAME, RECORD_DTYPE, manifest.records_sha256, manifest)
-
-
-def load_label_column(directory: Path, manifest: Manifest) -> dict[Split, LabelColumn] | None:
-    """For each split, the label of each record, in manifest order; None if the data set is older than `labels.bin`.
-
-    Raises:
-        DataError: `labels.bin` is missing or does not belong to the manifest.
-    """
-    sha256 = manifest.reports.get(LABEL_COLUMN_NAME)
-    return None if sha256 is None else _load_column(directory / LABEL_COLUMN_NAME, LABEL_DTYPE, sha256, manifest)
-
-
-def _load_column(path: Path, dtype: "np.dtype[Any]", sha256: str, manifest: Manifest) -> dict[Split, npt.NDArray[Any]]:
-    """For each split, the values in a file with one for each record."""
-    data = path.read_bytes() if path.is_file() else b""
-    ends = np.cumsum([manifest.examples(split) for split in SPLITS])
-    if hashlib.sha256(data).hexdigest() != sha256 or len(data) != ends[-1] * dtype.itemsize:
-        raise DataError(
-            f"{path} is missing or does not belong to {MANIFEST_NAME}.",
-            "Restore it from a copy, or build the data set again, with --overwrite.",
-        )
-    return dict(zip(SPLITS, np.split(np.frombuffer(data, dtype), ends[:-1]), strict=True))

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shardtune import __version__
+from shardtune.dataset.columns import RecordIndex
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Manifest, RecordIndex
+from shardtune.dataset.manifest import Manifest
 from shardtune.dataset.splits import SPLITS, Split
 from shardtune.errors import DataError
 from shardtune.evaluate.checkpoint_source import Checkpoint, find_checkpoint, find_data_directory, no_checkpoint_error

@@ -1,9 +1,11 @@
 """Read the source file of an image, or say why it cannot be read."""
 
+import errno
 import os
 import stat
 from pathlib import Path
 
+PASSING = {errno.EIO, errno.ESTALE, errno.EINTR, errno.ETIMEDOUT}  # what network file systems give now and then
 MAX_BYTES = 2**30  # an Example is a protocol buffer, which is below 2**31 bytes
 
 
@@ -34,19 +36,18 @@ def read_source(root: Path, path: str, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def read_image_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """The bytes of a file.
+    """The bytes of a file. What may pass is tried twice: an image that is left out, or has no digest, changes the data set.
 
     Raises:
         RejectedError: unreadable, empty or too_large: it has more than `max_bytes`.
     """
     try:
-        with open(path, "rb", buffering=0, opener=_open_nonblocking) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise RejectedError("unreadable", "not a regular file")
-            if status.st_size > max_bytes:
-                raise RejectedError("too_large", f"{status.st_size:,} bytes, and an example holds at most {max_bytes:,}")
-            data = file.readall()
+        try:
+            data = _read(path, max_bytes)
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
+            data = _read(path, max_bytes)
     except IsADirectoryError as error:
         raise RejectedError("unreadable", "a directory") from error
     except FileNotFoundError as error:
@@ -56,6 +57,16 @@ def read_image_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     if not data:
         raise RejectedError("empty", "the file has no bytes")
     return data
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    with open(path, "rb", buffering=0, opener=_open_nonblocking) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise RejectedError("unreadable", "not a regular file")
+        if status.st_size > max_bytes:
+            raise RejectedError("too_large", f"{status.st_size:,} bytes, and an example holds at most {max_bytes:,}")
+        return file.readall()
 
 
 def _open_nonblocking(path: str, flags: int) -> int:

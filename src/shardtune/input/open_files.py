@@ -6,10 +6,13 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from shardtune.runtime.files import filename_in_errors
 
 READS_IN_FLIGHT = 16  # where a read takes 5 ms, as over a network, one after another would be 200 a second
 MAX_READS_PER_TURN = 4  # of one thread: to let it begin takes as long as several reads from memory
@@ -66,7 +69,11 @@ class OpenFiles:
         return file.read_from_memory(request.size, request.start) if file else None
 
     def _read(self, requests: Sequence[Request]) -> list[bytes]:
-        return [self._opened(request.file).read(request.size, request.start) for request in requests]
+        return [self._read_one(request) for request in requests]
+
+    def _read_one(self, request: Request) -> bytes:
+        with filename_in_errors(self._paths[request.file]):
+            return self._opened(request.file).read(request.size, request.start)
 
     def _opened(self, number: int) -> "_OpenFile":
         with self._opening[number]:  # else several threads would open it
@@ -102,7 +109,8 @@ class _OpenFile:
 
     def __del__(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            with suppress(OSError):  # all that was asked for has been read
+                os.close(self._descriptor)
 
 
 def allow_open_files(count: int) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from shardtune.config import OnCorrupt
-from shardtune.dataset.manifest import Manifest, RecordIndex, shard_changed_error
+from shardtune.dataset.columns import RecordIndex
+from shardtune.dataset.manifest import Manifest, shard_changed_error
 from shardtune.dataset.splits import Split
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from shardtune.dataset.columns import load_label_column, load_record_index
 from shardtune.dataset.example import decode_example
-from shardtune.dataset.manifest import Manifest, load_label_column, load_record_index
+from shardtune.dataset.manifest import Manifest
 from shardtune.input.order import Indices
 from shardtune.input.reader import RecordReader
 from shardtune.inspect.config import InspectConfig

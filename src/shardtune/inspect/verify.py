@@ -9,15 +9,16 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+from shardtune.dataset.columns import RecordIndex
 from shardtune.dataset.example import decode_example, source_path
 from shardtune.dataset.integrity import check_metadata_files, load_record_index_by_shard
-from shardtune.dataset.manifest import Manifest, RecordIndex, Shard
+from shardtune.dataset.manifest import Manifest, Shard
 from shardtune.dataset.splits import SPLITS
 from shardtune.dataset.tfrecord import FOOTER_BYTES, HEADER_BYTES, data_length, stored_crc, unframe
 from shardtune.errors import DataError
 from shardtune.inspect.config import VerifyConfig
 from shardtune.runtime.balance import balance
-from shardtune.runtime.files import sha256_file
+from shardtune.runtime.files import list_matching, sha256_file
 from shardtune.runtime.progress import ProgressReporter, print_on_root
 from shardtune.runtime.world import World
 
@@ -78,7 +79,7 @@ def check_shard(directory: Path, manifest: Manifest, number: int, records: Calla
 
 def check_other_files(directory: Path, manifest: Manifest) -> list[str]:
     """Findings about the labels, the record index and the reports, and about shards that the manifest does not list."""
-    present = {path.name for split in SPLITS for path in directory.glob(f"{split}-?????-of-?????")}
+    present = {path.name for split in SPLITS for path in list_matching(directory, f"{split}-?????-of-?????")}
     extra = sorted(present - {shard.name for shard in manifest.shards})
     return check_metadata_files(directory, manifest) + [f"{name}: is not a shard of this data set" for name in extra]
 

@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 import xxhash
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from shardtune.errors import CheckpointError
-from shardtune.runtime.files import atomic_write
+from shardtune.runtime.files import atomic_write, list_matching
 
 RUN_CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.jsonl"
 RUN_VERSION = 1
 MAX_NAMES_LISTED = 5
+HEADER_START = 8  # of a safetensors file: after the length of the header, which is JSON
 Tensors = dict[str, npt.NDArray[Any]]
 
 
@@ -43,7 +44,7 @@ def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
     """Step and path of every checkpoint of the run in `directory`, oldest first."""
     return sorted(
         (int(match[1]), path)
-        for path in (directory / "checkpoints").glob("*")
+        for path in list_matching(directory / "checkpoints", "step-*")
         if (match := re.fullmatch(r"step-(\d+)\.safetensors", path.name))
     )
 
@@ -72,15 +73,37 @@ def load(path: Path) -> Tensors:
     Raises:
         CheckpointError: it cannot be read, or its content does not match its digest.
     """
-    return load_with_metadata(path)[0]
+    return parse(read(path), path)[0]
 
 
-def load_with_metadata(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """All tensors of a checkpoint and the metadata saved with them; raises as `load`."""
+def read(path: Path) -> bytes:
+    """The content of the file of a checkpoint. It is not mapped into memory: where reading fails, that would kill the process.
+
+    Raises:
+        CheckpointError: it cannot be read, which says nothing of its content.
+    """
     try:
-        tensors = safetensors.numpy.load_file(path)
-        with safe_open(path, "np") as file:
-            metadata = file.metadata() or {}
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be read ({error.strerror}).",
+            "Run the command again. If that does not help, remove it to use the one before it.",
+        ) from error
+
+
+def parse(content: bytes, path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """All tensors of a checkpoint and the metadata saved with them.
+
+    Args:
+        path: for the error.
+
+    Raises:
+        CheckpointError: the content does not match its digest.
+    """
+    try:
+        tensors = safetensors.numpy.load(content)
+        header_end = HEADER_START + int.from_bytes(content[:HEADER_START], "little")
+        metadata = json.loads(content[HEADER_START:header_end]).get("__metadata__") or {}
         if "checkpoint" in metadata:  # the first version stored the two values as entries of their own
             metadata = json.loads(metadata["checkpoint"])
         if not (isinstance(metadata, dict) and {"notes", "xxh3"} <= metadata.keys()):
@@ -88,10 +111,8 @@ def load_with_metadata(path: Path) -> tuple[Tensors, dict[str, Any]]:
         if metadata["xxh3"] != _digest(tensors, metadata["notes"]):
             raise ValueError("its content does not match its digest")
         return tensors, json.loads(metadata["notes"])
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged or cannot be read ({error}).", "Remove it to use the one before it."
-        ) from error
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"The checkpoint {path} is damaged ({error}).", "Remove it to use the one before it.") from error
 
 
 def _digest(tensors: Tensors, metadata: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from shardtune.dataset.manifest import MANIFEST_NAME, RECORDS_NAME, Manifest
+from shardtune.dataset.columns import RECORDS_NAME
+from shardtune.dataset.manifest import MANIFEST_NAME, Manifest
 from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from shardtune.dataset.columns import load_record_index
 from shardtune.dataset.example import decode_example, source_path
-from shardtune.dataset.manifest import Manifest, load_record_index
+from shardtune.dataset.manifest import Manifest
 from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.images.pixels import ImageOptions

@@ -71,7 +71,7 @@ def _of_run(checkpoint: Checkpoint, run_config: Mapping[str, Any], config: Predi
     data_dir = config.data_dir or Path(str(run_config["config"].get("data_dir")))
     try:
         manifest = Manifest.load(data_dir)
-    except (DataError, OSError):
+    except (DataError, PermissionError):  # other errors may pass, and the words for the classes would be missing
         manifest = None
     if manifest and manifest.sha256 == run_config["data_sha256"]:
         names, options = manifest.titles, _image_options(manifest.provenance)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shardtune.dataset.columns import RecordIndex
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Manifest, RecordIndex
+from shardtune.dataset.manifest import Manifest
 from shardtune.dataset.splits import Split
 from shardtune.evaluate.result import Result
 from shardtune.report.photographs import Picture, shrink

@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
@@ -145,6 +146,23 @@ def sync_path(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Unlike those of `Path.read_bytes`, all errors name it."""
+    with filename_in_errors(path):
+        return path.read_bytes()
+
+
+def list_matching(directory: Path, pattern: str) -> list[Path]:
+    """The paths in a directory whose names match, sorted; none where there is no directory.
+
+    Unlike `Path.glob`, which finds nothing then, raises an OSError where the directory cannot be read.
+    """
+    try:
+        return sorted(path for path in directory.iterdir() if fnmatchcase(path.name, pattern))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -78,6 +78,7 @@ class Lease:
         self._thread.join()
         with suppress(OSError):
             _write_heartbeat(self.folder, ENDED)
+        with suppress(OSError):  # one of the two is enough for the next job
             if completed:
                 _evict(self.folder)
                 self.folder.parent.rmdir()

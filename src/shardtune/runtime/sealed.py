@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shardtune.runtime.files import atomic_write
+from shardtune.runtime.files import atomic_write, read_bytes
 
 
 def json_digest(value: dict[str, Any]) -> str:
@@ -29,7 +29,7 @@ def write_sealed(path: Path, version: int, value: dict[str, Any], *, durable: bo
 def read_sealed(path: Path, version: int) -> dict[str, Any] | None:
     """The value that `write_sealed` wrote; None if the file is missing, damaged, edited or of another version."""
     try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
+        value: dict[str, Any] = json.loads(read_bytes(path))
         if value.pop("digest") != json_digest(value) or value.pop("version") != version:
             return None
     except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

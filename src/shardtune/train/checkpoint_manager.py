@@ -108,13 +108,14 @@ def load_latest_valid(directory: Path, report: Callable[[str], None]) -> LoadedC
     Damaged newer ones are reported and renamed.
 
     Raises:
-        CheckpointError: all are damaged.
+        CheckpointError: all are damaged, or one cannot be read, which may pass.
     """
     found = checkpoint_file.list_checkpoints(directory)
     damaged: list[Path] = []
     for step, path in reversed(found):
+        content = checkpoint_file.read(path)
         try:
-            tensors, metadata = checkpoint_file.load_with_metadata(path)
+            tensors, metadata = checkpoint_file.parse(content, path)
         except CheckpointError:
             damaged.append(path)
             continue

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from shardtune.dataset.columns import RecordIndex
 from shardtune.dataset.index import open_data_set
-from shardtune.dataset.manifest import Manifest, RecordIndex
+from shardtune.dataset.manifest import Manifest
 from shardtune.dataset.splits import Split
 from shardtune.input.reader import RecordReader
 from shardtune.model import inception

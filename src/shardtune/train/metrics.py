@@ -5,12 +5,14 @@ import math
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from shardtune.errors import TrainingError
 from shardtune.model.checkpoint_file import METRICS_NAME
-from shardtune.runtime.files import atomic_write
+from shardtune.runtime.files import atomic_write, filename_in_errors, read_bytes
 from shardtune.runtime.frameworks import tf
 
 EVENTS_PREFIX = "events.out.tfevents"  # of the names that TensorFlow gives its files
@@ -40,31 +42,33 @@ class MetricsWriter:
     def __init__(self, directory: Path, last_step: int) -> None:
         self._path = directory / METRICS_NAME
         if self._path.exists():
-            kept = [line for line in self._path.read_text(encoding="utf-8").splitlines() if _is_within(line, last_step)]
+            kept = [line for line in read_bytes(self._path).decode().splitlines() if _is_within(line, last_step)]
             with atomic_write(self._path) as file:
                 file.write("".join(f"{line}\n" for line in kept).encode())
         earlier = [path.name for path in directory.glob(f"{EVENTS_PREFIX}.*")]
-        if earlier:
-            _drop_points(directory, max(earlier), last_step)
-        self._events = tf.summary.create_file_writer(str(directory))
+        with _reporting_failed_writes(directory):
+            if earlier:
+                _drop_points(directory, max(earlier), last_step)
+            self._events = tf.summary.create_file_writer(str(directory))
 
     def write_scalars(self, step: int, **values: float) -> None:
         """Add one line of values measured after `step` steps. A crash can cut off the last line, never an earlier one."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with filename_in_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        with self._events.as_default(step):
+        with _reporting_failed_writes(self._path.parent), self._events.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def write_histograms(self, step: int, compute: Callable[[], dict[str, Any]]) -> None:
         """Add the distribution of the values of each tensor that `compute` returns, by name."""
         tensors = compute()
-        with self._events.as_default(step):
+        with _reporting_failed_writes(self._path.parent), self._events.as_default(step):
             for name, tensor in tensors.items():
                 tf.summary.histogram(name, tensor)
 
     def close(self) -> None:
-        self._events.close()
+        with _reporting_failed_writes(self._path.parent):
+            self._events.close()
 
 
 class StepTimer:
@@ -90,6 +94,18 @@ class StepTimer:
         shares = {"input_share": self._input_seconds / total, "communication_share": self._allreduce_seconds / total}
         known = {name: share for name, share in shares.items() if not math.isnan(share)}
         return {"step_seconds": self._total_seconds / max(1, self._steps), **known}
+
+
+@contextmanager
+def _reporting_failed_writes(directory: Path) -> Iterator[None]:
+    """Where TensorFlow cannot write events into `directory`, raise a TrainingError that says why."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = (error.message or "").partition("\n")[0].rpartition("; ")[2]  # of "{{node …}} path; reason" and more lines
+        raise TrainingError(
+            f"TensorBoard's events in {directory} cannot be written ({reason}).", "Fix that and run the same command again."
+        ) from error
 
 
 def _drop_points(directory: Path, last_file: str, last_step: int) -> None:

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from shardtune.runtime.files import filename_in_errors
+
 
 class RankLog:
     """The log of one rank of the run in `directory`; each line begins with the time of day."""
@@ -13,7 +15,7 @@ class RankLog:
 
     def write(self, text: str) -> None:
         """Add a line."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with filename_in_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def tail(self, lines: int) -> list[str]:
