@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,18 +57,30 @@ def command(place: Path, *words: object) -> list[str]:
     return [sys.executable, "-m", "tests.distributed.predict_body", *map(str, (*words, *flags))]
 
 
+def predict(place: Path, output: Path, ranks: int, environment: Mapping[str, str] = {}) -> bytes:
+    """What ranks say of all images, of one that is not there, and of the examples of the data set."""
+    line = command(place, place / "images", place / "none.jpg", place / "data", "--output", output)
+    launcher = "mpirun" if ranks > 1 else "alone"
+    done = run(line, launcher=launcher, ranks=ranks, timeout=240, environment=environment)
+    assert done.returncode == 1
+    assert "shardtune: 5 of 41 images could not be read. Their lines say why." in done.stdout.splitlines(), done.stdout
+    return output.read_bytes()
+
+
 @pytest.fixture(scope="module")
-def predicted(place: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
-    """What 1, 2 and 3 ranks say of all images, of one that is not there, and of the examples of the data set."""
-    outputs = {}
-    for ranks in (1, 2, 3):
-        output = tmp_path_factory.mktemp("predicted") / "output.csv"
-        line = command(place, place / "images", place / "none.jpg", place / "data", "--output", output)
-        done = run(line, launcher="mpirun" if ranks > 1 else "alone", ranks=ranks, timeout=240)
-        assert done.returncode == 1
-        assert "shardtune: 5 of 41 images could not be read. Their lines say why." in done.stdout.splitlines(), done.stdout
-        outputs[ranks] = output.read_bytes()
-    return outputs
+def alone(place: Path, injector: Injector, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, int]:
+    """What one rank says, and how many of its calls change files."""
+    directory = tmp_path_factory.mktemp("alone")
+    (directory / "out").mkdir()
+    watch = injector.environment(directory / "out", directory / "log")
+    return predict(place, directory / "out" / "output.csv", 1, watch), len(calls(directory / "log"))
+
+
+@pytest.fixture(scope="module")
+def predicted(place: Path, alone: tuple[bytes, int], tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
+    """What 1, 2 and 3 ranks say."""
+    others = {ranks: predict(place, tmp_path_factory.mktemp("predicted") / "output.csv", ranks) for ranks in (2, 3)}
+    return {1: alone[0], **others}
 
 
 @pytest.fixture(scope="module")
@@ -155,26 +167,15 @@ def test_a_signal_ends_it_without_a_file(place: Path, tmp_path: Path, number: si
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def file_calls(place: Path, injector: Injector, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How many calls of an undisturbed prediction change files."""
-    directory = tmp_path_factory.mktemp("undisturbed")
-    watch = injector.environment(directory / "out", directory / "log")
-    (directory / "out").mkdir()
-    line = command(place, place / "images", place / "none.jpg", place / "data", "--output", directory / "out" / "output.csv")
-    run(line, launcher="alone", ranks=1, timeout=240, environment=watch)
-    return len(calls(directory / "log"))
-
-
 @pytest.mark.parametrize("seed", KILLS)
 def test_a_kill_leaves_no_half_file(
-    place: Path, predicted: dict[int, bytes], injector: Injector, file_calls: int, tmp_path: Path, seed: int
+    place: Path, alone: tuple[bytes, int], injector: Injector, tmp_path: Path, seed: int
 ) -> None:
-    moment, output = 1 + random.Random(seed).randrange(file_calls), tmp_path / "out" / "output.csv"
+    moment, output = 1 + random.Random(seed).randrange(alone[1]), tmp_path / "out" / "output.csv"
     output.parent.mkdir()
     kill = injector.environment(output.parent, tmp_path / "log", at=moment, error=-signal.SIGKILL)
     line = command(place, place / "images", place / "none.jpg", place / "data", "--output", output)
     done = run(line, launcher="alone", ranks=1, timeout=240, environment=kill)
     assert done.returncode == -signal.SIGKILL, done.stdout
     assert len(calls(tmp_path / "log")) == moment
-    assert not output.exists() or output.read_bytes() == predicted[1]
+    assert not output.exists() or output.read_bytes() == alone[0]
