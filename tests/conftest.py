@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # both are read when TensorFlow is first imported
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -23,6 +24,16 @@ settings.register_profile("unit", deadline=None, max_examples=50, suppress_healt
 settings.load_profile("unit")
 # Where a shell runs the tests in the background, Ctrl-C is ignored by them and by all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For --dist loadfile."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from tests.scheduling import FileScheduling
+
+    return FileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

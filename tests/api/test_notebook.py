@@ -53,8 +53,12 @@ def test_probabilities_are_those_of_the_command(notebook: tuple[Path, str], tmp_
         assert missing == shardtune.Prediction((), (), (), "unreadable: no such file")
 
 
-def test_images_come_in_many_forms(notebook: tuple[Path, str], tmp_path: Path) -> None:
-    predictor = shardtune.Predictor(notebook[0] / "work" / "run")
+@pytest.fixture(scope="module")
+def predictor(notebook: tuple[Path, str]) -> shardtune.Predictor:
+    return shardtune.Predictor(notebook[0] / "work" / "run")
+
+
+def test_images_come_in_many_forms(notebook: tuple[Path, str], predictor: shardtune.Predictor, tmp_path: Path) -> None:
     assert predictor.classes == ("background", "blue", "green", "red")
     file = notebook[0] / "work" / "images" / "red" / "0.jpg"
     from_file, from_bytes = predictor.predict([file, file.read_bytes()])
@@ -81,8 +85,7 @@ def test_images_come_in_many_forms(notebook: tuple[Path, str], tmp_path: Path) -
             predictor.predict([no_image])  # type: ignore[list-item]
 
 
-def test_an_image_that_cannot_be_read_is_said_and_the_others_are_predicted(notebook: tuple[Path, str]) -> None:
-    predictor = shardtune.Predictor(notebook[0] / "work" / "run")
+def test_an_image_that_cannot_be_read_is_said_and_the_others_are_predicted(predictor: shardtune.Predictor) -> None:
     noise, file = Image.effect_noise((300, 300), 100).convert("RGB"), io.BytesIO()
     noise.save(file, "JPEG")
     cut = Image.open(io.BytesIO(file.getvalue()[:-1000]))
@@ -99,8 +102,9 @@ def test_an_image_that_cannot_be_read_is_said_and_the_others_are_predicted(noteb
     assert odd == plain
 
 
-def test_several_threads_share_a_predictor(notebook: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = shardtune.Predictor(notebook[0] / "work" / "run")
+def test_several_threads_share_a_predictor(
+    notebook: tuple[Path, str], predictor: shardtune.Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = sorted((notebook[0] / "work" / "images").rglob("*.jpg"))[::9]
     run, inside, most = one_call.Predictor.run, [], []
 

@@ -1,13 +1,9 @@
-"""What the tests share: images and data sets for disturbed builds, and a run of the real network."""
-
-from pathlib import Path
+"""What the tests share: images and data sets for disturbed builds."""
 
 import numpy as np
 import pytest
 
-from tests.distributed.training import TRAIN
 from tests.faults.reference import Reference
-from tests.launching import shardtune
 from tests.pictures import encoded, picture, plant
 
 
@@ -30,16 +26,3 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Reference:
             # What follows the end of a JPEG makes files differ, and not pictures.
             (directory / "images" / label / f"{number:03d}.jpg").write_bytes(jpeg + f"{label}{number}".encode())
     return Reference.of(directory / "images", directory / "data", train_shards=12)
-
-
-@pytest.fixture(scope="session")
-def inception_run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory in which two workers have trained Inception v3 by `TRAIN`."""
-    directory = tmp_path_factory.mktemp("run")
-    output = shardtune(
-        "train", "--data_dir", small_data, "--train_dir", directory, *TRAIN, launcher="horovodrun --mpi", ranks=2
-    )
-    assert "6 steps of 16" in output
-    assert "learning rate 0.001 to 0.002" in output
-    assert "No auxiliary head" in output
-    return directory

@@ -11,7 +11,7 @@ BODY = str(Path(__file__).with_name("batchnorm_body.py"))
 
 @pytest.mark.parametrize(
     ("launcher", "ranks"),
-    [("mpirun", 3), ("horovodrun --gloo", 2), pytest.param("mpirun", 2, marks=pytest.mark.exhaustive)],
+    [("mpirun", 3), *(pytest.param(launcher, 2, marks=pytest.mark.exhaustive) for launcher in ("mpirun", "gloo"))],
 )
 def test_many_workers_compute_what_one_computes(launcher: str, ranks: int) -> None:
     output = launch([BODY], launcher=launcher, ranks=ranks)

@@ -12,7 +12,7 @@ from tests.launching import run
 
 BODY = str(Path(__file__).with_name("guard_body.py"))
 HOST = re.escape(socket.gethostname())
-LAUNCHERS = {"mpi": "mpirun", "horovod": "horovodrun --gloo"}
+LAUNCHERS = {"mpi": "mpirun", "horovod": "gloo"}
 BACKENDS = ["mpi", pytest.param("horovod", marks=pytest.mark.exhaustive)]
 pytestmark = pytest.mark.parametrize("backend", BACKENDS)
 

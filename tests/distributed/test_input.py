@@ -8,7 +8,7 @@ import pytest
 
 from tests.distributed.training import train
 from tests.input.shards import corrupt
-from tests.launching import shardtune
+from tests.launching import launch
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def damaged(small_data: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, inception_run: Path, tmp_path: Path) -> None:
+def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, tmp_path: Path) -> None:
     for name in ("dataset.json", "records.bin"):
         (damaged / name).unlink()
     shutil.rmtree(damaged / ".shardtune", ignore_errors=True)
@@ -30,10 +30,11 @@ def test_workers_skip_and_count_corrupt_records_of_another_tool(damaged: Path, i
     # The steps are more than an epoch: all four have come.
     assert f"4 corrupt record(s) were replaced by others: the first is record 0 of its split, at byte 0 of {damaged}" in output
     assert json.loads((run / "outcome.json").read_text())["corrupt_records"] == 4
-    arguments = ("--data_dir", damaged, "--checkpoint_dir", inception_run, "--eval_dir", tmp_path, "--batch_size", 4, *skip)
-    output = shardtune("eval", *arguments, launcher="horovodrun --gloo", ranks=3)
+    arguments = ("--data_dir", damaged, "--checkpoint_dir", run, "--eval_dir", tmp_path, "--batch_size", 4, *skip)
+    body = ("-m", "tests.distributed.eval_body", "21")
+    output = launch([*body, *map(str, arguments)], launcher="gloo", ranks=3)
     assert "4 corrupt record(s) were left out: the first is record 0 of its split" in output
-    result = json.loads((tmp_path / "eval.json").read_text())
+    result = json.loads((tmp_path / "21" / "eval.json").read_text())
     assert (result["examples"], result["corrupt_records"]) == (17, 4)
 
 

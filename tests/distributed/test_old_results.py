@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,22 @@ from shardtune.model import checkpoint_file, inception
 from shardtune.model.averages import EMA_SUFFIX
 from shardtune.model.inception import named_variables
 from shardtune.runtime.world import World
-from tests.distributed.training import TRAIN
-from tests.launching import shardtune
+from tests.distributed.training import train
+from tests.launching import launch, shardtune
 from tests.model.checkpoints import V1, V2, Arrays, auxiliary_head, in_release_layout, save, stand_in
 from tests.records import by_tensorflow, fields
 from tests.research_inception import NAMES, image_example, imagenet_example, write_split
+
+
+@dataclass(frozen=True)
+class Old:
+    """A data set, a checkpoint of 2016, a run of shardtune with the same weights, and what `evaluated` says of it."""
+
+    data: Path
+    prefix: Path
+    run: Path
+    found: dict[str, Any]
+    output: str
 
 
 def shards_of_2016(directory: Path, example: Callable[[int, int], tf.train.Example]) -> Path:
@@ -35,11 +47,11 @@ def shards_of_2016(directory: Path, example: Callable[[int, int], tf.train.Examp
 @pytest.mark.parametrize("example", [imagenet_example, pytest.param(image_example, marks=pytest.mark.exhaustive)])
 def test_its_shards_train_and_are_evaluated(tmp_path: Path, example: Callable[[int, int], tf.train.Example]) -> None:
     data, run = shards_of_2016(tmp_path / "data", example), tmp_path / "run"
-    flags = ("--data_dir", data, "--augment", "inception", *TRAIN, "--max_steps", 2)
-    output = shardtune("train", "--train_dir", run, *flags)
-    assert "Training 24 images of 4 classes for 2 steps of 8" in output
+    output = train(data, run, "--augment", "inception", "--max_steps", 2, over="alone", ranks=1)
+    assert "Training 24 images of 4 classes for 2 steps of 12" in output
     assert "Finished 2 steps" in output
-    output = shardtune("eval", "--data_dir", data, "--checkpoint_dir", run, "--eval_dir", tmp_path)
+    flags = ("--data_dir", data, "--checkpoint_dir", run, "--eval_dir", tmp_path)
+    output = launch(["-m", "tests.distributed.eval_body", "12", *map(str, flags)])
     assert re.search(r": precision @ 1 = \d\.\d{4} recall @ 5 = 1\.0000 \[12 examples\]", output)
 
 
@@ -67,40 +79,42 @@ def named_elsewhere(old: Path) -> None:
     (old / "checkpoint").write_text('model_checkpoint_path: "/tmp/flowers_train/model.ckpt-1999"\n')
 
 
-def test_its_checkpoint_counts_what_the_same_weights_count_in_a_run(tmp_path: Path) -> None:
-    data = shards_of_2016(tmp_path / "data", image_example)
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Old:
+    """A checkpoint with an auxiliary head, evaluated by two ranks, and a run with its weights, of images of another size."""
+    directory = tmp_path_factory.mktemp("old")
+    data = shards_of_2016(directory / "data", image_example)
     shapes = {name: variable.shape for name, variable in named_variables(inception.build(5, 75)).items()} | auxiliary_head(5)
     last = {name: stand_in(name, shape) for name, shape in shapes.items()}
     averages = {name: stand_in(f"averaged/{name}", shape) for name, shape in shapes.items()}
-    prefix = save(tmp_path / "old" / "model.ckpt-1999", in_release_layout(last, averages), V2)
+    prefix = save(directory / "old" / "model.ckpt-1999", in_release_layout(last, averages), V2)
     named_elsewhere(prefix.parent)
-    run = run_of(tmp_path / "run", data, 107, {**last, **{f"{name}{EMA_SUFFIX}": array for name, array in averages.items()}})
-    # 107 pixels: with an auxiliary head, but not that of 299 pixels.
-    found, output = evaluated(data, prefix.parent, "--image_size=107", launcher="horovodrun --mpi", ranks=2)
-    assert found == evaluated(data, run)[0]
-    assert (found["step"], found["averaged"], found["examples"]) == (1999, True, 12)
+    averaged = {f"{name}{EMA_SUFFIX}": array for name, array in averages.items()}
+    run = run_of(directory / "run", data, 107, {**last, **averaged})
+    return Old(data, prefix, run, *evaluated(data, prefix.parent, launcher="mpirun", ranks=2))
+
+
+def test_its_checkpoint_counts_what_the_same_weights_count_in_a_run(old: Old) -> None:
+    assert old.found == evaluated(old.data, old.run, "--image_size=299")[0]
+    assert [old.found[name] for name in ("step", "averaged", "examples", "image_size")] == [1999, True, 12, 299]
     lines = (
-        rf"Successfully loaded model from {prefix} at step=1999\.\n",
+        rf"Successfully loaded model from {old.prefix} at step=1999\.\n",
         r"It has no names of classes: its outputs are taken for the classes of the data set in their order\.\n",
         r": starting evaluation on \(validation\)\.\n",
         r": precision @ 1 = \d\.\d{4} recall @ 5 = 1\.0000 \[12 examples\]",
     )
-    positions = [[match.start() for match in re.finditer(line, output)] for line in lines]
+    positions = [[match.start() for match in re.finditer(line, old.output)] for line in lines]
     assert [len(found) for found in positions] == [1] * 4
     assert positions == sorted(positions)
 
 
-def test_its_checkpoint_predicts_what_it_is_evaluated_by(tmp_path: Path) -> None:
-    data, weights = shards_of_2016(tmp_path / "data", image_example), inception.build(5, 299)
-    tensors = {name: stand_in(name, variable.shape) for name, variable in named_variables(weights).items()}
-    prefix = save(tmp_path / "old" / "model.ckpt-1999", in_release_layout(tensors, tensors), V2)
-    evaluated(data, prefix.parent)
-    shards = sorted(map(str, data.glob("validation-*")))
+def test_its_checkpoint_predicts_what_it_is_evaluated_by(old: Old, tmp_path: Path) -> None:
+    shards = sorted(map(str, old.data.glob("validation-*")))
     for number, record in enumerate(tf.data.TFRecordDataset(shards).as_numpy_iterator()):
         (tmp_path / f"{number:02}.jpg").write_bytes(fields(record)["image/encoded"])
     output = tmp_path / "predictions.csv"
-    shardtune("predict", f"{tmp_path}/*.jpg", "--model", prefix, "--data_dir", data, "--output", output)
-    texts = (path.read_text() for path in (output, prefix.parent / "eval" / "predictions.csv"))
+    shardtune("predict", f"{tmp_path}/*.jpg", "--model", old.prefix, "--data_dir", old.data, "--output", output)
+    texts = (path.read_text() for path in (output, old.prefix.parent / "eval" / "predictions.csv"))
     ours, its = ([*csv.DictReader(text.splitlines())] for text in texts)
     columns = [f"{name}_{rank}" for rank in range(1, 6) for name in ("label", "class", "probability")]
     assert [[row[column] for column in columns] for row in ours] == [[row[column] for column in columns] for row in its]

@@ -28,7 +28,7 @@ UNBUILDABLE = "UNBUILDABLE_NETWORK"  # see BODY
 LATE_WORDS = "LATE_WORDS"
 AHEAD = "STEPS_AHEAD"  # see BODY
 GLOBAL_BATCH = 12  # of examples: a multiple of 1, 2, 3 and 4
-LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "horovodrun --gloo"}
+LAUNCHERS = {"alone": "alone", "mpi": "mpirun", "gloo": "gloo"}
 
 
 def command(data: Path, run: Path, *flags: object, ranks: int = 1, body: tuple[str, ...] = BODY) -> list[str]:
@@ -77,7 +77,7 @@ class Disturbed:
         body: tuple[str, ...] = BODY,
         environment: Mapping[str, str] = {},
     ) -> None:
-        self._run, self._ranks = run, ranks
+        self._run, self._over = run, over
         line = command(data, run, *flags, ranks=ranks, body=body)
         self._job = launching.start(line, launcher=LAUNCHERS[over], ranks=ranks, environment=environment)
 
@@ -104,7 +104,7 @@ class Disturbed:
                 with suppress(psutil.NoSuchProcess):
                     environment = process.environ()
                     mine = environment.get("OMPI_COMM_WORLD_RANK") or environment.get("HOROVOD_RANK")
-                    if mine == str(number) or (self._ranks == 1 and process.pid == self._job.pid):
+                    if mine == str(number) or (self._over == "alone" and process.pid == self._job.pid):
                         return process
             time.sleep(0.02)
         raise AssertionError(f"rank {number} does not run")

@@ -34,14 +34,16 @@ def test_alone(tmp_path: Path) -> None:
     assert (status, report["ok"]) == (int(bool(red)), not red)
 
 
-@pytest.mark.parametrize(("launcher", "backends"), [("mpirun", ["mpi", "horovod"]), ("horovodrun --gloo", ["horovod"])])
-def test_under_a_launcher(tmp_path: Path, launcher: str, backends: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("launcher", "name", "backends"), [("mpirun", "mpirun", ["mpi", "horovod"]), ("gloo", "horovodrun --gloo", ["horovod"])]
+)
+def test_under_a_launcher(tmp_path: Path, launcher: str, name: str, backends: list[str]) -> None:
     _, output = doctor(tmp_path, launcher=launcher)
     lines = re.findall(r"(green|red) +(\w+) +(.+?)(?:  |$)", output, re.MULTILINE)
     assert {topic for _, topic, _ in lines} == OF_A_HOST | {"launcher", "agreement", "allreduce"}, output
     assert {topic for colour, topic, _ in lines if colour == "red"} <= OF_THE_MACHINE, output
     for backend in backends:
-        assert f"{launcher}, {backend}" in output
+        assert f"{name}, {backend}" in output
     assert ("green", "agreement", "2 rank(s) have the same versions") in lines
     assert re.search(r"allreduce +96 MB in \d+ ms: \d+ MB/s", output)
 

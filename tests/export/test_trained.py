@@ -10,9 +10,11 @@ import pytest
 
 from shardtune.evaluate.predictions import Predictions, write_predictions
 from shardtune.evaluate.result import FIELDS, result_folder
+from shardtune.export import card
 from shardtune.export.command import export
 from shardtune.export.config import ExportConfig
-from shardtune.export.trained import read_evaluation
+from shardtune.export.facts import Comparison
+from shardtune.export.trained import load, read_evaluation
 from shardtune.model.checkpoint_file import checkpoint_path
 from shardtune.runtime.files import sha256_file
 from shardtune.runtime.world import World
@@ -51,9 +53,9 @@ def test_the_result_of_eval_is_shown(exported: Exported, tmp_path: Path) -> None
     described = (tmp_path / "out" / "model.json").read_text()
     assert json.loads(described)["precision_at_1"] == 0.75
     assert not [text for text in ("alice", "confusion_matrix") if text in described]
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert "**0.7500** on 400 images, 95 % interval 0.7053 to 0.7899" in card
-    assert "The checkpoint was chosen by its precision on the validation split, so a figure on that split flatters." in card
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "**0.7500** on 400 images, 95 % interval 0.7053 to 0.7899" in text
+    assert "The checkpoint was chosen by its precision on the validation split, so a figure on that split flatters." in text
 
 
 def test_the_result_of_the_test_split_is_preferred(exported: Exported, tmp_path: Path) -> None:
@@ -66,11 +68,11 @@ def test_the_result_of_the_test_split_is_preferred(exported: Exported, tmp_path:
     for top_1, split in enumerate(("train", "validation", "test"), start=100):
         folder = result_folder(tmp_path / "results", split)
         write_evaluation(folder, {**EVALUATION, "subset": split, "top_1": top_1, "provenance": provenance})
-    export(ExportConfig(run, tmp_path / "out", ("keras",), eval_dir=tmp_path / "results"), World())
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert "precision@1 = **0.2550** on 400 images" in card
-    assert "`shardtune eval` counted on the test split. The background class competes there." in card
-    assert "flatters" not in card
+    trained = load(ExportConfig(run, tmp_path / "out", eval_dir=tmp_path / "results"), World())
+    text = card.render(trained, {"saved_model": Comparison(21, 0.0, 1e-5, 0.5, 0.5)})
+    assert "precision@1 = **0.2550** on 400 images" in text
+    assert "`shardtune eval` counted on the test split. The background class competes there." in text
+    assert "flatters" not in text
 
 
 @pytest.mark.parametrize("other", OTHERS)

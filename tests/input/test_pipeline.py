@@ -48,7 +48,10 @@ def test_ranks_together_cover_every_epoch_once(
     assert sorted(laid_out[skipped : skipped + examples]) == list(range(1, examples + 1))
 
 
-@pytest.mark.parametrize(("augmentation", "ranks"), [("light", 1), ("light", 2), ("light", 3), ("inception", 2)])
+@pytest.mark.parametrize(
+    ("augmentation", "ranks"),
+    [("light", 1), pytest.param("light", 2, marks=pytest.mark.exhaustive), ("light", 3), ("inception", 2)],
+)
 def test_a_run_stopped_anywhere_sees_the_identical_remainder_on_any_number_of_ranks(
     small: Path, augmentation: Augmentation, ranks: int
 ) -> None:
@@ -137,7 +140,7 @@ def test_a_worker_without_examples_is_refused(small: Path) -> None:
         trained_on(reader_of(small), 1, 0, 3, size=2)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5, 30])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5, pytest.param(30, marks=pytest.mark.exhaustive)])  # 5: more than some batches
 @pytest.mark.parametrize(("batch_size", "examples"), [(8, 21), (7, 21), (4, 10), (50, 21), (1, 2)])
 def test_evaluation_sees_each_example_once_in_the_same_batches(
     small_data: Path, ranks: int, batch_size: int, examples: int

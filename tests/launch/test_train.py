@@ -64,6 +64,7 @@ def test_a_run_that_loses_a_worker_goes_on(scripts: Path, small_data: Path, tmp_
     assert (outcome(run)["outcome"], outcome(run)["attempt"]) == ("finished", 2)
 
 
+@pytest.mark.exhaustive
 def test_restarts_come_to_an_end(scripts: Path, small_data: Path, tmp_path: Path) -> None:
     with killed_in_the_end(
         start(train_sh(scripts, small_data, tmp_path, *LONG, options=("--max_restarts", 0)), environment=TWO), tmp_path
@@ -79,6 +80,7 @@ def test_restarts_come_to_an_end(scripts: Path, small_data: Path, tmp_path: Path
     )
 
 
+@pytest.mark.exhaustive
 def test_an_error_that_would_come_again_is_told_and_not_tried_again(scripts: Path, small_data: Path, tmp_path: Path) -> None:
     flags = ("--initial_learning_rate", 1e20, "--warmup_epochs", 0)
     done = finish(start(train_sh(scripts, small_data, tmp_path, *flags), environment=TWO), 60)

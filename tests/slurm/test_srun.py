@@ -2,6 +2,7 @@
 
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.slurm.cluster import Cluster
 
 # srun --mpi=pmix over both nodes would need two hosts: their PMIx servers would use the same names here.
 TWO_TASKS = ("--nodes=1", "--ntasks=2")
+SCRIPTS = ("train", "eval")
+TASKS = {"--exclusive": 1, "--nodes=1 --ntasks-per-node=2": 2, "--nodes=1 --ntasks=2": 2}  # by the options of a job
 
 
 def build(data: Path, images: Path) -> list[str]:
@@ -47,19 +50,30 @@ def test_the_process_of_an_sbatch_script_is_alone(slurm: Cluster, small_images: 
     assert (tmp_path / "data" / MANIFEST_NAME).is_file()
 
 
-@pytest.mark.parametrize("script", ["train", "eval"])
-@pytest.mark.parametrize(
-    ("options", "tasks"), [(("--exclusive",), 1), (("--nodes=1", "--ntasks-per-node=2"), 2), (("--nodes=1", "--ntasks=2"), 2)]
-)
-def test_a_job_has_one_worker_or_as_many_as_its_options_say(
-    slurm: Cluster, tmp_path: Path, script: str, options: tuple[str, ...], tasks: int
-) -> None:
-    folder = lay_out(tmp_path / "checkout", "small")
+@pytest.fixture(scope="module")
+def logs(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+    """What jobs with these scripts and options have printed: each waits for SLURM, so all do at the same time."""
+    folder = lay_out(tmp_path_factory.mktemp("jobs") / "checkout", "small")
     (folder / ".venv/bin/shardtune").write_text(
         '#!/bin/sh\nif [ $1 = supervise ]; then shift 4; exec "$@"; fi\necho task $SLURM_PROCID: $1\n'
     )
-    line = ("sbatch", "--wait", f"--chdir={folder}", "--output=log", "--cpus-per-task=1", *options, f"slurm/{script}.sbatch")
-    done = slurm.run("env", f"--chdir={folder}", *line)
-    log = (folder / "log").read_text()
-    assert done.returncode == 0, log
-    assert sorted(log.splitlines()) == [f"task {task}: {script}" for task in range(tasks)]
+
+    def submit(case: tuple[str, str]) -> str:
+        script, options = case
+        log = folder / f"{script}{options}.log".replace(" ", "")
+        line = ("sbatch", "--wait", f"--chdir={folder}", f"--output={log}", "--cpus-per-task=1", *options.split())
+        done = slurm.run("env", f"--chdir={folder}", *line, f"slurm/{script}.sbatch")
+        assert done.returncode == 0, done.stdout
+        return log.read_text()
+
+    cases = [(script, options) for script in SCRIPTS for options in TASKS]
+    with ThreadPoolExecutor(len(cases)) as threads:
+        return dict(zip(cases, threads.map(submit, cases), strict=True))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(("options", "tasks"), TASKS.items())
+def test_a_job_has_one_worker_or_as_many_as_its_options_say(
+    logs: dict[tuple[str, str], str], script: str, options: str, tasks: int
+) -> None:
+    assert sorted(logs[script, options].splitlines()) == [f"task {task}: {script}" for task in range(tasks)]
