@@ -167,14 +167,19 @@ def test_what_exists_is_not_overwritten(exported: Exported, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_an_export_is_overwritten_on_request(exported: Exported, tmp_path: Path) -> None:
+def test_an_export_is_overwritten_on_request_once_by_several_ranks(exported: Exported, tmp_path: Path) -> None:
     output = shutil.copytree(exported.folder, tmp_path / "out")
     (output / "eval").mkdir()
     (output / "mine").touch()
     with pytest.raises(DataError, match=rf"^{output} is no export that could be replaced: it has mine, too\. Choose another"):
         export(ExportConfig(exported.run, output, ("keras",), overwrite=True), World())
     (output / "mine").unlink()
-    export(ExportConfig(exported.run, output, ("keras",), overwrite=True), World())
+    command = [sys.executable, "-m", "shardtune", "export", "--checkpoint_dir", str(exported.run), "--output_directory"]
+    flags = (str(output), "--format", "keras", "--overwrite")
+    done = finish(start([*command, *flags], launcher="mpirun", ranks=2), timeout=400)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("Exporting needs one process: rank 0 of 2 works, the others wait.") == 1
+    assert done.stdout.count("model.keras: probabilities differ by at most") == 1
     assert sorted(path.name for path in output.iterdir()) == ["README.md", "labels.txt", "model.json", "model.keras"]
     assert json.loads((output / "model.json").read_text())["labels"] == ["blue", "green", "red"]
     assert [*tmp_path.iterdir()] == [output]
@@ -193,15 +198,6 @@ def test_a_data_set_that_is_gone_or_another_is_refused(exported: Exported, tmp_p
     (run / "config.json").write_text(json.dumps({**config, "labels": ["a", "b", "c"]}))
     with pytest.raises(CheckpointError, match=r"was trained on the classes \['a', 'b', 'c'\], but"):
         export(ExportConfig(run, tmp_path / "out"), World())
-
-
-def test_several_ranks_export_once_and_say_so(exported: Exported, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "shardtune", "export", "--checkpoint_dir", str(exported.run), "--output_directory"]
-    done = finish(start([*command, str(tmp_path / "out"), "--format", "keras"], launcher="mpirun", ranks=2), timeout=400)
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.count("Exporting needs one process: rank 0 of 2 works, the others wait.") == 1
-    assert done.stdout.count("model.keras: probabilities differ by at most") == 1
-    assert (tmp_path / "out" / "model.json").exists()
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.exhaustive] * (seed >= 1)) for seed in range(20)])
