@@ -4,9 +4,9 @@ usage: python -m tests.benchmarks.variants PHOTOS CHECKPOINT OUTPUT [VARIANT ...
 
 PHOTOS has folders with one folder a class in each, as train/ and validation/: all of them are divided into folds of the same
 proportions. Each variant trains on all folds but one, once for each seed, and is evaluated on that one: so every photograph is
-evaluated, by networks that have not seen it. OUTPUT keeps what was measured: an interrupted call resumes, also within a run, and
-variants that differ only in evaluation share their runs. The table is Markdown: its intervals of 95 % are over photographs, those
-of differences over the differences of each photograph.
+evaluated, by networks that have not seen it. OUTPUT keeps what was measured: an interrupted call resumes, also within a run,
+and variants that differ only in evaluation share their runs. The table is Markdown: its intervals of 95 % are over photographs,
+those of differences over the differences of each photograph.
 """
 
 import argparse
