@@ -57,7 +57,7 @@ def main() -> None:
     print("| variant | precision@1 | 95 % | beside base | 95 % |\n|---|---|---|---|---|")
     base: Outcomes | None = None
     for name in dict.fromkeys(["base", *arguments.variants]):
-        outcomes = np.array([outcomes_of(name, seed, folds, arguments) for seed in range(arguments.seeds)]).T
+        outcomes = np.array([outcomes_of(name, seed, folds, arguments) for seed in range(arguments.seeds)], np.float64).T
         base = outcomes if base is None else base
         print("|", " | ".join([name, *row(outcomes), *row(outcomes - base, sign="+")]), "|", flush=True)
 
