@@ -78,8 +78,9 @@ def debian(tmp_path: Path) -> Path:
     subprocess.run(["debootstrap", "--variant=minbase", "bookworm", root, MIRROR], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["git", "clone", "--quiet", ROOT, root / "opt" / "shardtune"], check=True)
     certificates = os.environ.get("PIP_CERT", "/etc/ssl/certs/ca-certificates.crt")  # of a proxy, where there is one
-    for source, target in (("/etc/resolv.conf", "etc/resolv.conf"), (certificates, "etc/certificates.crt")):
-        shutil.copy(source, root / target)
+    # Containers are given the first two; in hosts horovodrun looks for its own host.
+    for source, target in (("/etc/resolv.conf", "resolv.conf"), ("/etc/hosts", "hosts"), (certificates, "certificates.crt")):
+        shutil.copy(source, root / "etc" / target)
     return root
 
 
