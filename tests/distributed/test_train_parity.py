@@ -54,6 +54,7 @@ def test_workers_compute_what_one_computes(small_data: Path, alone: Path, tmp_pa
     assert any(np.any(started[name] != found[name]) for name in found)  # else they would not have added anything up
 
 
+@pytest.mark.exhaustive
 def test_a_run_of_one_worker_resumes_with_two(small_data: Path, alone: Path, tmp_path: Path) -> None:
     run = shutil.copytree(alone, tmp_path / "run")
     checkpoint_file.checkpoint_path(run, STEPS).unlink()
