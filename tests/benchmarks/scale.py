@@ -65,8 +65,8 @@ def hold(images: int, ranks: int, shards: int, folder: Path) -> None:
     config = BuildConfig(folder / "images", output_directory=folder / "data", train_shards=shards)
     config.output_directory.mkdir()
     print(f"{images:,} images, {ranks} ranks, {shards} shards: seconds, and peak memory of rank 0 in MB")
-    mine = timed("one rank: order and hashes of its files", lambda: part_of(config, images, 0, ranks))
-    parts = [mine, *(receive(part_of(config, images, rank, ranks)) for rank in range(1, ranks))]
+    parts = [timed("one rank: order and hashes of its files", lambda: part_of(config, images, 0, ranks))]
+    parts += [receive(part_of(config, images, rank, ranks)) for rank in range(1, ranks)]
     said("(lists of all ranks received)")
     folders: scanning.ClassFolders = {"train": [None]}
     tables = timed("one list, in the order of shards", lambda: scanning._merge(config, folders, parts, Ignored(), World()))
@@ -108,7 +108,7 @@ def part_of(config: BuildConfig, images: int, rank: int, ranks: int) -> scanning
 def receipt_of(shard: ShardPlan) -> ShardReceipt:
     """The receipt of a shard, with random digests."""
     count = len(shard.sources)
-    random = np.random.default_rng(hashlib.blake2b(shard.name.encode()).digest()[0])
+    random = np.random.default_rng(list(hashlib.blake2b(shard.name.encode()).digest()))
     receipt = ShardReceipt(shard.split, shard.name, BYTES * count, "0" * 64)
     receipt.offsets.extend(range(0, BYTES * count, BYTES))
     receipt.labels.extend(shard.sources.labels.tolist())

@@ -150,8 +150,8 @@ def group_by_digest(digests: Digests) -> Indices:
     for column in digests.T:  # one after the other, for the memory
         in_order = column[order]
         differs |= in_order[1:] != in_order[:-1]
-    groups = np.empty(len(digests), np.int64)
-    groups[order] = np.concatenate([[0], np.cumsum(differs)])[: len(digests)]
+    groups = np.zeros(len(digests), np.int64)
+    groups[order[1:]] = np.cumsum(differs)
     return groups
 
 

@@ -15,6 +15,7 @@ from shardtune.builder.recipe import class_hashes
 from shardtune.dataset.splits import Split
 from shardtune.errors import DataError
 from shardtune.images.ignored import Ignored
+from shardtune.runtime.memory import return_freed_memory
 from shardtune.runtime.root_only import RootOnly
 from shardtune.runtime.world import World
 
@@ -90,6 +91,7 @@ def _merge(
     tables = dict[Split, FileTable]()
     for split, directory in split_directories(config).items():
         files = FileTable.concatenate([part.tables.pop(split) for part in found])
+        return_freed_memory()
         if not len(files):
             raise DataError(f"No class folder in {directory} holds images.", "Add images, or leave out the flag that names it.")
         order = partition.sort_digests(np.concatenate([part.order.pop(split) for part in found]))
