@@ -77,7 +77,8 @@ def test_a_host_that_is_cut_off_is_left_out(
         assert "shardtune: Only 1 workers are left, fewer than --min_workers 2." in done.stdout
         return
     assert done.returncode == 0, done.stdout
-    check_shown("docs/several-machines.md", "[0]", done.stdout.replace(str(tmp_path), "results/run"))
+    if order.startswith("a"):  # else rank 0 is on the host that is cut off, and prints nothing more
+        check_shown("docs/several-machines.md", "[0]", done.stdout.replace(str(tmp_path), "results/run"))
     assert "4000 steps of 12" in done.stdout
     assert (outcome(tmp_path)["outcome"], outcome(tmp_path)["attempt"]) == ("finished", 2)
     assert json.loads((tmp_path / "config.json").read_text())["workers"] == 2
