@@ -10,7 +10,7 @@ from shardtune.download import archive
 from shardtune.download.archive import unpack
 from shardtune.errors import DownloadError
 from tests.download.archives import packed
-from tests.faults.mounts import Mounter, Options
+from tests.faults.mounts import Fault, Mounter, Options
 
 
 def unpacked(content: bytes, directory: Path) -> dict[str, bytes]:
@@ -134,7 +134,7 @@ def test_an_archive_of_something_else(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path, hostile_directory: Mounter) -> None:
-    mount = hostile_directory(tmp_path / "backing", Options(fail="write:2:ENOSPC"))
+    mount = hostile_directory(tmp_path / "backing", Options(fail=Fault("write", "*", 2, "ENOSPC")))
     (tmp_path / "a.tgz").write_bytes(packed(*GOOD))
     with pytest.raises(OSError, match="No space left"):
         unpack(tmp_path / "a.tgz", mount / "flowers", lambda: None)

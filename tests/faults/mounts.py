@@ -84,11 +84,16 @@ def mounted(backing: Path, mountpoint: Path, options: Options) -> Iterator[Path]
     mountpoint.mkdir()
     log = log_of(mountpoint)
     words = [sys.executable, "-m", "tests.faults.hostile", backing, mountpoint, log, json.dumps(asdict(options))]
-    daemon = subprocess.Popen(words, start_new_session=True, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
+    errors = mountpoint.with_name(f"{mountpoint.name}.errors")
+    with errors.open("w") as stderr:
+        daemon = subprocess.Popen(words, start_new_session=True, cwd=Path(__file__).parents[2], stderr=stderr)
     try:
         while not mountpoint.is_mount():  # if it never is, the limit on a test ends this
             if daemon.poll() is not None:
-                pytest.skip("needs the right to mount a file system with FUSE")
+                said = errors.read_text()
+                if "not permitted" in said or "Permission denied" in said:
+                    pytest.skip("needs the right to mount a file system with FUSE")
+                raise RuntimeError(f"the file system has ended:\n{said}")
             time.sleep(0.01)
         yield mountpoint
     finally:

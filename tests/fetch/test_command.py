@@ -15,7 +15,7 @@ import pytest
 from shardtune.dataset.manifest import Manifest
 from tests.download.archives import of_photographs, packed
 from tests.download.server import Server, serving
-from tests.faults.mounts import Mounter, Options
+from tests.faults.mounts import Fault, Mounter, Options
 from tests.launching import ENVIRONMENT, finish, run, shardtune, start
 
 CHECKPOINT = random.Random(0).randbytes(100_000)
@@ -168,7 +168,7 @@ def test_a_fetch_that_is_stopped_begins_again(tmp_path: Path, server: Server, nu
 def test_a_full_disk_is_said_and_leaves_nothing_that_counts_as_whole(
     tmp_path: Path, hostile_directory: Mounter, write: int
 ) -> None:
-    data = hostile_directory(tmp_path / "backing", Options(flock="works", fail=f"write:{write}:ENOSPC"))
+    data = hostile_directory(tmp_path / "backing", Options(flock="works", fail=Fault("write", "*", write, "ENOSPC")))
     with serving(WEIGHTS) as server:
         done = ended(inception(data, server))
         assert done.returncode == 1, done.stdout
