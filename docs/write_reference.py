@@ -25,9 +25,8 @@ TITLE = """\
 All names of `shardtune.__all__`. [Python](python-api.md) says how to use them.
 """
 FUNCTIONS = ("build", "train", "evaluate", "export", "report", "load_dataset", "load_arrays")
-CLASSES = (
-    *("Predictor", "Prediction", "Manifest", "Shard", "TrainResult", "StepMetrics", "Validation", "ExportResult", "Comparison"),
-)
+RESULTS = ("Prediction", "Manifest", "Shard", "TrainResult", "StepMetrics", "Validation", "ExportResult", "Comparison")
+CLASSES = ("Predictor", *RESULTS)
 ALIASES = {  # what is no public name, and what it stands for
     "Arrays": "tuple[NDArray[float32], NDArray[int64]]",
     "Augmentation": " | ".join(map(repr, get_args(Augmentation))),

@@ -47,16 +47,18 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("variants", nargs="*", choices=[*VARIANTS, []], default=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"of {', '.join(VARIANTS)} (default: all)")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
+    if unknown := set(arguments.variants) - VARIANTS.keys():
+        parser.error(f"there is no variant {', '.join(unknown)}")
     folds = fold_of_each(arguments.photos, arguments.folds)
     arguments.output.mkdir(parents=True, exist_ok=True)
     print(f"{len(folds)} photographs in {arguments.folds} folds, {arguments.seeds} seeds, {STEPS} steps of {BATCH}\n")
     print("| variant | precision@1 | 95 % | beside base | 95 % |\n|---|---|---|---|---|")
     base: Outcomes | None = None
-    for name in dict.fromkeys(["base", *arguments.variants]):
+    for name in dict.fromkeys(["base", *(arguments.variants or VARIANTS)]):
         outcomes = np.array([outcomes_of(name, seed, folds, arguments) for seed in range(arguments.seeds)], np.float64).T
         base = outcomes if base is None else base
         print("|", " | ".join([name, *row(outcomes), *row(outcomes - base, sign="+")]), "|", flush=True)

@@ -10,6 +10,8 @@ from shardtune.dataset.manifest import MANIFEST_NAME, WORK_NAME
 from shardtune.errors import DataError
 from tests.builder.builds import made
 from tests.faults.reference import identities
+from tests.images.image_files import BROKEN_EXIF, RGB
+from tests.pictures import encoded
 from tests.records import contents, fields, records
 
 NAME = "train-00001-of-00003"
@@ -156,3 +158,13 @@ def test_a_report_that_would_be_another_is_not_written(images: Path, built: Path
     with pytest.raises(DataError, match=r"cannot be written again with the digests in dataset\.json: rejects\.jsonl\."):
         made(images, built)
     assert contents(built) == {name: content for name, content in before.items() if name != "rejects.jsonl"}
+
+
+def test_warnings_about_odd_metadata_end_neither_a_build_nor_a_repair(images: Path, tmp_path: Path) -> None:
+    (images / "red" / "odd.jpg").write_bytes(encoded(RGB, exif=BROKEN_EXIF))  # in tests, Pillow's warnings are errors
+    data = tmp_path / "data"
+    made(images, data, train_shards=1)
+    before = contents(data)
+    damage(data / "train-00000-of-00001", "lost")
+    made(images, data, train_shards=1)
+    assert contents(data) == before

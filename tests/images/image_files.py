@@ -18,6 +18,7 @@ RNG = np.random.default_rng(5)
 RGB = picture(RNG)  # 48 × 36
 JPEG = encoded(RGB, quality=90)
 PROGRESSIVE = encoded(RGB, quality=80, progressive=True)
+BROKEN_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x05"  # five tags, and then it ends: Pillow warns
 
 
 def exif(orientation: int) -> Image.Exif:

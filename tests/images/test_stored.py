@@ -18,6 +18,7 @@ from shardtune.images.pixels import ORIENTATION, ImageOptions
 from shardtune.images.source import RejectedError
 from shardtune.images.stored import StoredImage, pillow_warnings_ignored, to_stored_image
 from tests.images.image_files import (
+    BROKEN_EXIF,
     CLEAN,
     JPEG,
     PROGRESSIVE,
@@ -35,7 +36,6 @@ from tests.launching import ENVIRONMENT
 from tests.pictures import encoded, picture
 
 CLOSE = 6  # of 255, mean absolute: what JPEG at quality 95 may change in a smooth picture
-BROKEN_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x05"  # five tags, and then it ends: Pillow warns
 CODES = {"heic", "unsupported", "too_large", "truncated", "damaged"}
 
 

@@ -2,6 +2,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ from shardtune.dataset.manifest import Manifest
 from shardtune.errors import CheckpointError, DataError, UsageError
 from shardtune.images.pixels import ImageOptions
 from shardtune.model import checkpoint_file
-from shardtune.model.inception import LOGITS_BIASES
-from shardtune.predict.command import choose_batch_size
+from shardtune.model.inception import LOGITS_BIASES, named_variables
+from shardtune.predict.command import choose_batch_size, predict
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.trained import find_trained
 from shardtune.runtime.world import World
 from tests.faults.mounts import Fault, Mounter, Options
 from tests.model.checkpoints import V2, save
+from tests.train.networks import small
 
 LABELS = ["blue", "green", "red"]
 
@@ -101,6 +103,28 @@ def test_a_few_files_are_a_batch_of_their_own(tmp_path: Path) -> None:
     assert choose_batch_size(replace(config, paths=tuple(files * 30))) == 50
     for several in (str(tmp_path), "-", str(tmp_path / "*.jpg"), str(tmp_path / "missing.jpg")):
         assert choose_batch_size(replace(config, paths=(files[0], several))) == 50
+
+
+def test_the_network_computes_batches_of_that_size(small_images: Path, small_data: Path, tmp_path: Path) -> None:
+    sizes = []
+
+    class Watched:
+        def __init__(self, classes: int, side: int) -> None:
+            self._model = small(classes, side)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._model, name)
+
+        def __call__(self, images: Any, **options: Any) -> Any:
+            sizes.append(images.shape[0])
+            return self._model(images, **options)
+
+    files = sorted(map(str, (small_images / "validation").rglob("*.jpg")))[:3]
+    config = replace(run_of(tmp_path / "run", small_data), paths=tuple(files), output=tmp_path / "out", ema=False)
+    values = {name: variable.numpy() for name, variable in named_variables(small(4, 75)).items()}
+    checkpoint_file.save(tmp_path / "run", 1, values)
+    predict(config, World(), Watched)
+    assert sizes == [3]
 
 
 def test_only_a_regular_file_is_written(small_data: Path, tmp_path: Path) -> None:

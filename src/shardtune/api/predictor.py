@@ -15,6 +15,7 @@ from PIL import Image
 from shardtune.api.job import job
 from shardtune.errors import UsageError
 from shardtune.images.pixels import PILLOW_ERRORS, orientation_tags
+from shardtune.images.stored import pillow_warnings_ignored
 from shardtune.predict.config import PredictConfig
 from shardtune.predict.listing import Item
 from shardtune.runtime.world import World
@@ -107,7 +108,6 @@ class Predictor:
             CheckpointError: the network does not compute finite numbers.
             UsageError: something among them is no image, or `images` is one image.
         """
-        from shardtune.images.stored import pillow_warnings_ignored
         from shardtune.predict import predictor
         from shardtune.runtime import devices
         from shardtune.runtime.frameworks import tf

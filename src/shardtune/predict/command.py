@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shardtune.errors import DataError
+from shardtune.evaluate.config import EvalConfig
 from shardtune.evaluate.network import build_inception, open_network
 from shardtune.images.stored import pillow_warnings_ignored
 from shardtune.predict.config import PredictConfig
@@ -23,8 +24,6 @@ from shardtune.runtime.files import atomic_write
 from shardtune.runtime.progress import SECONDS_BETWEEN_LINES, print_on_root
 from shardtune.runtime.streams import has_reader
 from shardtune.runtime.world import World
-
-FULL_BATCH = 50  # that of eval
 
 
 def predict(config: PredictConfig, world: World, build_model: Callable[[int, int], Any] = build_inception) -> None:
@@ -65,7 +64,7 @@ def choose_batch_size(config: PredictConfig) -> int:
     if config.batch_size is not None:
         return config.batch_size
     are_files = all(path != STDIN and Path(path).is_file() for path in config.paths)
-    return min(len(config.paths), FULL_BATCH) if are_files else FULL_BATCH
+    return min(len(config.paths), EvalConfig.batch_size) if are_files else EvalConfig.batch_size
 
 
 class _Writing:

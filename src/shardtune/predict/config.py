@@ -37,8 +37,8 @@ class PredictConfig:
     ema: bool = True
     """Use the averaged weights; --no_ema: the weights of the last step."""
     batch_size: int | None = None
-    """Images per worker and step (default: 50; fewer where fewer files are named, and nothing else). With 50, that of eval,
-    probabilities are those of eval to the last digit."""
+    """Images per worker and step (default: 50, as eval; or as many as files are named, if nothing else is and these are fewer).
+    With that of eval, probabilities are those of eval to the last digit."""
     hang_timeout: float = 600.0
     """Seconds without progress after which the job ends and reports which rank is late."""
 
