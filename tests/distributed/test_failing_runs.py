@@ -28,11 +28,12 @@ def finished(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return place
 
 
-def unfinished(finished: Path, backing: Path) -> Path:
-    """A copy, whose run has still to take its last steps."""
+def copied(name: str, finished: Path, backing: Path) -> Path:
+    """A copy for a command; where that is train, the run has still to take its last steps."""
     shutil.copytree(finished, backing)
-    checkpoint_file.checkpoint_path(backing / "run", STEPS).unlink()
-    (backing / "run" / "outcome.json").unlink()
+    if name == "train":
+        checkpoint_file.checkpoint_path(backing / "run", STEPS).unlink()
+        (backing / "run" / "outcome.json").unlink()
     return backing
 
 
@@ -61,7 +62,7 @@ def checkpoints(place: Path) -> dict[str, str]:
 def require_survived(name: str, finished: Path, mount: Mounter, directory: Path, fault: Fault, expected: str) -> str:
     """A command during which a call fails goes well or says so; the same again leaves what it should. Returns a line."""
     directory.mkdir(exist_ok=True)
-    backing = unfinished(finished, directory / "backing")
+    backing = copied(name, finished, directory / "backing")
     before = checkpoints(backing)
     root = mount(backing, Options("works", fail=fault, **AWKWARD))
     said = require_said(run(command(name, root), launcher="alone", ranks=1, timeout=300), root, fault)
@@ -90,7 +91,7 @@ def test_a_command_survives_each_call_that_fails_once(
     finished: Path, hostile_directory: Mounter, tmp_path: Path, name: str, error: str
 ) -> None:
     (tmp_path / "undisturbed").mkdir()
-    backing = unfinished(finished, tmp_path / "undisturbed" / "backing")
+    backing = copied(name, finished, tmp_path / "undisturbed" / "backing")
     root = hostile_directory(backing, Options("works", **AWKWARD))
     done = run(command(name, root), launcher="alone", ranks=1, timeout=300)
     assert done.returncode == 0, done.stdout

@@ -13,6 +13,7 @@ from shardtune.runtime import locking
 from shardtune.runtime.files import atomic_write
 from shardtune.runtime.locking import LOCK_NAME, exclusive_directory
 from shardtune.runtime.world import World
+from tests.faults.mounts import Fault, Mounter, Options, failed_call
 
 
 def test_a_directory_is_made_and_used_by_one_job_at_a_time(tmp_path: Path) -> None:
@@ -66,6 +67,14 @@ def test_a_lock_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(fcntl, "flock", fail)
     with pytest.raises(OSError, match=re.escape(str(tmp_path / LOCK_NAME))), exclusive_directory(tmp_path, World()):
         pass
+
+
+def test_a_lock_that_cannot_be_closed_is_free(hostile_directory: Mounter, tmp_path: Path) -> None:
+    mount = hostile_directory(tmp_path / "backing", Options("works", fail=Fault("close", f"*/{LOCK_NAME}", 1, "EIO")))
+    for _ in range(2):
+        with exclusive_directory(mount, World()):
+            pass
+    assert failed_call(mount) == f"close /{LOCK_NAME}"
 
 
 def test_a_rank_waits_for_a_file_that_shows_late(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from shardtune.errors import WorldError
@@ -84,7 +84,8 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         yield lock
     finally:
-        os.close(lock)
+        with suppress(OSError):  # nothing was written, and the lock is free all the same
+            os.close(lock)
 
 
 def _try_to_lock(lock: int, path: Path) -> bool:
